@@ -1,0 +1,53 @@
+"""Imports point downward only (the table is the architecture)."""
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
+
+# Each room, and the rooms it may import. `errors` and `variables` are the ground floor.
+GROUND = {"errors", "variables"}
+MAY_IMPORT = {
+    "errors": set(),
+    "variables": {"errors"},
+    "distributions": GROUND,
+    "comparisons": GROUND,
+    "penalties": GROUND,
+    "terms": GROUND | {"distributions", "comparisons", "penalties"},
+    "objective": GROUND | {"distributions", "comparisons", "penalties", "terms"},
+    "grammar": GROUND | {"comparisons", "penalties", "terms", "objective"},
+    "systems": GROUND | {"comparisons", "penalties", "terms", "objective"},
+    "networks": GROUND | {"distributions"},
+    "data": GROUND,
+    "diagnostics": GROUND,
+    "training": GROUND | {"distributions", "terms", "objective", "penalties"},
+}
+LOWER = set(MAY_IMPORT)
+MAY_IMPORT |= {
+    "report": LOWER,
+    "runs": LOWER | {"report"},
+    "cli": LOWER | {"runs", "report"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "distmatch" else [node.module]
+        rooms |= {n.split(".")[1] for n in names if n.startswith("distmatch.")}
+    return rooms
+
+
+def test_imports_point_downward():
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if room.startswith("__"):
+            continue
+        for other in imported_rooms(path) - {room} - MAY_IMPORT[room]:
+            wrong.append(f"{path.relative_to(SOURCE)} imports {other}")
+    assert not wrong, wrong
