@@ -5,22 +5,22 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
-# Each room, and the rooms it may import. `errors` and `variables` are the ground floor.
-GROUND = {"errors", "variables"}
+# Each room, and the rooms it may import, from the ground up.
+GROUND = {"errors", "distributions", "variables"}
 MAY_IMPORT = {
     "errors": set(),
-    "variables": {"errors"},
-    "distributions": GROUND,
-    "comparisons": GROUND,
-    "penalties": GROUND,
-    "terms": GROUND | {"distributions", "comparisons", "penalties"},
-    "objective": GROUND | {"distributions", "comparisons", "penalties", "terms"},
-    "grammar": GROUND | {"comparisons", "penalties", "terms", "objective"},
-    "systems": GROUND | {"comparisons", "penalties", "terms", "objective"},
-    "networks": GROUND | {"distributions"},
-    "data": GROUND,
-    "diagnostics": GROUND,
-    "training": GROUND | {"distributions", "terms", "objective", "penalties"},
+    "distributions": {"errors"},
+    "variables": {"errors", "distributions"},
+    "comparisons": {"errors"},
+    "penalties": {"errors"},
+    "objective": GROUND,
+    "terms": GROUND | {"comparisons", "penalties", "objective"},
+    "grammar": GROUND | {"comparisons", "penalties", "objective", "terms"},
+    "systems": GROUND | {"comparisons", "penalties", "objective", "terms"},
+    "networks": GROUND,
+    "data": {"errors"},
+    "diagnostics": {"errors"},
+    "training": GROUND | {"comparisons", "penalties", "objective", "terms"},
 }
 LOWER = set(MAY_IMPORT)
 MAY_IMPORT |= {
@@ -37,7 +37,11 @@ def imported_rooms(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "distmatch" else [node.module]
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "distmatch"
+                else [node.module]
+            )
         rooms |= {n.split(".")[1] for n in names if n.startswith("distmatch.")}
     return rooms
 

@@ -1,0 +1,66 @@
+"""Class probability estimation: the critic classifies target (1) against model (0).
+
+With s(u) = log(1 + eᵘ) the critic minimises E_p[s(-t)] + E_q[s(t)], a Bernoulli log score in nats. Its optimum
+is t* = log p/q, so that every function of t* estimates a functional of the density ratio.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from distmatch.comparisons.comparison import Comparison, Sides
+
+
+def _identity(t: Tensor) -> Tensor:
+    return t
+
+
+def _minus_log_d(t: Tensor) -> Tensor:
+    """-log D with D = σ(t), the critic's probability that a sample is the target's."""
+    return softplus(-t)
+
+
+def _minus_log_not_d(t: Tensor) -> Tensor:
+    """-log(1 - D)."""
+    return softplus(t)
+
+
+_BERNOULLI_SCORE = Sides(target=_minus_log_d, model=_minus_log_not_d)
+
+NON_SATURATING = Comparison(
+    name="non_saturating",
+    symbol="D",
+    critic=_BERNOULLI_SCORE,
+    players=Sides(target=_minus_log_not_d, model=_minus_log_d),
+    log_ratio=_identity,
+    reference="Goodfellow et al. 2014, arXiv:1406.2661, section 3",
+)
+
+MINIMAX = Comparison(
+    name="minimax",
+    symbol="JS",
+    critic=_BERNOULLI_SCORE,
+    players=Sides(target=lambda t: -softplus(-t), model=lambda t: -softplus(t)),
+    log_ratio=_identity,
+    reference="Goodfellow et al. 2014, arXiv:1406.2661, equation 1",
+)
+
+REVERSE_KL = Comparison(
+    name="reverse_kl",
+    symbol="KL",
+    critic=_BERNOULLI_SCORE,
+    players=Sides(target=None, model=lambda t: -t),
+    log_ratio=_identity,
+    reference="Mescheder et al. 2017, arXiv:1701.04722; Mohamed and Lakshminarayanan 2016, arXiv:1610.03483",
+)
+
+LEAST_SQUARES = Comparison(
+    name="least_squares",
+    symbol="χ²",
+    critic=Sides(target=lambda d: 0.5 * (d - 1.0) ** 2, model=lambda d: 0.5 * d**2),
+    players=Sides(target=lambda d: 0.5 * d**2, model=lambda d: 0.5 * (d - 1.0) ** 2),
+    log_ratio=torch.logit,
+    reference="Mao et al. 2017, arXiv:1611.04076, targets (a, b, c) = (0, 1, 1)",
+)

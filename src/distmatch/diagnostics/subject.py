@@ -1,0 +1,92 @@
+"""What a model under test offers, what a diagnostic needs of it, and why one does not apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from distmatch.diagnostics.estimate import Estimate
+
+Data = Tensor | Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test: every field is optional, and the diagnostics that need a missing one do not apply.
+
+    Attributes:
+        sample: (n, seed) -> x, n draws from the model.
+        encode: (x, y or None) -> q(z|x); decode: (z, y or None) -> p(x|z), as torch.distributions.
+        has_likelihood: whether the decoder's density means something (False for one that only generates).
+        latent: the dimension of z.
+        train, test: prepared data (n, *), as tensors or as functions that load them; with labels.
+        modes, mode_scale: the true mixture's means (K, D) and its σ, where the data have them.
+        is_image: whether x is (n, c, h, w); image_range: the values of black and white.
+
+    >>> Subject().has_likelihood
+    False
+    """
+
+    sample: Callable[[int, int], Tensor] | None = None
+    encode: Callable[[Tensor, Tensor | None], Distribution] | None = None
+    decode: Callable[[Tensor, Tensor | None], Distribution] | None = None
+    has_likelihood: bool = False
+    latent: int | None = None
+    train: Data | None = None
+    test: Data | None = None
+    train_labels: Data | None = None
+    test_labels: Data | None = None
+    modes: Tensor | None = None
+    mode_scale: float | None = None
+    is_image: bool = False
+    image_range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much work: codes, samples or examples at most, the seed, and the batch of encoder and decoder."""
+
+    samples: int = 10_000
+    seed: int = 0
+    batch_size: int = 256
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One entry of the bench: the question it answers, the subject's fields it needs, and how to run it."""
+
+    name: str
+    question: str
+    needs: tuple[str, ...]
+    run: Callable[[Subject, Options], dict[str, Estimate]]
+    reference: str
+
+
+REASONS = {
+    "sample": "needs samples; this system cannot be sampled",
+    "encode": "needs an encoder; this system has none",
+    "decode": "needs a decoder; this system has none",
+    "has_likelihood": "needs a decoder with a likelihood; this system has none",
+    "latent": "needs the latent dimension; this system has none",
+    "train": "needs training data; none was given",
+    "test": "needs held-out data; none was given",
+    "modes": "needs data whose modes are known; this data's are not",
+    "mode_scale": "needs the scale of the data's modes; none was given",
+    "is_image": "needs images; this data is not made of images",
+}
+
+
+def missing(diagnostic: Diagnostic, subject: Subject) -> str | None:
+    """The plain reason why the diagnostic does not apply to the subject; None if it does.
+
+    >>> missing(Diagnostic("elbo", "", ("encode",), lambda subject, options: {}, ""), Subject())
+    'needs an encoder; this system has none'
+    """
+    for need in diagnostic.needs:
+        value = getattr(subject, need)
+        if value is None or value is False:
+            return REASONS[need]
+    return None

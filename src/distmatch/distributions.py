@@ -1,0 +1,429 @@
+"""The laws that nets return: visible likelihoods, point masses, and what the engine asks of any law.
+
+Everything here is a `torch.distributions.Distribution`, built without validation, so that it works inside
+`torch.compile` and `torch.func.vmap`. Random numbers come from outside: see `reparameterise`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Bernoulli,
+    Distribution,
+    Independent,
+    Laplace,
+    Normal,
+    TransformedDistribution,
+)
+from torch.distributions.utils import broadcast_all
+from torch.nn import functional as F
+
+from distmatch.errors import BadInput
+
+SampleShape = torch.Size | list[int] | tuple[int, ...]
+SCALE_FLOOR = 1e-4  # of a scale that a net gives per pixel: a hundredth of one grey level in 256 is 4e-5
+
+
+class Delta(Distribution):
+    """The point mass at `loc`: an implicit decoder's or a deterministic encoder's law.
+
+    Arguments:
+        loc: the point, `(*batch, *event)`.
+        event_dim: how many last dimensions of `loc` make one event.
+
+    >>> law = Delta(torch.tensor([[1.0, 2.0]]), event_dim=1)
+    >>> law.batch_shape, law.event_shape, law.rsample((3,)).shape
+    (torch.Size([1]), torch.Size([2]), torch.Size([3, 1, 2]))
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, event_dim: int = 0) -> None:
+        self.loc = loc
+        cut = loc.ndim - event_dim
+        super().__init__(loc.shape[:cut], loc.shape[cut:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The point itself, `(*batch, *event)`."""
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        """The point itself, `(*batch, *event)`."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Zero, `(*batch, *event)`."""
+        return torch.zeros_like(self.loc)
+
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
+        """The point, repeated: `(*sample_shape, *batch, *event)`."""
+        return self.loc.expand(*sample_shape, *self.loc.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Raises `BadInput`: a point mass has no density."""
+        raise BadInput(
+            "an implicit decoder has no likelihood (nor has a deterministic encoder a density): "
+            "use a term that needs draws only, or an explicit law such as 'bernoulli' or 'gaussian'"
+        )
+
+
+class QuantizedNormal(Distribution):
+    """A normal density for discrete data x in {0, 1/(n-1), ..., 1}, by uniform dequantisation.
+
+    With u ~ U[0, 1) and n = `bins`, the dequantised x̃ = ((n-1) x + u) / n lies in [0, 1), and
+    log p(x) = log N(x̃; loc, scale) in nats, a density on [0, 1]. Per dimension,
+    log P(x) ≥ E_u[log N(x̃; loc, scale)] - log n bounds the probability of the level x; so a discrete
+    negative log-likelihood is bounded by the one here plus D log n.
+
+    Arguments:
+        loc: the mean of x̃, `(*)`.
+        scale: its standard deviation, broadcast against `loc`.
+        bins: the number of levels.
+
+    Reference: Theis, van den Oord and Bethge, A note on the evaluation of generative models,
+    arXiv:1511.01844, section 3.1.
+
+    >>> law = QuantizedNormal(torch.tensor(0.5), torch.tensor(0.1))
+    >>> round(law.mean.item(), 6), round(law.log_prob(torch.tensor(0.5)).item(), 4)
+    (0.5, 1.3836)
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
+
+    def __init__(self, loc: Tensor, scale: Tensor, bins: int = 256) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        self.bins = bins
+        super().__init__(self.loc.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """(n·loc - ½) / (n-1), in the data's units; levels are not clipped to [0, 1]. `(*)`."""
+        return (self.bins * self.loc - 0.5) / (self.bins - 1)
+
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
+        """Levels in {0, 1/(n-1), ..., 1}, the tails in the end levels. `(*sample_shape, *)`."""
+        with torch.no_grad():
+            shape = (*sample_shape, *self.loc.shape)
+            dequantised = torch.normal(self.loc.expand(shape), self.scale.expand(shape))
+            return (self.bins * dequantised).floor().clamp(0, self.bins - 1) / (self.bins - 1)
+
+    def log_prob(self, value: Tensor, noise: Tensor | None = None) -> Tensor:
+        """log N(((n-1) x + u) / n; loc, scale), in nats; `noise` is u in [0, 1), and None ½. `(*)`."""
+        u: Tensor | float = 0.5 if noise is None else noise
+        dequantised = ((self.bins - 1) * value + u) / self.bins
+        return Normal(self.loc, self.scale, validate_args=False).log_prob(dequantised)
+
+
+class PixelCategorical(Distribution):
+    """A categorical law over n grey levels per pixel: x in {0, 1/(n-1), ..., 1}.
+
+    log p(x) = log softmax(logits)[(n-1) x], in nats: a probability, not a density.
+
+    Arguments:
+        logits: unnormalised log-probabilities of the levels, `(*, n)`; the batch shape is `(*)`.
+
+    >>> law = PixelCategorical(torch.zeros(3, 256))
+    >>> law.batch_shape, 256 * law.log_prob(torch.ones(3)).exp().round(decimals=8)
+    (torch.Size([3]), tensor([1., 1., 1.]))
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        super().__init__(logits.shape[:-1], validate_args=False)
+
+    @property
+    def levels(self) -> int:
+        """The number of grey levels n."""
+        return self.logits.shape[-1]
+
+    @property
+    def mean(self) -> Tensor:
+        """The expected level over n-1, differentiable in the logits. `(*)`."""
+        grey = torch.linspace(0, 1, self.levels, dtype=self.logits.dtype, device=self.logits.device)
+        return self.logits.softmax(-1) @ grey
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable level over n-1. `(*)`."""
+        return self.logits.argmax(-1).to(self.logits.dtype) / (self.levels - 1)
+
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
+        """Levels in {0, 1/(n-1), ..., 1}. `(*sample_shape, *)`."""
+        with torch.no_grad():
+            rows = self.logits.softmax(-1).reshape(-1, self.levels)
+            draws = math.prod(sample_shape)
+            picked = torch.multinomial(rows, draws, replacement=True).T
+            shape = (*sample_shape, *self.logits.shape[:-1])
+            return picked.reshape(shape).to(self.logits.dtype) / (self.levels - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of the level nearest to `value` in [0, 1], in nats. `(*)`."""
+        level = (value * (self.levels - 1)).round().long().unsqueeze(-1)
+        shape = torch.broadcast_shapes(level.shape[:-1], self.logits.shape[:-1])
+        table = self.logits.log_softmax(-1).expand(*shape, self.levels)
+        return table.gather(-1, level.expand(*shape, 1)).squeeze(-1)
+
+
+def standard_normal(latent: int, device: torch.device | str | None = None) -> Independent:
+    """The prior p(z) = N(0, I) over `(latent,)`.
+
+    >>> standard_normal(2).event_shape
+    torch.Size([2])
+    """
+    zeros = torch.zeros(latent, device=device)
+    return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1, validate_args=False)
+
+
+def reparameterise(distribution: Distribution, noise: Tensor) -> Tensor:
+    """The draw as a deterministic, differentiable function of `noise` ~ N(0, 1) of the draw's shape.
+
+    N(μ, σ²): μ + σ·noise. A point mass: its point. A transformed law: the transforms of its base's draw.
+    (`rsample` draws its own numbers, which `torch.func.vmap` refuses.)
+
+    Raises:
+        BadInput: the law has no such form here.
+
+    >>> reparameterise(Normal(1.0, 2.0), torch.tensor([-1.0, 0.5]))
+    tensor([-1.,  2.])
+    """
+    if isinstance(distribution, Independent):
+        return reparameterise(distribution.base_dist, noise)
+    if isinstance(distribution, Normal):
+        return distribution.loc + distribution.scale * noise
+    if isinstance(distribution, Delta):
+        return distribution.loc
+    if isinstance(distribution, TransformedDistribution):
+        draw = reparameterise(distribution.base_dist, noise)
+        for transform in distribution.transforms:
+            draw = transform(draw)
+        return draw
+    raise BadInput(
+        f"a draw from {type(distribution).__name__} is not a differentiable function of normal noise; "
+        "use its mean, or a law that is normal or implicit"
+    )
+
+
+def log_likelihood(distribution: Distribution, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    """log p(x), in nats, with `noise` in [0, 1) as the dequantisation where the law has one.
+
+    Arguments:
+        distribution: the law of x, batch shape `(B,)`.
+        x: `(B, *event)`.
+        noise: uniform, of the shape of `x`; a law that does not dequantise ignores it.
+
+    >>> law = Independent(QuantizedNormal(torch.full((1, 2), 0.5), torch.tensor(0.1)), 1)
+    >>> log_likelihood(law, torch.full((1, 2), 0.5), noise=torch.full((1, 2), 0.5))
+    tensor([2.7673])
+    """
+    if noise is None:
+        return distribution.log_prob(x)
+    if isinstance(distribution, QuantizedNormal):
+        return distribution.log_prob(x, noise)
+    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, QuantizedNormal):
+        events = tuple(range(-distribution.reinterpreted_batch_ndims, 0))
+        each = distribution.base_dist.log_prob(x, noise)
+        return each.sum(events) if events else each
+    return distribution.log_prob(x)
+
+
+def kl_divergence_to_standard_normal(q: Distribution) -> Tensor:
+    """KL[q ‖ N(0, I)] = ½ Σ (μ² + σ² - 1 - ln σ²), in nats, `(B,)`.
+
+    Raises:
+        BadInput: `q` is not a diagonal normal over vectors, so that this form does not hold.
+
+    >>> kl_divergence_to_standard_normal(standard_normal(3))
+    tensor(0.)
+    """
+    if isinstance(q, Delta):
+        raise BadInput(
+            "a deterministic encoder has no KL to the prior: give the encoder a 'gaussian' posterior, "
+            "or match the codes to the prior with a critic or an MMD"
+        )
+    base = q.base_dist if isinstance(q, Independent) else None
+    if not isinstance(base, Normal) or len(q.event_shape) != 1:
+        raise BadInput(
+            f"no closed form is known here for the KL of {type(q).__name__} to N(0, I); "
+            "it needs a diagonal normal"
+        )
+    return 0.5 * (base.loc.square() + base.scale.square() - 1 - 2 * base.scale.log()).sum(-1)
+
+
+def flatten_distribution(
+    distribution: Distribution,
+) -> tuple[list[Tensor], Callable[[list[Tensor]], Distribution]]:
+    """Every tensor that a law holds, and the way back: what carries laws across `torch.func.vmap`.
+
+    Nested laws (`Independent`, `TransformedDistribution`) are followed; transforms stay as they are. Values
+    that a law computed from its parameters and kept (`Bernoulli.probs`) are left out, and computed anew.
+
+    Returns:
+        The tensors, and `rebuild(tensors)`: a copy of the law on other tensors, without validation. Where
+        they have leading dimensions more than the old ones, the batch shape has them too.
+
+    >>> tensors, rebuild = flatten_distribution(Independent(Normal(torch.zeros(2), torch.ones(2)), 1))
+    >>> rebuild([t.expand(5, 2) for t in tensors]).batch_shape
+    torch.Size([5])
+    """
+    tensors: list[Tensor] = []
+    places: dict[str, int] = {}
+    nested: dict[str, tuple[int, int, Callable[[list[Tensor]], Distribution]]] = {}
+    other: dict[str, object] = {}
+    for name, value in _own_attributes(distribution).items():
+        if isinstance(value, Tensor):
+            same = [i for i, t in enumerate(tensors) if t is value]
+            places[name] = same[0] if same else len(tensors)
+            tensors += [] if same else [value]
+        elif isinstance(value, Distribution):
+            inner, inner_rebuild = flatten_distribution(value)
+            nested[name] = (len(tensors), len(inner), inner_rebuild)
+            tensors += inner
+        else:
+            other[name] = value
+    kind, batch_shape, dims = type(distribution), distribution.batch_shape, tensors[0].ndim if tensors else 0
+
+    def rebuild(new: list[Tensor]) -> Distribution:
+        copy = object.__new__(kind)
+        for name, value in other.items():
+            setattr(copy, name, value)
+        for name, place in places.items():
+            setattr(copy, name, new[place])
+        for name, (start, length, inner_rebuild) in nested.items():
+            setattr(copy, name, inner_rebuild(new[start : start + length]))
+        if new and new[0].ndim > dims:
+            copy._batch_shape = new[0].shape[: new[0].ndim - dims] + batch_shape
+        return copy
+
+    return tensors, rebuild
+
+
+def _own_attributes(distribution: Distribution) -> dict[str, object]:
+    """A law's attributes, but for what `lazy_property` computed from others and kept."""
+    source = distribution.__dict__.get("_param")
+    return {
+        name: value
+        for name, value in distribution.__dict__.items()
+        if value is source or not hasattr(type(distribution), name) or name.startswith("_")
+    }
+
+
+Build = Callable[[Tensor, Tensor], Distribution]
+"""(location `(*)`, scale `(*)` or `()`) -> the law of each data channel."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How a decoder's raw output becomes a law over x.
+
+    Calling it with raw output `(B, C·channels, H, W)` or `(B, D·channels)` gives an `Independent` law with
+    event shape `x_shape`. A location is a = raw on unbounded data, and σ(2a) = (tanh a + 1) / 2 on data in
+    [0, 1]. Logits (Bernoulli, categorical) are raw.
+
+    Arguments:
+        description: one line for the reader.
+        channels: raw channels per data channel.
+        law: raw `(B, *x_shape, channels)`, bounded, log_scale -> the law of each data channel.
+        learned_scale: the decoder owns one `log_scale`, starting at `initial_log_scale`.
+        needs_dequantisation: `log_likelihood` wants uniform noise.
+        binary: a probability only where x is 0 or 1.
+        unbounded: also a law for data outside [0, 1].
+
+    >>> law = LIKELIHOODS["bernoulli"](torch.zeros(5, 1, 8, 8), (1, 8, 8))
+    >>> law.batch_shape, law.event_shape
+    (torch.Size([5]), torch.Size([1, 8, 8]))
+    """
+
+    description: str
+    channels: int
+    law: Callable[[Tensor, bool, Tensor | None], Distribution]
+    learned_scale: bool = False
+    initial_log_scale: float = 0.0
+    needs_dequantisation: bool = False
+    binary: bool = False
+    unbounded: bool = True
+
+    def __call__(
+        self, raw: Tensor, x_shape: tuple[int, ...], bounded: bool = True, log_scale: Tensor | None = None
+    ) -> Distribution:
+        """The law over x, batch shape `(B,)`, event shape `x_shape`. Raises `BadInput` as `check` does."""
+        self.check(bounded)
+        split = raw.unflatten(1, (x_shape[0], self.channels)).movedim(2, -1)
+        return Independent(self.law(split, bounded, log_scale), len(x_shape), validate_args=False)
+
+    def check(self, bounded: bool) -> None:
+        """Raises `BadInput` where this law cannot describe the data."""
+        if not (bounded or self.unbounded):
+            raise BadInput(
+                f"the likelihood {self.description!r} needs data in [0, 1], and this data is unbounded: "
+                "use 'gaussian', 'laplace' or 'implicit'"
+            )
+
+
+def _location(raw: Tensor, bounded: bool) -> Tensor:
+    return torch.sigmoid(2 * raw[..., 0]) if bounded else raw[..., 0]
+
+
+def _scale(raw: Tensor, log_scale: Tensor | None) -> Tensor:
+    return torch.ones_like(raw[..., 0]) if log_scale is None else log_scale.exp()
+
+
+def _bernoulli(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    return Bernoulli(logits=raw[..., 0], validate_args=False)
+
+
+def _gaussian(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    return Normal(_location(raw, bounded), _scale(raw, log_scale), validate_args=False)
+
+
+def _laplace(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    return Laplace(_location(raw, bounded), _scale(raw, log_scale), validate_args=False)
+
+
+def _quantized(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    centre = (255 * _location(raw, bounded) + 0.5) / 256  # so that the law's mean is the location
+    scale = F.softplus(raw[..., 1]) + SCALE_FLOOR if log_scale is None else log_scale.exp()
+    return QuantizedNormal(centre, scale)
+
+
+def _categorical(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    return PixelCategorical(raw)
+
+
+def _implicit(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    return Delta(_location(raw, bounded))
+
+
+LIKELIHOODS: Mapping[str, Likelihood] = MappingProxyType(
+    {
+        "bernoulli": Likelihood("Bernoulli", 1, _bernoulli, binary=True, unbounded=False),
+        "gaussian": Likelihood("normal, one learned σ", 1, _gaussian, learned_scale=True),
+        "laplace": Likelihood("Laplace, one learned scale", 1, _laplace, learned_scale=True),
+        "quantized-normal": Likelihood(
+            "quantized normal, one learned σ",
+            1,
+            _quantized,
+            learned_scale=True,
+            initial_log_scale=-2.0,
+            needs_dequantisation=True,
+            unbounded=False,
+        ),
+        "quantized-normal-per-pixel": Likelihood(
+            "quantized normal, σ per pixel", 2, _quantized, needs_dequantisation=True, unbounded=False
+        ),
+        "categorical": Likelihood("categorical over 256 levels", 256, _categorical, unbounded=False),
+        "implicit": Likelihood("implicit (a point mass)", 1, _implicit),
+    }
+)
+"""The visible likelihoods, by the name that the command line takes."""

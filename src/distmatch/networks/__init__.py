@@ -1,0 +1,155 @@
+"""Nets by family: encoders and decoders that return laws, critics that return scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from distmatch.distributions import LIKELIHOODS
+from distmatch.errors import BadInput, unknown
+from distmatch.networks import dcgan, mlp
+from distmatch.networks.batch_norm import BatchNorm, has_batch_norm, recording
+from distmatch.networks.dcgan import DCGANOptions
+from distmatch.networks.mlp import MLPOptions
+from distmatch.networks.players import POSTERIORS, Decoder, Encoder, FlatCritic, ImageCritic
+from distmatch.networks.shapes import Shapes, with_labels
+
+__all__ = [
+    "NETWORKS",
+    "POSTERIORS",
+    "BatchNorm",
+    "DCGANOptions",
+    "Decoder",
+    "Encoder",
+    "Family",
+    "FlatCritic",
+    "ImageCritic",
+    "MLPOptions",
+    "NetworkOptions",
+    "Shapes",
+    "build",
+    "has_batch_norm",
+    "recording",
+    "with_labels",
+]
+
+NetworkOptions = MLPOptions | DCGANOptions
+ROLES = ("encoder", "decoder", "critic")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of nets.
+
+    Arguments:
+        description: one line for the reader.
+        reference: where it comes from.
+        options: the dataclass of its options.
+        encoder: (shapes, posterior, options) -> `Encoder`.
+        decoder: (shapes, likelihood, options) -> `Decoder`.
+        critic: (shapes, spaces, options) -> a critic.
+    """
+
+    description: str
+    reference: str
+    options: type[MLPOptions] | type[DCGANOptions]
+    encoder: Callable[..., nn.Module]
+    decoder: Callable[..., nn.Module]
+    critic: Callable[..., nn.Module]
+
+
+NETWORKS: Mapping[str, Family] = MappingProxyType(
+    {
+        "mlp": Family(
+            "fully connected; any data",
+            "Kingma and Welling, arXiv:1312.6114; code critic of arXiv:1802.06847",
+            MLPOptions,
+            mlp.encoder,
+            mlp.decoder,
+            mlp.critic,
+        ),
+        "dcgan": Family(
+            "convolutional; images of " + ", ".join(f"{side}×{side}" for side in dcgan.PLANS),
+            "Radford, Metz and Chintala, arXiv:1511.06434, in the sizes of Arjovsky et al., arXiv:1701.07875",
+            DCGANOptions,
+            dcgan.encoder,
+            dcgan.decoder,
+            dcgan.critic,
+        ),
+    }
+)
+"""The families, by the name that the command line takes."""
+
+
+def build(
+    name: str,
+    role: str,
+    shapes: Shapes,
+    *,
+    likelihood: str = "bernoulli",
+    posterior: str = "gaussian",
+    spaces: tuple[str, ...] = ("x",),
+    options: NetworkOptions | Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """A net of a family, initialised from torch's global generator (seed it, or fork it, around the call).
+
+    Arguments:
+        name: a key of `NETWORKS`.
+        role: `"encoder"`, `"decoder"` or `"critic"`.
+        shapes: what it must fit.
+        likelihood: of a decoder, a key of `LIKELIHOODS`.
+        posterior: of an encoder, a key of `POSTERIORS`.
+        spaces: of a critic, `"x"` or `"z"` per input.
+        options: the family's options, or a mapping of their names; None: the defaults.
+
+    Raises:
+        BadInput: a name, option or combination that does not exist.
+
+    >>> net = build("mlp", "encoder", Shapes(x=(1, 28, 28), latent=20))
+    >>> sum(p.numel() for p in net.parameters())
+    490440
+    """
+    if name not in NETWORKS:
+        raise unknown("network", name, NETWORKS)
+    family = NETWORKS[name]
+    chosen = resolve_options(name, options)
+    if role == "encoder":
+        if posterior not in POSTERIORS:
+            raise unknown("posterior", posterior, POSTERIORS)
+        return family.encoder(shapes, POSTERIORS[posterior], chosen)
+    if role == "decoder":
+        if likelihood not in LIKELIHOODS:
+            raise unknown("likelihood", likelihood, LIKELIHOODS)
+        return family.decoder(shapes, LIKELIHOODS[likelihood], chosen)
+    if role == "critic":
+        if not spaces or set(spaces) - {"x", "z"}:
+            raise BadInput(f"a critic's spaces are {tuple(spaces)}: give at least one, each 'x' or 'z'")
+        return family.critic(shapes, tuple(spaces), chosen)
+    raise unknown("role", role, ROLES)
+
+
+def resolve_options(name: str, options: NetworkOptions | Mapping[str, Any] | None) -> NetworkOptions:
+    """The family's options: as given, from a mapping of their names, or its defaults.
+
+    Raises:
+        BadInput: another family's options, or a name that is not one.
+
+    >>> resolve_options("mlp", {"width": 8}).width
+    8
+    """
+    kind = NETWORKS[name].options
+    if options is None:
+        return kind()
+    if isinstance(options, kind):
+        return options
+    if not isinstance(options, Mapping):
+        raise BadInput(f"{name} takes {kind.__name__}, not {type(options).__name__}")
+    known = [f.name for f in fields(kind)]
+    for key in options:
+        if key not in known:
+            raise unknown(f"option of {name}", key, known)
+    return kind(**options)

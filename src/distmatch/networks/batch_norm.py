@@ -1,0 +1,116 @@
+"""Batch normalisation that keeps no running statistics while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distmatch.errors import BadInput
+
+NOT_GATHERED = -1.0  # a variance that cannot be; unlike NaN it is equal to itself, so states can be compared
+
+
+class BatchNorm(nn.Module):
+    """weight · (h - mean) / sqrt(var + eps) + bias, per feature.
+
+    In training mode, mean and var are the batch's and nothing is stored: a pure function, which
+    `torch.func.vmap` and `torch.compile` take. In evaluation mode they are the buffers `mean` and `var`,
+    which `recording` gathers over many batches once training is done.
+
+    Arguments:
+        features: the size of dimension 1 of inputs `(B, F)` or `(B, F, H, W)`.
+        eps: added to the variance.
+
+    Raises:
+        BadInput: in evaluation mode, where no statistics were gathered (inside vmap and compile, where values
+            cannot be looked at, the result is NaN instead).
+
+    Reference: Ioffe and Szegedy, arXiv:1502.03167.
+
+    >>> BatchNorm(2)(torch.tensor([[0.0, 1.0], [2.0, 5.0]])).round(decimals=2).tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
+    """
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("var", torch.full((features,), NOT_GATHERED))
+        self.record: list[Tensor] | None = None  # weight, Σ weight·mean, Σ weight·second moment
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Normalised features, of the shape of `h`."""
+        if self.training:
+            if self.record is not None:
+                self._add(h)
+            return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        if _readable(self.var) and bool((self.var < 0).any()):
+            raise BadInput(
+                "batch norm has no statistics for evaluation yet: run some batches in training mode inside "
+                "`with recording(net):`, or evaluate in training mode"
+            )
+        return F.batch_norm(h, self.mean, self.var, self.weight, self.bias, False, 0.0, self.eps)
+
+    def _add(self, h: Tensor) -> None:
+        if not _readable(h):
+            raise BadInput(
+                "batch norm's statistics cannot be recorded inside vmap or compile; run the net eagerly"
+            )
+        assert self.record is not None
+        with torch.no_grad():
+            var, mean = torch.var_mean(h.double(), [0, *range(2, h.ndim)], correction=0)
+            count = h.new_tensor(h.numel() // h.shape[1], dtype=torch.float64)
+            new = [count, count * mean, count * (var + mean.square())]
+            self.record = [a + b for a, b in zip(self.record, new, strict=True)] if self.record else new
+
+
+def _readable(t: Tensor) -> bool:
+    """Whether the values of `t` may be looked at: not while compiling, nor inside a function transform."""
+    return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(t))
+
+
+@contextmanager
+def recording(*nets: nn.Module) -> Iterator[None]:
+    """Gather the statistics for evaluation from every forward in training mode inside this block.
+
+    On leaving, each `BatchNorm` that ran gets mean = E[h] and var = E[h²] - E[h]² over all that it saw (the
+    law of total variance), written in place into the net's own buffers. Forwards through
+    `torch.func.functional_call` count too. Nothing is written where the block raises.
+
+    >>> net = BatchNorm(1)
+    >>> with recording(net):
+    ...     _ = net(torch.tensor([[0.0], [2.0]])), net(torch.tensor([[4.0], [6.0]]))
+    >>> net.mean.item(), net.var.item()
+    (3.0, 5.0)
+    """
+    layers = [m for net in nets for m in net.modules() if isinstance(m, BatchNorm)]
+    for layer in layers:
+        layer.record = []
+    try:
+        yield
+        for layer in layers:
+            if layer.record:
+                count, first, second = layer.record
+                layer.mean.copy_(first / count)
+                layer.var.copy_((second / count - (first / count).square()).clamp_min(0))
+    finally:
+        for layer in layers:
+            layer.record = None
+
+
+def has_batch_norm(net: nn.Module) -> bool:
+    """Whether any layer of `net` mixes the rows of a batch, so that per-sample penalties are not per sample.
+
+    >>> has_batch_norm(nn.Sequential(nn.Linear(2, 2), BatchNorm(2))), has_batch_norm(nn.Linear(2, 2))
+    (True, False)
+    """
+    return any(isinstance(m, (BatchNorm, nn.modules.batchnorm._BatchNorm)) for m in net.modules())

@@ -1,0 +1,284 @@
+"""A system's objective: a sum of terms that reads like the equation in its paper.
+
+A `Term` knows which draws it compares and so which players it moves; an `Objective` is their sum. Both are frozen:
+arithmetic makes new ones.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.variables import Draws, Variable, with_parents
+
+Weight = float | Tensor
+PLAYERS = ("encoder", "decoder")
+
+
+class Critics:
+    """The critics at work on one record of draws. Each tuple of draws is scored once per critic.
+
+    Args:
+        nets: critic's name -> a callable from inputs `(B, ...)` (and labels) to scores `(B,)`.
+        draws: what they score.
+    """
+
+    def __init__(self, nets: Mapping[str, Callable[..., Tensor]], draws: Draws) -> None:
+        self.nets = nets
+        self.draws = draws
+        self._scores: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
+
+    def score(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
+        """The scores `(B,)` of a critic on a tuple of draws."""
+        key = (name, variables)
+        if key not in self._scores:
+            self._scores[key] = self.at(name, *(self.draws[v] for v in variables))
+        return self._scores[key]
+
+    def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
+        """All scores so far: (critic, draws) -> scores `(B,)`."""
+        return list(self._scores.items())
+
+    def at(self, name: str, *inputs: Tensor) -> Tensor:
+        """The scores `(B,)` of a critic at any other place."""
+        given = {} if self.draws.y is None else {"y": self.draws.y}
+        return self.nets[name](*inputs, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term(ABC):
+    """One comparison in the sum, to be minimised.
+
+    Args:
+        weight: the coefficient of the players' loss. What a critic minimises is not weighted.
+        only: the players it may move; empty for all that its draws depend on.
+    """
+
+    weight: Weight = 1.0
+    only: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How the log and the command line call it, e.g. `match(x_gen, x)`."""
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[Variable, ...]:
+        """The draws whose values it compares."""
+
+    @abstractmethod
+    def equation(self) -> str:
+        """The term in mathematical notation, without its weight."""
+
+    @abstractmethod
+    def loss(self, draws: Draws, critics: Critics) -> Tensor:
+        """What the players minimise, without its weight: `(B,)`, or a scalar."""
+
+    def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
+        """What its critic minimises, in parts that are logged apart: each `(B,)`, or a scalar."""
+        return {}
+
+    @property
+    def critics(self) -> dict[str, tuple[str, ...]]:
+        """The critics that it asks for: name -> the spaces of their arguments."""
+        return {}
+
+    @property
+    def noise(self) -> tuple[str, ...]:
+        """Names of the uniform noise `(B,)` that it takes from `draws.noise`."""
+        return ()
+
+    @property
+    def laws(self) -> tuple[Variable, ...]:
+        """Draws whose law it evaluates: its density, or a closed form. An implicit law has none."""
+        return ()
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Who minimises it."""
+        moved = {p for v in (*self.variables, *self.laws) for p in v.players}
+        return tuple(p for p in PLAYERS if p in moved and (not self.only or p in self.only))
+
+    @property
+    def restricted(self) -> bool:
+        """Whether it leaves a player alone on which it depends."""
+        return bool(self.only) and self.players != replace(self, only=()).players
+
+    def to(self, *players: str) -> Self:
+        """The same term, minimised by these players alone.
+
+        >>> from distmatch.terms import Distance
+        >>> Distance().to("decoder").players
+        ('decoder',)
+        """
+        for p in players:
+            if p not in replace(self, only=()).players:
+                raise BadInput(f"{self.name} does not depend on {p!r}, so it cannot be minimised by it alone")
+        return replace(self, only=players)
+
+    def __rmul__(self, weight: Weight) -> Self:
+        return replace(self, weight=_float(weight) * self.weight)
+
+    def __add__(self, other: Term | Objective) -> Objective:
+        return Objective(self) + other
+
+    def __str__(self) -> str:
+        return _weighted(self.weight) + self.equation()
+
+
+class Objective:
+    """A sum of terms, and what it asks for: draws, players, critics.
+
+    >>> from distmatch.terms import KL, NLL
+    >>> print(NLL() + 0.5 * KL())
+    E[-log p(x|ẑ)] + 0.5·E KL[q(z|x) ‖ p(z)]
+    """
+
+    def __init__(self, *terms: Term, given: bool = False) -> None:
+        if not terms:
+            raise BadInput("an objective needs at least one term")
+        self.terms = terms
+        self.given = given
+
+    def __add__(self, other: Term | Objective) -> Objective:
+        more = other.terms if isinstance(other, Objective) else (other,)
+        given = self.given or (isinstance(other, Objective) and other.given)
+        return Objective(*self.terms, *more, given=given)
+
+    def __rmul__(self, weight: Weight) -> Objective:
+        return Objective(*(weight * t for t in self.terms), given=self.given)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Objective) and (self.terms, self.given) == (other.terms, other.given)
+
+    def __hash__(self) -> int:
+        return hash((self.terms, self.given))
+
+    def conditional(self) -> Objective:
+        """The same objective given the label y, which every net then receives (CVAE, CGAN, ...)."""
+        return Objective(*self.terms, given=True)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """One name per term; a second term of the same name is numbered."""
+        names: list[str] = []
+        for t in self.terms:
+            seen = sum(n == t.name or n.startswith(t.name + "#") for n in names)
+            names.append(f"{t.name}#{seen + 1}" if seen else t.name)
+        return tuple(names)
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """Every draw whose value is needed, in the order in which they are made."""
+        return with_parents((v for t in self.terms for v in t.variables), self.laws)
+
+    @cached_property
+    def laws(self) -> tuple[Variable, ...]:
+        """Every draw whose law some term evaluates."""
+        return tuple(dict.fromkeys(v for t in self.terms for v in t.laws))
+
+    @cached_property
+    def players(self) -> tuple[str, ...]:
+        """The players that some term moves. Every player whose net is used has one, or it would never learn."""
+        return tuple(p for p in PLAYERS if any(p in t.players for t in self.terms))
+
+    @cached_property
+    def critics(self) -> dict[str, tuple[str, ...]]:
+        """The critics: name -> the spaces of their arguments."""
+        found: dict[str, tuple[str, ...]] = {}
+        for t in self.terms:
+            for name, spaces in t.critics.items():
+                if found.setdefault(name, spaces) != spaces:
+                    raise BadInput(
+                        f"critic {name!r} is asked to score both {found[name]} and {spaces}; name one of them differently"
+                    )
+        return found
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Terms that can be differentiated together: players -> positions in `terms`.
+
+        Terms that move all that they depend on share one group, for a term's gradient is zero where it does not
+        reach. A term restricted by `to` is differentiated apart, with those of the same restriction.
+
+        >>> from distmatch.systems import vgh
+        >>> vgh().groups
+        {('encoder', 'decoder'): (0, 2), ('decoder',): (1,)}
+        """
+        found: dict[tuple[str, ...], list[int]] = {}
+        for i, t in enumerate(self.terms):
+            if t.players:
+                found.setdefault(t.players if t.restricted else (), []).append(i)
+        if () in found:
+            free = found.pop(())
+            reached = tuple(p for p in PLAYERS if any(p in self.terms[i].players for i in free))
+            found = {reached: sorted([*free, *found.pop(reached, [])]), **found}
+        return {players: tuple(terms) for players, terms in found.items()}
+
+    @cached_property
+    def uses(self) -> tuple[str, ...]:
+        """The nets that its draws pass through, moved or not."""
+        used = {p for v in (*self.variables, *self.laws) for p in v.players}
+        return tuple(p for p in PLAYERS if p in used)
+
+    @property
+    def needs_likelihood(self) -> bool:
+        """Whether some term evaluates the decoder's density."""
+        return any(v.space == "x" for v in self.laws)
+
+    def __str__(self) -> str:
+        text = " + ".join(str(t) for t in self.terms)
+        return f"{text}, all given y" if self.given else text
+
+    def __repr__(self) -> str:
+        return f"Objective({', '.join(map(repr, self.terms))}, given={self.given})"
+
+    def numbers(self) -> dict[str, float | Tensor]:
+        """Every number in the terms by its path, e.g. `"0.weight"`, `"1.penalty.weight"`.
+
+        >>> from distmatch.terms import KL, NLL
+        >>> (NLL() + 0.5 * KL()).numbers()
+        {'0.weight': 1.0, '1.weight': 0.5}
+        """
+        return {f"{i}.{path}": value for i, t in enumerate(self.terms) for path, value in _numbers(t).items()}
+
+    def with_numbers(self, numbers: Mapping[str, float | Tensor]) -> Objective:
+        """The same objective with some of its numbers replaced; lanes put a tensor of their own there."""
+        terms = list(self.terms)
+        for path, value in numbers.items():
+            i, *inner = path.split(".")
+            terms[int(i)] = _replaced(terms[int(i)], inner, value)
+        return Objective(*terms, given=self.given)
+
+
+def _numbers(item: Any) -> dict[str, float | Tensor]:
+    found: dict[str, float | Tensor] = {}
+    for field in fields(item):
+        value = getattr(item, field.name)
+        if isinstance(value, float | Tensor):
+            found[field.name] = value
+        elif is_dataclass(value):
+            found |= {f"{field.name}.{path}": v for path, v in _numbers(value).items()}
+    return found
+
+
+def _replaced(item: Any, path: list[str], value: float | Tensor) -> Any:
+    name, *rest = path
+    return replace(item, **{name: _replaced(getattr(item, name), rest, value) if rest else value})
+
+
+def _float(weight: Weight) -> Weight:
+    return weight if isinstance(weight, Tensor) else float(weight)
+
+
+def _weighted(weight: Weight) -> str:
+    if isinstance(weight, Tensor):
+        return "λ·"
+    return "" if weight == 1 else f"{weight:g}·"

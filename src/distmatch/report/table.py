@@ -1,0 +1,163 @@
+"""Numbers with their errors: one wording and one table, for the terminal and for the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Metrics = Mapping[str, Mapping[str, Any]]  # name -> {"value", "standard_error", "n", "unit", "how"}
+MISSING = "—"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def format_estimate(value: float | None, standard_error: float | None = None, unit: str = "") -> str:
+    """A number with as many digits as its standard error allows (two of the error's own).
+
+    >>> format_estimate(-97.9312, 0.3127, "nats")
+    '-97.93 ± 0.31 nats'
+    >>> format_estimate(12345.6, 678.9), format_estimate(1.23456e-8, 1.2e-10)
+    ('12350 ± 680', '(1.235 ± 0.012)×10⁻⁸')
+    >>> format_estimate(0.97315), format_estimate(60000), format_estimate(float("nan"), 0.1)
+    ('0.9731', '60000', 'nan')
+    """
+    if value is None:
+        return MISSING
+    value = float(value)
+    error = None if standard_error is None else abs(float(standard_error))
+    if not math.isfinite(value):
+        text = str(value)
+    elif error is None:
+        text = _plain(value)
+    elif not math.isfinite(error):
+        text = f"{_plain(value)} ± {error}"
+    elif error == 0.0:
+        text = f"{_plain(value)} ± 0"
+    else:
+        text = _with_error(value, error)
+    return f"{text} {unit}" if unit else text
+
+
+def _plain(value: float) -> str:
+    """Four digits, integers in full.
+
+    >>> _plain(0.0), _plain(-12.3456), _plain(2.5e-7), _plain(123456.7)
+    ('0', '-12.35', '2.5×10⁻⁷', '123457')
+    """
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e7:
+        mantissa, exponent = f"{value:.3e}".split("e")
+        return f"{float(mantissa):g}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    return f"{value:.0f}" if size >= 1e4 or value == int(value) else f"{value:.4g}"
+
+
+def _with_error(value: float, error: float) -> str:
+    size = max(abs(value), error)
+    exponent = math.floor(math.log10(size))
+    if not -4 <= exponent < 7:
+        scaled = _with_error(value / 10.0**exponent, error / 10.0**exponent)
+        return f"({scaled})×10{str(exponent).translate(SUPERSCRIPT)}" if "(" not in scaled else scaled
+    error = float(f"{error:.1e}")  # 0.0996 becomes 0.10, and its digits are counted after that
+    digits = 1 - math.floor(math.log10(error))
+    if digits > 8:  # an error below rounding: the value is what matters
+        return f"{_plain(value)} ± {error:.1g}"
+    shown = max(digits, 0)
+    return f"{round(value, digits) + 0.0:.{shown}f} ± {round(error, digits):.{shown}f}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one run: what is shown, what explains it, and whether it stands clear of the others."""
+
+    text: str
+    note: str = ""  # n and how, or why there is no value
+    clear: bool = False
+
+
+def comparison_rows(
+    columns: Mapping[str, Metrics], skipped: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, list[Cell]]:
+    """Every metric that any run has or skipped, in order of appearance, with one cell per run.
+
+    A cell is `clear` only if the metric says which way is better (`"better": "lower"` or `"higher"`) and the
+    best value's interval, ± 2 standard errors, overlaps no other.
+
+    >>> rows = comparison_rows({"a": {"nll": {"value": 97.93, "standard_error": 0.31, "n": 100}}, "b": {}},
+    ...                        {"b": {"nll": "no likelihood"}})
+    >>> [(c.text, c.note) for c in rows["nll"]]
+    [('97.93 ± 0.31', 'n = 100'), ('—', 'no likelihood')]
+    """
+    skipped = skipped or {}
+    order = [*columns.values(), *(skipped.get(run, {}) for run in columns)]
+    names = dict.fromkeys(name for part in order for name in part)
+    rows = {}
+    for name in names:
+        entries = {run: metrics.get(name) for run, metrics in columns.items()}
+        best = _clear_best(entries)
+        rows[name] = [
+            _cell(entry, skipped.get(run, {}).get(name, "not measured"), run == best)
+            for run, entry in entries.items()
+        ]
+    return rows
+
+
+def comparison_table(
+    columns: Mapping[str, Metrics], skipped: Mapping[str, Mapping[str, str]] | None = None
+) -> Table:
+    """Metrics as rows and runs as columns, for the terminal; a dot marks a value clear of all others.
+
+    Arguments:
+        columns: run -> metric -> {"value", "standard_error", "n", "unit", "how"[, "better"]}.
+        skipped: run -> metric -> why there is no value.
+
+    >>> comparison_table({"vae": {"nll": {"value": 97.93, "standard_error": 0.31}}}).row_count
+    1
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold", show_edge=False, pad_edge=False)
+    table.add_column("metric")
+    for run in columns:
+        table.add_column(Text(run), justify="right")
+    for name, cells in comparison_rows(columns, skipped).items():
+        shown = []
+        for cell in cells:
+            text = Text(cell.text + (" •" if cell.clear else ""))
+            if cell.text == MISSING:
+                text.append(f" {cell.note}", style="dim")
+            shown.append(text)
+        table.add_row(Text(name), *shown)
+    return table
+
+
+def _cell(entry: Mapping[str, Any] | None, reason: str, clear: bool) -> Cell:
+    if entry is None:
+        return Cell(MISSING, reason)
+    text = format_estimate(entry.get("value"), entry.get("standard_error"), entry.get("unit") or "")
+    parts = [f"n = {entry['n']}" if entry.get("n") is not None else "", str(entry.get("how") or "")]
+    note = "; ".join(part for part in parts if part)
+    return Cell(text, note or (reason if text == MISSING else ""), clear)
+
+
+def _clear_best(entries: Mapping[str, Mapping[str, Any] | None]) -> str | None:
+    """The run whose interval (± 2 standard errors) is better than every other run's, if there is one."""
+    present = {run: e for run, e in entries.items() if e is not None and e.get("value") is not None}
+    sign = {"lower": 1.0, "higher": -1.0}.get(
+        next((e["better"] for e in present.values() if e.get("better")), "")
+    )
+    if sign is None or len(present) < 2:
+        return None
+    intervals = {}
+    for run, e in present.items():
+        centre, error = sign * float(e["value"]), e.get("standard_error")
+        if error is None or not math.isfinite(centre) or not math.isfinite(float(error)):
+            return None
+        intervals[run] = (centre - 2 * float(error), centre + 2 * float(error))
+    best = min(intervals, key=lambda run: intervals[run][1])
+    others = [low for run, (low, _) in intervals.items() if run != best]
+    return best if intervals[best][1] < min(others) else None

@@ -1,0 +1,205 @@
+"""Optimisers as functions of parameters, gradients and moments.
+
+Each equals its namesake in `torch.optim`. Numeric hyperparameters may be tensors: a scalar, or `(K,)` with one
+value per lane, whose parameters then carry a leading axis of K. With plain numbers a step is the fused kernel.
+The update is written in place: the old parameters and moments are given up.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Number = float | Tensor
+Moments = dict[str, list[Tensor]]
+Schedule = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Optimiser(ABC):
+    """A rule from gradients to new parameters.
+
+    Args:
+        lr: the learning rate.
+        schedule: a factor on the learning rate, a function of the number of steps taken, `()` -> `()`.
+    """
+
+    lr: Number = 1e-3
+    schedule: Schedule | None = None
+
+    @abstractmethod
+    def init(self, params: Sequence[Tensor]) -> Moments:
+        """The moments before the first step; `"step"` counts the steps taken."""
+
+    @abstractmethod
+    def direction(
+        self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One parameter's step at unit learning rate, and its new moments; a pure function."""
+
+    def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
+        """Take the whole step by a fused kernel if there is one; whether it was taken."""
+        return False
+
+    def update(self, params: list[Tensor], grads: list[Tensor], moments: Moments) -> None:
+        """One step: parameters and moments are written in place.
+
+        >>> p = [torch.ones(2)]
+        >>> sgd = SGD(lr=0.5)
+        >>> sgd.update(p, [torch.tensor([1.0, 2.0])], sgd.init(p))
+        >>> p
+        [tensor([0.5000, 0.0000])]
+        """
+        with torch.no_grad():
+            (t,) = moments["step"]
+            t += 1
+            lr = self.lr if self.schedule is None else self.lr * self.schedule(t - 1)
+            if self._plain and self.fused(params, grads, moments, lr):
+                return
+            names = [n for n in moments if n != "step"]
+            for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+                direction, new = self.direction(p, g, [moments[n][i] for n in names], t)
+                for n, value in zip(names, new, strict=True):
+                    moments[n][i].copy_(value)
+                p.sub_(_like(lr, p) * direction)
+
+    @property
+    def _plain(self) -> bool:
+        values = [getattr(self, f.name) for f in fields(self)]
+        return not any(isinstance(v, Tensor) for v in values) and not torch.compiler.is_compiling()
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """p ← p - lr·m̂/(√v̂ + ε), m and v running means of g and g² (Kingma and Ba 2015, arXiv:1412.6980)."""
+
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    eps: Number = 1e-8
+
+    def init(self, params: Sequence[Tensor]) -> Moments:
+        """First and second moments at zero."""
+        return {"step": [_count(params)], "mean": _zeros(params), "square": _zeros(params)}
+
+    def direction(
+        self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """m̂/(√v̂ + ε)."""
+        b1, b2, eps = (_like(h, p) for h in (self.beta1, self.beta2, self.eps))
+        m = b1 * moments[0] + (1 - b1) * g
+        v = b2 * moments[1] + (1 - b2) * g * g
+        return (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + eps), [m, v]
+
+    def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
+        """torch's fused kernel, which reads memory and not strides: gradients are laid out as their parameters."""
+        laid_out = [
+            g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+            for p, g in zip(params, grads, strict=True)
+        ]
+        torch._fused_adam_(
+            params,
+            laid_out,
+            moments["mean"],
+            moments["square"],
+            [],
+            moments["step"] * len(params),
+            lr=lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            weight_decay=0.0,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
+        return True
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimiser):
+    """p ← p - lr·g/(√v + ε), v a running mean of g² (Tieleman and Hinton 2012)."""
+
+    alpha: Number = 0.99
+    eps: Number = 1e-8
+
+    def init(self, params: Sequence[Tensor]) -> Moments:
+        """The second moment at zero."""
+        return {"step": [_count(params)], "square": _zeros(params)}
+
+    def direction(
+        self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """g/(√v + ε)."""
+        alpha = _like(self.alpha, p)
+        v = alpha * moments[0] + (1 - alpha) * g * g
+        return g / (v.sqrt() + _like(self.eps, p)), [v]
+
+    def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
+        """One horizontal kernel per operation."""
+        torch._foreach_mul_(moments["square"], self.alpha)
+        torch._foreach_addcmul_(moments["square"], grads, grads, 1 - float(self.alpha))
+        root = torch._foreach_sqrt(moments["square"])
+        torch._foreach_add_(root, self.eps)
+        steps = torch._foreach_div(grads, root)
+        torch._foreach_mul_(steps, lr)
+        torch._foreach_sub_(params, steps)
+        return True
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """p ← p - lr·m, m ← μm + g."""
+
+    momentum: Number = 0.0
+
+    def init(self, params: Sequence[Tensor]) -> Moments:
+        """The running gradient at zero."""
+        return {"step": [_count(params)], "mean": _zeros(params)}
+
+    def direction(
+        self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """μm + g."""
+        m = _like(self.momentum, p) * moments[0] + g
+        return m, [m]
+
+
+OPTIMISERS: dict[str, type[Optimiser]] = {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}
+
+
+def cosine(steps: int) -> Schedule:
+    """½(1 + cos πt/T): from 1 to 0 over T steps.
+
+    >>> cosine(100)(torch.tensor(50.0))
+    tensor(0.5000)
+    """
+    return lambda t: 0.5 * (1 + torch.cos(torch.pi * (t / steps).clamp(max=1.0)))
+
+
+def linear(steps: int) -> Schedule:
+    """1 - t/T: from 1 to 0 over T steps."""
+    return lambda t: (1 - t / steps).clamp(min=0.0)
+
+
+SCHEDULES: dict[str, Callable[[int], Schedule] | None] = {
+    "constant": None,
+    "cosine": cosine,
+    "linear": linear,
+}
+
+
+def _like(value: Number, p: Tensor) -> Any:
+    """A number as it is; a tensor of one value per lane, ready to broadcast against a parameter of all lanes."""
+    return value.reshape(value.shape + (1,) * (p.dim() - value.dim())) if isinstance(value, Tensor) else value
+
+
+def _zeros(params: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(p, memory_format=torch.preserve_format) for p in params]
+
+
+def _count(params: Sequence[Tensor]) -> Tensor:
+    return torch.zeros((), device=params[0].device if params else None)

@@ -1,0 +1,350 @@
+"""The pure step: `step(objective, nets, state, batches, settings) -> (state, logs)`.
+
+`state` holds everything that training changes; everything random comes in with the batches. Losses and gradients
+are pure functions of these, so the same function runs eager, compiled, captured, and over lanes:
+
+- **alternating** (the default): the critics' step, then the players', against the critics just moved;
+- **simultaneous**: all gradients at the old state, then all steps;
+- **n critic steps**: n batches. The last one serves both sides: its encoder and decoder run forward once, its draws
+  go to the critics detached and to the players with their graph;
+- **lanes**: every tensor in state and batches has a leading axis of K runs. Losses are vmapped; their sum is
+  differentiated, which gives each lane its own gradient because lanes share nothing.
+
+A player's gradient never computes another player's weights' gradients, nor a critic's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad_and_value, vmap
+
+from distmatch.objective import Critics, Objective
+from distmatch.penalties import Clip
+from distmatch.terms import Match
+from distmatch.training.binding import bind
+from distmatch.training.optimisers import Adam, Moments, Optimiser
+from distmatch.variables import Draws, Variable, draw, with_parents
+
+Params = dict[str, dict[str, Tensor]]
+Logs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Data `(B, *x_shape)`, labels `(B,)` or None, and everything random that one round needs, by name."""
+
+    x: Tensor
+    noise: Mapping[str, Tensor] = field(default_factory=dict)
+    y: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All in one dict, as vmap wants it."""
+        labels = {} if self.y is None else {"y": self.y}
+        return {"x": self.x, **labels, **self.noise}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a step is taken.
+
+    Args:
+        players: the optimiser of encoder and decoder.
+        critics: the optimiser of the critics.
+        simultaneous: gradients of both sides at the old state.
+        clip_gradient: a bound on the norm of all players' gradients together, and of all critics'.
+        average: decay of the running average of the decoder's weights that is kept for evaluation.
+        precision: `"bf16"` runs the nets under autocast.
+        lanes: whether every tensor carries a leading axis of runs.
+        functional: take gradients by `torch.func` alone, for `torch.compile`. The players' forward is then written
+            twice, for the compiler to merge.
+        norms: log gradient norms and mean scores too.
+    """
+
+    players: Optimiser = field(default_factory=Adam)
+    critics: Optimiser = field(default_factory=Adam)
+    simultaneous: bool = False
+    clip_gradient: float | None = None
+    average: float | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    lanes: bool = False
+    functional: bool = False
+    norms: bool = False
+
+
+@dataclass
+class State:
+    """All that training changes: parameters by net, the optimisers' moments, the decoder's average."""
+
+    params: Params
+    moments: dict[str, Moments]
+    average: Params = field(default_factory=dict)
+
+
+def init(objective: Objective, nets: Mapping[str, nn.Module], settings: Settings) -> State:
+    """The state before the first step, from the nets' own parameters (copied)."""
+    params = {n: {k: p.detach().clone() for k, p in net.named_parameters()} for n, net in nets.items()}
+    moved = {"players": objective.players, "critics": tuple(objective.critics)}
+    moments = {
+        side: getattr(settings, side).init(_flat(params, names)) for side, names in moved.items() if names
+    }
+    average = {"decoder": {k: p.clone() for k, p in params["decoder"].items()}} if settings.average else {}
+    return State(params, moments, average)
+
+
+def step(
+    objective: Objective,
+    nets: Mapping[str, nn.Module],
+    state: State,
+    batches: Sequence[Batch],
+    settings: Settings,
+    numbers: Mapping[str, Tensor] | None = None,
+) -> tuple[State, Logs]:
+    """One step of all players and critics; `state` is written in place and returned.
+
+    Args:
+        objective: what is minimised.
+        nets: the modules, by `"encoder"`, `"decoder"` and critics' names; only their structure is used.
+        state: from `init`, or from the last step.
+        batches: one for each critic step; the last serves the players too.
+        settings: optimisers and the order of updates.
+        numbers: replacements for numbers of the objective (`Objective.numbers`), a tensor `(K,)` for K lanes.
+
+    Returns:
+        The state, and the logs: each term by its name, each critic's parts as `critic/<name>/<part>`; scalars, or
+        `(K,)` over lanes.
+    """
+    model = _Model(objective, nets, settings, numbers or {})
+    players = {n: state.params[n] for n in objective.uses}
+    critics = {n: state.params[n] for n in objective.critics}
+    logs: Logs = {}
+
+    for batch in batches[:-1] if critics else ():
+        draws = model.draws(model.scored, (), players, batch)
+        _move(model, "critics", state, model.critic_gradients(draws, critics, logs), logs)
+
+    if settings.functional:
+        leaves, draws = players, model.draws(objective.variables, objective.laws, players, batches[-1])
+    else:
+        leaves = {n: _leaves(p) if n in objective.players else p for n, p in players.items()}
+        draws = model.draws(objective.variables, objective.laws, leaves, batches[-1])
+    gradients = model.critic_gradients(draws, critics, logs) if critics else None
+    if gradients and not settings.simultaneous:
+        _move(model, "critics", state, gradients, logs)
+    moves = model.player_gradients(draws, leaves, critics, batches[-1], logs)
+    if gradients and settings.simultaneous:
+        _move(model, "critics", state, gradients, logs)
+    _move(model, "players", state, moves, logs)
+    if settings.average:
+        with torch.no_grad():
+            kept, new = list(state.average["decoder"].values()), list(state.params["decoder"].values())
+            torch._foreach_lerp_(kept, new, 1.0 - settings.average)
+    return state, logs
+
+
+class _Model:
+    """Draws, losses and gradients as functions of parameters, for one run or for lanes of them."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        nets: Mapping[str, nn.Module],
+        settings: Settings,
+        numbers: Mapping[str, Tensor],
+    ) -> None:
+        self.objective = objective
+        self.nets = nets
+        self.settings = settings
+        self.numbers = dict(numbers)
+        self.scored = with_parents(v for t in objective.terms if t.critics for v in t.variables)
+
+    def draws(
+        self, variables: Sequence[Variable], laws: Sequence[Variable], players: Params, batch: Batch
+    ) -> _Packed:
+        """Forward encoder and decoder once."""
+        template: list[Callable[[list[Tensor]], Draws]] = []
+
+        def one(players: Params, tensors: dict[str, Tensor]) -> Any:
+            with self._autocast():
+                rest = dict(tensors)
+                x, y = rest.pop("x"), rest.pop("y", None)
+                draws = draw(variables, self._bound(players), x, rest, y, laws)
+            if not self.settings.lanes:
+                return draws
+            flat, rebuild = draws.flatten()
+            template.append(rebuild)
+            return flat
+
+        if not self.settings.lanes:
+            return _Packed(draws=one(players, batch.tensors()))
+        flat = vmap(one)(players, batch.tensors())
+        return _Packed(flat=flat, rebuild=template[0], extra=batch.tensors())
+
+    def critic_gradients(self, draws: _Packed, critics: Params, logs: Logs) -> Params:
+        """The gradient of all critics' losses; weights are clipped first where a penalty says so."""
+        with torch.no_grad():
+            for t in self.objective.terms:
+                if isinstance(t, Match) and isinstance(t.penalty, Clip):
+                    t.penalty.project(list(critics[t.critic].values()))
+
+        def losses(draws: Draws, critics: Params, objective: Objective) -> Logs:
+            at_work = Critics(self._bound(critics), draws)
+            parts: Logs = {}
+            for t in objective.terms:
+                for part, value in t.critic_losses(draws, at_work).items():
+                    (name,) = t.critics
+                    key = f"critic/{name}/{part}"
+                    parts[key] = parts[key] + value.mean() if key in parts else value.mean()
+            if self.settings.norms:
+                for (name, variables), score in at_work.seen():
+                    parts[f"score/{name}/{'+'.join(v.name for v in variables)}"] = score.mean().detach()
+            return parts
+
+        detached = draws.detach()
+
+        def total(critics: Params) -> tuple[Tensor, Logs]:
+            parts = self._map(losses, detached, critics)
+            return sum(v.sum() for k, v in parts.items() if k.startswith("critic/")), parts
+
+        gradients, parts = _gradients(total, critics, self.settings.functional)
+        logs.update({k: v.detach() for k, v in parts.items()})
+        return gradients
+
+    def player_gradients(
+        self, draws: _Packed, players: Params, critics: Params, batch: Batch, logs: Logs
+    ) -> Params:
+        """Each player's gradient of the terms that it minimises."""
+        objective = self.objective
+        critics = {n: {k: p.detach() for k, p in c.items()} for n, c in critics.items()}
+
+        def losses(draws: Draws, critics: Params, objective: Objective) -> Logs:
+            at_work = Critics(self._bound(critics), draws)
+            return {
+                name: t.loss(draws, at_work).mean()
+                for name, t in zip(self.objective.names, objective.terms, strict=True)
+                if t.players
+            }
+
+        def weighted(values: Logs, group: Sequence[int]) -> Tensor:
+            weights = objective.numbers() | self.numbers
+            return sum((weights[f"{i}.weight"] * values[objective.names[i]]).sum() for i in group)
+
+        gradients: Params = {}
+        groups = objective.groups
+        if not self.settings.functional:
+            values = self._map(losses, draws, critics)
+        for k, (group, terms) in enumerate(groups.items()):
+            if self.settings.functional:
+
+                def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
+                    again = self.draws(objective.variables, objective.laws, players | moved, batch)
+                    values = self._map(losses, again, critics)
+                    return weighted(values, terms), values
+
+                found, values = _gradients(total, {p: players[p] for p in group}, True)
+            else:
+                leaves = {p: players[p] for p in group}
+                found = _pull(weighted(values, terms), leaves, keep=k + 1 < len(groups))
+            for player, grads in found.items():
+                old = gradients.get(player)
+                gradients[player] = {n: old[n] + g for n, g in grads.items()} if old else grads
+        logs.update({k: v.detach() for k, v in values.items()})
+        return gradients
+
+    def _map(self, losses: Callable[..., Logs], draws: _Packed, critics: Params) -> Logs:
+        with self._autocast():
+            if not self.settings.lanes:
+                objective = self.objective.with_numbers(self.numbers) if self.numbers else self.objective
+                assert draws.draws is not None
+                return losses(draws.draws, critics, objective)
+
+            def one(flat: list[Tensor], extra: dict[str, Tensor], critics: Params, numbers: Any) -> Logs:
+                return losses(draws.one(flat, extra), critics, self.objective.with_numbers(numbers))
+
+            return vmap(one)(draws.flat, draws.extra, critics, self.numbers)
+
+    def _bound(self, params: Params) -> dict[str, Callable[..., Any]]:
+        return {n: bind(self.nets[n], p) for n, p in params.items()}
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.settings.precision == "float32":
+            return nullcontext()
+        device = next(next(iter(self.nets.values())).parameters()).device.type
+        return torch.autocast(device, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """One record of draws; over lanes, its tensors `(K, ...)` and how to rebuild the record of one lane."""
+
+    draws: Draws | None = None
+    flat: list[Tensor] = field(default_factory=list)
+    rebuild: Callable[[list[Tensor]], Draws] | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def detach(self) -> _Packed:
+        if self.draws is not None:
+            return _Packed(draws=self.draws.detach())
+        return _Packed(None, [t.detach() for t in self.flat], self.rebuild, self.extra)
+
+    def one(self, flat: list[Tensor], extra: dict[str, Tensor]) -> Draws:
+        assert self.rebuild is not None
+        draws = self.rebuild(flat)
+        noise = {k: v for k, v in extra.items() if k not in ("x", "y")}
+        return Draws(draws.values, draws.laws, noise, extra.get("y"))
+
+
+def _move(model: _Model, side: str, state: State, gradients: Params, logs: Logs) -> None:
+    """Clip the gradients if asked, and take the optimiser's step."""
+    settings = model.settings
+    names = model.objective.players if side == "players" else tuple(model.objective.critics)
+    params, grads = _flat(state.params, names), _flat(gradients, names)
+    if settings.norms or settings.clip_gradient is not None:
+        norm = _norm(grads, settings.lanes)
+        if settings.norms:
+            logs[f"gradient_norm/{side}"] = norm
+        if settings.clip_gradient is not None:
+            factor = (settings.clip_gradient / (norm + 1e-6)).clamp(max=1.0)
+            grads = [g * factor.reshape(factor.shape + (1,) * (g.dim() - factor.dim())) for g in grads]
+    getattr(settings, side).update(params, grads, state.moments[side])
+
+
+def _gradients(
+    loss: Callable[[Params], tuple[Tensor, Logs]], params: Params, functional: bool
+) -> tuple[Params, Logs]:
+    if functional:
+        gradients, (_, parts) = grad_and_value(loss, has_aux=True)(params)
+        return gradients, parts
+    leaves = {n: _leaves(p) for n, p in params.items()}
+    total, parts = loss(leaves)
+    return _pull(total, leaves, keep=False), parts
+
+
+def _pull(total: Tensor, leaves: Params, keep: bool) -> Params:
+    flat = _flat(leaves, tuple(leaves))
+    grads = iter(
+        torch.autograd.grad(total, flat, retain_graph=keep, allow_unused=True, materialize_grads=True)
+    )
+    return {n: {k: next(grads) for k in p} for n, p in leaves.items()}
+
+
+def _leaves(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: p.detach().requires_grad_() for k, p in params.items()}
+
+
+def _flat(params: Params, names: Sequence[str]) -> list[Tensor]:
+    return [p for n in names for p in params[n].values()]
+
+
+def _norm(grads: list[Tensor], lanes: bool) -> Tensor:
+    """The norm of all gradients together; of each lane's, `(K,)`, over lanes."""
+    squares = [g.flatten(1).square().sum(1) if lanes else g.square().sum() for g in grads]
+    return torch.stack(squares).sum(0).sqrt()
+
+
+__all__ = ["Batch", "Settings", "State", "init", "step"]

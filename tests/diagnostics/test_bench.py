@@ -1,0 +1,126 @@
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from distmatch.diagnostics import DIAGNOSTICS, Estimate, Subject, evaluate, missing
+from distmatch.diagnostics.estimate import seeded
+from distmatch.diagnostics.subject import REASONS
+from distmatch.errors import BadInput
+
+MODES = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+
+
+def draw(n, seed):
+    g = seeded(seed)
+    return MODES[torch.randint(2, (n,), generator=g)] + 0.1 * torch.randn(n, 2, generator=g)
+
+
+def normal(loc, scale):
+    return Independent(Normal(loc, torch.full_like(loc, scale)), 1)
+
+
+TOY = Subject(
+    sample=draw,
+    encode=lambda x, y: normal(x / 2, math.sqrt(0.5)),
+    decode=lambda z, y: normal(z, 1.0),
+    has_likelihood=True,
+    latent=2,
+    train=lambda: draw(500, 1),
+    test=draw(300, 2),
+    modes=MODES,
+    mode_scale=0.1,
+)
+FACES = Subject(
+    sample=lambda n, seed: 2 * torch.rand(n, 1, 16, 16, generator=seeded(seed)) - 1,
+    test=2 * torch.rand(400, 1, 16, 16, generator=seeded(5)) - 1,
+    is_image=True,
+    image_range=(-1.0, 1.0),
+)
+
+
+def test_runs_all_that_apply_and_says_why_the_rest_do_not():
+    heard = []
+    results = evaluate(TOY, samples=1000, progress=heard.append)
+    assert heard == [name for name in DIAGNOSTICS if name != "ms_ssim_diversity"]
+    assert results.skipped == {"ms_ssim_diversity": REASONS["is_image"]}
+    assert set(results.metrics) == {
+        *("elbo", "rate", "distortion", "mse", "l1", "code_mean", "code_covariance"),
+        *("marginal_kl", "marginal_rate", "mutual_information", "total_correlation", "dimension_wise_kl"),
+        *("modes", "high_quality", "mode_kl"),
+    }
+    assert results.metrics["modes"].value == 2
+    assert all(isinstance(e, Estimate) and e.how and math.isfinite(e.value) for e in results.metrics.values())
+    assert json.loads(json.dumps(results.as_dict()))["metrics"]["elbo"]["n"] == 300
+
+
+def test_images_get_both_conventions_and_the_data_beside_them():
+    found = evaluate(FACES).metrics
+    assert set(found) == {
+        f"ms_ssim_diversity_{convention}{suffix}"
+        for convention in ("rescaled", "fixed")
+        for suffix in ("", "_data")
+    }
+    alone = evaluate(dataclasses.replace(FACES, test=None)).metrics
+    assert len(alone) == 2
+
+
+def test_an_empty_subject_gets_a_reason_for_everything():
+    results = evaluate(Subject())
+    assert not results.metrics
+    assert set(results.skipped) == set(DIAGNOSTICS)
+    assert all(reason.startswith("needs ") for reason in results.skipped.values())
+
+
+def test_a_generator_alone_has_no_elbo():
+    implicit = dataclasses.replace(TOY, has_likelihood=False)
+    assert missing(DIAGNOSTICS["elbo"], implicit) == REASONS["has_likelihood"]
+    assert missing(DIAGNOSTICS["reconstruction"], implicit) is None
+
+
+def test_only_what_was_asked_for():
+    assert set(evaluate(TOY, ["elbo"]).metrics) == {"elbo", "rate", "distortion"}
+    assert set(evaluate(TOY, "elbo").metrics) == {"elbo", "rate", "distortion"}
+    with pytest.raises(BadInput, match="unknown diagnostic 'elbow'; did you mean 'elbo'"):
+        evaluate(TOY, ["elbow"])
+    with pytest.raises(BadInput, match="ms_ssim_diversity needs images"):
+        evaluate(TOY, ["elbo", "ms_ssim_diversity"])
+
+
+def test_an_encoder_that_is_not_gaussian_is_skipped_or_refused():
+    full = dataclasses.replace(TOY, encode=lambda x, y: MultivariateNormal(x, torch.eye(2)))
+    assert "diagonal Gaussian" in evaluate(full, samples=100).skipped["marginal_kl"]
+    with pytest.raises(BadInput, match="diagonal Gaussian"):
+        evaluate(full, ["marginal_kl"])
+
+
+def test_labels_follow_their_data():
+    """Labels say where the datum is; a subset must keep them together."""
+    x = torch.arange(200.0)[:, None]
+
+    def encode(x, y):
+        assert torch.equal(x[:, 0], y.float())
+        return normal(x / 200, 1.0)
+
+    labelled = dataclasses.replace(
+        TOY, encode=encode, train=x, test=x, train_labels=x[:, 0].long(), test_labels=lambda: x[:, 0].long()
+    )
+    assert evaluate(labelled, ["code_moments", "marginal_kl", "elbo"], samples=50).metrics["elbo"].n == 50
+    with pytest.raises(BadInput, match="199 labels"):
+        evaluate(dataclasses.replace(labelled, test_labels=torch.zeros(199)), ["elbo"])
+
+
+def test_repeats_by_seed_and_leaves_global_randomness_alone():
+    before = torch.random.get_rng_state()
+    assert evaluate(TOY, samples=200, seed=3) == evaluate(TOY, samples=200, seed=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_every_entry_needs_only_what_has_a_reason():
+    for name, entry in DIAGNOSTICS.items():
+        assert entry.name == name
+        assert set(entry.needs) <= set(REASONS) <= {f.name for f in dataclasses.fields(Subject)}
+        assert entry.question.endswith("?")

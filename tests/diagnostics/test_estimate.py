@@ -1,0 +1,75 @@
+import json
+import math
+
+import pytest
+import torch
+
+from distmatch.diagnostics import Estimate
+from distmatch.diagnostics.estimate import seeded
+from distmatch.errors import BadInput
+
+
+def test_mean_is_exact_in_float64():
+    values = torch.full((10_000,), 1e4) + torch.arange(10_000) % 2
+    found = Estimate.mean(values, "nats")
+    assert found.value == 10_000.5
+    assert found.standard_error == pytest.approx(0.5 / 100, rel=1e-3)
+    assert (found.n, found.unit) == (10_000, "nats")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.tensor([1.0]),
+        torch.empty(0),
+        torch.tensor([1.0, math.nan]),
+        torch.tensor([1.0, math.inf]),
+        torch.ones(2, 2),
+    ],
+)
+def test_degenerate_values_are_refused(values):
+    with pytest.raises(BadInput):
+        Estimate.mean(values)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (12.344, 0.05, "12.34 ± 0.05 (n = 9)"),
+        (25812.84, 13.2, "25813 ± 13 (n = 9)"),
+        (0.5, 0.0123, "0.500 ± 0.012 (n = 9)"),
+        (2.0, 0.0, "2 ± 0 (n = 9)"),
+        (51.4339147, 1e-16, "51.4339 ± 1e-16 (n = 9)"),
+    ],
+)
+def test_reads_well(value, error, text):
+    assert str(Estimate(value, error, 9)) == text
+
+
+@pytest.mark.parametrize(("n", "t"), [(5, 2.776), (11, 2.228), (101, 1.984)])
+def test_interval_is_students(n, t):
+    low, high = Estimate(1.0, 1.0, n).interval()
+    assert high - 1 == pytest.approx(t, rel=0.01)
+    assert 1 - low == pytest.approx(high - 1)
+
+
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_interval_refuses_a_foreign_level(level):
+    with pytest.raises(BadInput, match="level"):
+        Estimate(0.0, 1.0, 10).interval(level)
+
+
+@pytest.mark.parametrize("n", [5, 50])
+def test_the_interval_covers_the_mean(n):
+    draws = torch.randn(1000, n, generator=seeded(0))
+    hits = [low <= 0 <= high for low, high in (Estimate.mean(row).interval() for row in draws)]
+    assert 0.93 <= sum(hits) / len(hits) <= 0.97
+
+
+def test_a_fraction_of_all_has_an_error():
+    assert Estimate.fraction(torch.ones(10, dtype=torch.bool)).standard_error > 0
+
+
+def test_goes_to_json():
+    entry = Estimate(1.0, 0.1, 5, "nats", "closed form")
+    assert Estimate(**json.loads(json.dumps(entry.as_dict()))) == entry

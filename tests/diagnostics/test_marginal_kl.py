@@ -1,0 +1,185 @@
+import math
+
+import pytest
+import torch
+
+from distmatch.diagnostics import marginal_kl
+from distmatch.diagnostics.estimate import seeded
+from distmatch.diagnostics.mixture import log_mixture
+from distmatch.errors import BadInput
+
+TWO = torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), 0.5)
+
+
+def ring():
+    angle = torch.arange(8) * math.pi / 4
+    return 2 * torch.stack([angle.cos(), angle.sin()], 1), torch.full((8, 2), 0.3)
+
+
+def crowd(n=200, d=3, sigma=0.5):
+    return torch.randn(n, d, generator=seeded(5)) * 0.8, torch.full((n, d), sigma)
+
+
+def near(estimate, truth, errors=4):
+    return abs(estimate.value - truth) <= errors * estimate.standard_error
+
+
+def test_two_gaussians():
+    found = marginal_kl(*TWO)
+    assert found.rate.value == pytest.approx(2.31815, abs=1e-5)
+    assert found.mutual_information.value == pytest.approx(0.69305, abs=2e-4)
+    assert near(found.mutual_information, 0.69305)
+    assert near(found.marginal_kl, 1.62509)
+    assert found.marginal_kl.standard_error < 0.005
+    assert found.bound_holds
+
+
+def test_ring():
+    found = marginal_kl(*ring())
+    assert found.rate.value == pytest.approx(3.4979, abs=1e-4)
+    assert found.marginal_kl.value == pytest.approx(1.448, abs=2e-3)
+    assert found.mutual_information.value == pytest.approx(2.050, abs=2e-3)
+
+
+def test_given_codes_are_scored_as_they_are():
+    loc, scale = ring()
+    own = torch.randint(8, (20_000,), generator=seeded(1))
+    codes = loc[own] + scale[own] * torch.randn(20_000, 2, generator=seeded(2))
+    found = marginal_kl(loc, scale, codes)
+    low, high = found.marginal_kl.interval(0.999)
+    assert low < 1.448 < high
+    assert found.marginal_kl.n == 20_000
+
+
+@pytest.mark.parametrize("options", [{}, {"samples": 3, "evaluate": 40}, {"leave_one_out": True}])
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0])
+def test_the_surgery_identity_holds(options, sigma):
+    found = marginal_kl(*crowd(sigma=sigma), **options)
+    error = math.hypot(found.marginal_kl.standard_error, found.mutual_information.standard_error)
+    total = found.marginal_kl.value + found.mutual_information.value
+    assert total == pytest.approx(found.rate.value, abs=4 * error)
+
+
+def test_the_decomposition_adds_up():
+    found = marginal_kl(*crowd(), decompose=True)
+    total = found.total_correlation.value + found.dimension_wise_kl.value
+    error = math.hypot(found.total_correlation.standard_error, found.dimension_wise_kl.standard_error)
+    assert total == pytest.approx(found.marginal_kl.value, abs=4 * error)
+    assert marginal_kl(*crowd(), decompose=False).total_correlation is None
+
+
+def test_one_coordinate_has_no_total_correlation():
+    found = marginal_kl(*TWO)
+    assert found.total_correlation.value == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 1e-8])
+def test_saturates_at_the_left_bound_when_collapsed(sigma):
+    found = marginal_kl(*crowd(sigma=sigma))
+    assert found.mutual_information.value == pytest.approx(math.log(200), abs=1e-6)
+    assert found.mutual_information.standard_error > 0
+    assert near(found.marginal_kl, found.lower)
+    assert found.lower <= found.marginal_kl.value
+    assert found.bound_holds
+
+
+def test_meets_the_right_bound_when_the_codes_ignore_the_data():
+    found = marginal_kl(torch.zeros(50, 4), torch.ones(50, 4))
+    assert found.marginal_kl.value == pytest.approx(0, abs=1e-9)
+    assert found.bound_holds
+
+
+def test_leaving_one_out_brackets_the_population():
+    """Population: z|x = N(x, s²), x ~ N(0, 1 - s²), so q(z) = p(z) and KL = 0."""
+    s, n = 0.5, 500
+    loc = torch.randn(n, 1, generator=seeded(3)) * math.sqrt(1 - s**2)
+    scale = torch.full((n, 1), s)
+    kept, left = marginal_kl(loc, scale), marginal_kl(loc, scale, leave_one_out=True)
+    assert left.marginal_kl.value < kept.marginal_kl.value
+    assert left.lower == -math.inf
+
+
+def exact(loc, scale):
+    """By quadrature, in one or two dimensions."""
+    axis = torch.linspace(-9, 9, 20_001 if loc.shape[1] == 1 else 1_001, dtype=torch.double)
+    grid = torch.cartesian_prod(*[axis] * loc.shape[1]).reshape(-1, loc.shape[1])
+    log_q = log_mixture(grid, loc.double(), scale.double())
+    log_p = torch.distributions.Normal(0, 1).log_prob(grid).sum(1)
+    return float((log_q.exp() * (log_q - log_p)).sum() * (axis[1] - axis[0]) ** loc.shape[1])
+
+
+def test_quadrature_gives_the_published_values():
+    assert exact(*TWO) == pytest.approx(1.62509, abs=1e-5)
+    assert exact(*ring()) == pytest.approx(1.448, abs=1e-3)
+
+
+def reference(loc, scale):
+    """R - I with many draws: its error is far below those under test."""
+    found = marginal_kl(loc, scale, samples=2000, seed=99, decompose=False)
+    return found.rate.value - found.mutual_information.value
+
+
+def coverage(truth, repetitions=200, **options):
+    hits = 0
+    for seed in range(repetitions):
+        low, high = marginal_kl(seed=seed, decompose=False, **options).marginal_kl.interval()
+        hits += low <= truth <= high
+    return hits / repetitions
+
+
+@pytest.mark.parametrize(
+    ("n", "sigma", "evaluate", "samples"),
+    [
+        *((2, 0.5, 2, 100), (2, 0.5, 2, 5000), (2, 0.9, 2, 1000), (8, 0.3, 8, 50), (8, 0.3, 8, 1000)),
+        *(
+            (200, 0.5, 200, 3),
+            (200, 0.5, 60, 2),
+            (200, 0.1, 60, 5),
+            (200, 0.05, 200, 10),
+            (200, 0.01, 60, 5),
+            (200, 1.0, 50, 1),
+        ),
+    ],
+)
+def test_the_interval_covers_at_its_rate(n, sigma, evaluate, samples):
+    loc, scale = {2: lambda: (TWO[0], torch.full((2, 1), sigma)), 8: ring}.get(
+        n, lambda: crowd(sigma=sigma)
+    )()
+    truth = exact(loc, scale) if n < 200 else reference(loc, scale)
+    rate = coverage(truth, loc=loc, scale=scale, evaluate=evaluate, samples=samples)
+    assert 0.90 <= rate <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "match"),
+    [
+        ((torch.zeros(1, 2), torch.ones(1, 2)), {}, "at least 2"),
+        ((torch.zeros(3, 2), torch.ones(3, 1)), {}, "same shape"),
+        ((torch.zeros(3), torch.ones(3)), {}, "shape"),
+        ((torch.zeros(3, 0), torch.ones(3, 0)), {}, "too small"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2)), {}, "positive"),
+        ((torch.full((3, 2), math.nan), torch.ones(3, 2)), {}, "NaN"),
+        ((*TWO, torch.zeros(5, 2)), {}, "dimensions"),
+        ((*TWO, torch.zeros(1, 1)), {}, "at least 2"),
+        ((*TWO, torch.zeros(5, 1)), {"leave_one_out": True}, "component"),
+        (TWO, {"evaluate": 3}, "only 2"),
+        (TWO, {"evaluate": 1}, "evaluate"),
+        (TWO, {"samples": 0}, "samples"),
+        (TWO, {"chunk": 0}, "chunk"),
+    ],
+)
+def test_degenerate_input_is_refused(arguments, options, match):
+    with pytest.raises(BadInput, match=match):
+        marginal_kl(*arguments, **options)
+
+
+def test_foreign_codes_are_refused():
+    with pytest.raises(BadInput, match="not draws from this mixture"):
+        marginal_kl(*TWO, torch.randn(100, 1, generator=seeded(0)) + 30)
+
+
+def test_repeats_by_seed_and_leaves_global_randomness_alone():
+    before = torch.random.get_rng_state()
+    first, again, other = (marginal_kl(*crowd(), seed=s).marginal_kl.value for s in (1, 1, 2))
+    assert first == again != other
+    assert torch.equal(before, torch.random.get_rng_state())

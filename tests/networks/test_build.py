@@ -1,0 +1,118 @@
+"""Parameter counts against the published tables, initialisation, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distmatch.distributions import Delta, kl_divergence_to_standard_normal
+from distmatch.errors import BadInput
+from distmatch.networks import NETWORKS, DCGANOptions, MLPOptions, Shapes, build, has_batch_norm, with_labels
+from distmatch.networks.players import gaussian_posterior
+
+
+def count(net: torch.nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("side", "decoder", "critic"), [(64, 3_576_704, 2_765_568), (32, 1_068_928, 663_296)]
+)
+def test_dcgan_has_the_published_counts(side, decoder, critic):
+    shapes = Shapes((3, side, side), 100)
+    assert count(build("dcgan", "decoder", shapes, likelihood="implicit")) == decoder
+    assert count(build("dcgan", "critic", shapes)) == critic
+
+
+def test_mlp_vae_is_784_400_400_20():
+    shapes = Shapes((1, 28, 28), 20)
+    assert count(build("mlp", "encoder", shapes)) == 784 * 400 + 400 + 400 * 400 + 400 + 400 * 40 + 40
+    assert count(build("mlp", "decoder", shapes)) == 20 * 400 + 400 + 400 * 400 + 400 + 400 * 784 + 784
+    assert (
+        count(build("mlp", "critic", shapes, spaces=("z",))) == 20 * 1000 + 2 * 1000 * 1000 + 3 * 1000 + 1001
+    )
+
+
+def test_dcgan_initialisation():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = build("dcgan", "decoder", Shapes((1, 28, 28), 50), likelihood="implicit")
+    convolution = next(m for m in net.modules() if isinstance(m, torch.nn.ConvTranspose2d))
+    assert convolution.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    norm = next(m for m in net.modules() if type(m).__name__ == "BatchNorm")
+    assert norm.weight.mean().item() == pytest.approx(1, abs=0.01)
+    assert norm.weight.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+def test_a_fresh_gaussian_encoder_is_near_the_prior():
+    torch.testing.assert_close(gaussian_posterior(torch.zeros(1, 2)).base_dist.scale, torch.ones(1, 1))
+    q = build("dcgan", "encoder", Shapes((1, 8, 8), 5))(torch.rand(16, 1, 8, 8))
+    assert q.base_dist.scale.log().abs().max() < 3
+    extreme = gaussian_posterior(torch.tensor([[0.0, 0.0, -1e4, 1e4]]))
+    assert kl_divergence_to_standard_normal(extreme).isfinite().all()
+    q = build("mlp", "encoder", Shapes((1, 8, 8), 5), posterior="deterministic")(torch.rand(16, 1, 8, 8))
+    assert isinstance(q, Delta)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batch_norm_goes_where_the_options_say(name):
+    shapes = Shapes((1, 8, 8), 2)
+    for on in (False, True):
+        for other in (None, False, True):
+            options = {"width": 4, "code_width": 4, "batch_norm": on, "critic_batch_norm": other}
+            nets = {r: build(name, r, shapes, options=options) for r in ("encoder", "decoder", "critic")}
+            assert has_batch_norm(nets["encoder"]) == has_batch_norm(nets["decoder"]) == on
+            assert has_batch_norm(nets["critic"]) == (on if other is None else other)
+            assert not has_batch_norm(build(name, "critic", shapes, spaces=("z",), options=options))
+
+
+def test_scores_and_laws_are_per_sample_without_batch_norm():
+    for name in NETWORKS:
+        net = build(name, "critic", Shapes((1, 8, 8), 2), options={"batch_norm": False, "width": 4})
+        x = torch.rand(4, 1, 8, 8)
+        torch.testing.assert_close(net(x)[:2], net(x[:2]))
+
+
+def test_labels_are_planes_or_features():
+    y = torch.tensor([2, 0])
+    planes = with_labels(torch.zeros(2, 1, 3, 3), y, 3)
+    assert planes.shape == (2, 4, 3, 3)
+    assert planes[:, 1:].amin((2, 3)).equal(torch.nn.functional.one_hot(y, 3).float())
+    assert with_labels(torch.zeros(2, 5), y, 3).shape == (2, 8)
+
+
+TOY, IMAGE = Shapes((2,), 2, bounded=False), Shapes((1, 28, 28), 2)
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (lambda: build("mpl", "encoder", IMAGE), "unknown network 'mpl'; did you mean 'mlp'"),
+        (lambda: build("mlp", "generator", IMAGE), "unknown role 'generator'"),
+        (lambda: build("mlp", "encoder", IMAGE, posterior="normal"), "unknown posterior"),
+        (lambda: build("mlp", "decoder", IMAGE, likelihood="bernouli"), "did you mean 'bernoulli'"),
+        (lambda: build("mlp", "critic", IMAGE, spaces=("x", "y")), "each 'x' or 'z'"),
+        (lambda: build("mlp", "critic", IMAGE, spaces=()), "each 'x' or 'z'"),
+        (lambda: build("mlp", "encoder", IMAGE, options={"widht": 3}), "did you mean 'width'"),
+        (
+            lambda: build("mlp", "encoder", IMAGE, options=DCGANOptions()),
+            "takes MLPOptions, not DCGANOptions",
+        ),
+        (lambda: build("dcgan", "encoder", TOY), "8×8, 28×28, 32×32, 64×64; use mlp"),
+        (lambda: build("dcgan", "critic", Shapes((1, 30, 30), 2)), "8×8, 28×28, 32×32, 64×64; use mlp"),
+        (lambda: build("dcgan", "decoder", Shapes((1, 28, 32), 2)), "8×8, 28×28, 32×32, 64×64; use mlp"),
+        (lambda: build("mlp", "decoder", TOY, likelihood="bernoulli"), r"needs data in \[0, 1\]"),
+        (lambda: build("mlp", "decoder", TOY, likelihood="categorical"), r"needs data in \[0, 1\]"),
+        (lambda: MLPOptions(width=0), "width is 0"),
+        (lambda: MLPOptions(depth=2.5), "depth is 2.5"),
+        (lambda: MLPOptions(activation="gelu"), "unknown activation 'gelu'"),
+        (lambda: DCGANOptions(code_depth=-1), "code_depth is -1"),
+        (lambda: Shapes((2, 2), 2), r"must be \(D,\) or \(C, H, W\)"),
+        (lambda: Shapes((0,), 2), "sizes above 0"),
+        (lambda: Shapes((2,), 0), "latent is 0"),
+        (lambda: build("mlp", "critic", TOY)(torch.zeros(1, 2), torch.zeros(1, 2)), "was given 2 inputs"),
+    ],
+)
+def test_refusals(act, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        act()

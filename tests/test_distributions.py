@@ -1,0 +1,322 @@
+"""The laws: mass one, samples that follow them, tails, gradients, closed forms; and what carries them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.distributions import (
+    AffineTransform,
+    Bernoulli,
+    Distribution,
+    Independent,
+    Laplace,
+    Normal,
+    TanhTransform,
+    TransformedDistribution,
+    kl_divergence,
+)
+from torch.func import grad, vmap
+
+from distmatch.distributions import (
+    LIKELIHOODS,
+    Delta,
+    PixelCategorical,
+    QuantizedNormal,
+    flatten_distribution,
+    kl_divergence_to_standard_normal,
+    log_likelihood,
+    reparameterise,
+    standard_normal,
+)
+from distmatch.errors import BadInput
+
+LEVELS = torch.arange(256, dtype=torch.float64) / 255
+DOUBLE = {"dtype": torch.float64}
+
+
+def normals(shape: tuple[int, ...], seed: int = 0, **kwargs) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), **kwargs)
+
+
+@pytest.fixture
+def seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+# Mass
+
+
+@pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.1), (0.3, 0.02), (0.7, 0.004)])
+def test_quantized_normal_integrates_to_one(loc, scale):
+    law = QuantizedNormal(torch.tensor(loc, **DOUBLE), torch.tensor(scale, **DOUBLE))
+    nodes, weights = (torch.tensor(a, **DOUBLE) for a in np.polynomial.legendre.leggauss(8))
+    u = (nodes + 1) / 2
+    density = law.log_prob(LEVELS[:, None], u[None]).exp()
+    cells = (density * weights / 2).sum(-1) / 256  # the probability of every level
+    inside = stats.norm.cdf((1 - loc) / scale) - stats.norm.cdf(-loc / scale)
+    assert cells.sum().item() == pytest.approx(inside, abs=1e-9)
+    edges = torch.arange(257, **DOUBLE) / 256
+    exact = Normal(law.loc, law.scale).cdf(edges).diff()
+    torch.testing.assert_close(cells, exact, rtol=1e-8, atol=1e-10)
+
+
+def test_quantized_normal_bounds_the_discrete_likelihood():
+    law = QuantizedNormal(torch.tensor(0.4, **DOUBLE), torch.tensor(0.01, **DOUBLE))
+    x = torch.tensor(99 / 255, **DOUBLE)
+    u = (torch.arange(4000, **DOUBLE) + 0.5) / 4000
+    bound = law.log_prob(x, u).mean() - math.log(256)
+    exact = (law.log_prob(x, u).exp().mean() / 256).log()
+    assert bound < exact
+    torch.testing.assert_close(law.log_prob(x), law.log_prob(x, torch.tensor(0.5, **DOUBLE)))
+
+
+def test_pixel_categorical_sums_to_one():
+    law = PixelCategorical(3 * normals((5, 256), **DOUBLE))
+    masses = law.log_prob(LEVELS[:, None]).exp()
+    torch.testing.assert_close(masses.sum(0), torch.ones(5, **DOUBLE))
+    torch.testing.assert_close(law.mean, (masses * LEVELS[:, None]).sum(0))
+    torch.testing.assert_close(law.mode, LEVELS[masses.argmax(0)])
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace"])
+def test_continuous_likelihoods_integrate_to_one(name):
+    law = LIKELIHOODS[name](torch.zeros(1, 1, **DOUBLE), (1,), False, torch.tensor(-1.0, **DOUBLE))
+    x = torch.linspace(-15, 15, 200_001, **DOUBLE)
+    density = law.log_prob(x[:, None]).exp()
+    assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_bernoulli_is_minus_the_cross_entropy_between_levels_too():
+    logits, x = normals((4, 3)), torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    law = LIKELIHOODS["bernoulli"](logits, (3,))
+    expected = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+    torch.testing.assert_close(law.log_prob(x), expected)
+    both = torch.stack([law.base_dist.log_prob(torch.full((4, 3), v)) for v in (0.0, 1.0)])
+    torch.testing.assert_close(both.exp().sum(0), torch.ones(4, 3))
+
+
+# Samples
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        QuantizedNormal(torch.tensor([0.5, 0.99]), torch.tensor([0.02, 0.05])),
+        PixelCategorical(2 * normals((2, 256))),
+    ],
+    ids=["quantized-normal", "categorical"],
+)
+def test_samples_follow_the_law(law, seeded):
+    n = 20_000
+    draws = law.sample((n,))
+    assert draws.shape == (n, 2)
+    counts = torch.stack([torch.bincount((255 * d).round().long(), minlength=256) for d in draws.T])
+    if isinstance(law, PixelCategorical):
+        expected = n * law.logits.softmax(-1)
+    else:
+        edges = torch.arange(257) / 256
+        edges[0], edges[-1] = -torch.inf, torch.inf  # what is beyond the ends goes to the end levels
+        expected = n * Normal(law.loc, law.scale, validate_args=False).cdf(edges[:, None]).diff(dim=0).T
+    for c, e in zip(counts, expected, strict=True):
+        rare = e < 5
+        c = torch.cat([c[~rare], c[rare].sum()[None]]).double() + 1e-3
+        e = torch.cat([e[~rare], e[rare].sum()[None]]).double() + 1e-3
+        assert stats.chisquare(c, e * c.sum() / e.sum()).pvalue > 1e-3
+
+
+def test_quantized_mean_is_that_of_its_samples(seeded):
+    law = QuantizedNormal(torch.tensor([0.4, 0.6]), torch.tensor(0.05))
+    torch.testing.assert_close(law.sample((40_000,)).mean(0), law.mean, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["implicit", "quantized-normal", "gaussian", "laplace"])
+def test_means_of_bounded_locations_stay_in_the_unit_interval(name):
+    raw = torch.tensor([[-100.0, -1.0, 0.0, 100.0]])
+    mean = LIKELIHOODS[name](raw, (4,), True, torch.tensor(-1.0)).mean
+    torch.testing.assert_close(mean, (raw.tanh() + 1) / 2)
+    assert ((mean >= 0) & (mean <= 1)).all()
+
+
+# Tails
+
+
+@pytest.mark.parametrize("name", sorted(set(LIKELIHOODS) - {"implicit"}))
+@pytest.mark.parametrize("size", [1e2, 1e4])
+def test_tails_are_finite_with_finite_gradients(name, size):
+    likelihood = LIKELIHOODS[name]
+    raw = size * normals((3, 2 * likelihood.channels)).sign()
+
+    def total(raw: Tensor) -> Tensor:
+        law = likelihood(raw, (2,), True, torch.tensor(-5.0) if likelihood.learned_scale else None)
+        return log_likelihood(law, torch.tensor([[0.0, 1.0]]), torch.full((1, 2), 0.5)).sum()
+
+    assert total(raw).isfinite()
+    assert grad(total)(raw).isfinite().all()
+
+
+# Reparameterisation
+
+
+def test_reparameterise_is_the_draw_and_its_gradient():
+    loc, scale, noise = normals((4, 3)), normals((4, 3), 1).exp(), normals((4, 3), 2)
+    law = Independent(Normal(loc, scale), 1)
+    torch.testing.assert_close(reparameterise(law, noise), loc + scale * noise)
+    by_loc, by_scale = grad(lambda m, s: reparameterise(Normal(m, s, False), noise).sum(), (0, 1))(loc, scale)
+    torch.testing.assert_close(by_loc, torch.ones_like(loc))
+    torch.testing.assert_close(by_scale, noise)
+    assert reparameterise(Delta(loc, 1), noise) is loc
+    squashed = TransformedDistribution(law, [AffineTransform(1.0, 2.0, event_dim=1), TanhTransform()])
+    torch.testing.assert_close(reparameterise(squashed, noise), (1 + 2 * (loc + scale * noise)).tanh())
+
+
+def test_reparameterised_draws_follow_the_law():
+    draws = reparameterise(Normal(2.0, 3.0), normals((20_000,)))
+    assert stats.kstest(draws, stats.norm(2, 3).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "law", [Bernoulli(logits=torch.zeros(2)), Laplace(0.0, 1.0), PixelCategorical(torch.zeros(2, 256))]
+)
+def test_what_cannot_be_reparameterised_is_refused(law):
+    with pytest.raises(BadInput, match=f"a draw from {type(law).__name__}"):
+        reparameterise(law, torch.zeros(2))
+
+
+# KL
+
+
+def test_kl_is_torchs():
+    q = Independent(Normal(normals((6, 4), **DOUBLE), normals((6, 4), 1, **DOUBLE).exp()), 1)
+    p = Independent(Normal(torch.zeros(4, **DOUBLE), torch.ones(4, **DOUBLE)), 1)
+    torch.testing.assert_close(kl_divergence_to_standard_normal(q), kl_divergence(q, p))
+    assert standard_normal(4).log_prob(torch.zeros(4)).item() == pytest.approx(-2 * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize(
+    ("law", "sentence"),
+    [
+        (Delta(torch.zeros(2, 3), 1), "a deterministic encoder has no KL"),
+        (Independent(Laplace(torch.zeros(2, 3), 1.0), 1), "needs a diagonal normal"),
+        (Normal(torch.zeros(2), 1.0), "needs a diagonal normal"),
+    ],
+)
+def test_kl_without_closed_form_is_refused(law, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        kl_divergence_to_standard_normal(law)
+
+
+# The point mass
+
+
+def test_a_point_mass():
+    loc = normals((4, 3))
+    law = Delta(loc, 1)
+    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
+    assert law.mean is loc
+    assert not law.variance.any()
+    assert law.sample((2,)).equal(torch.stack([loc, loc]))
+    with pytest.raises(BadInput, match="no likelihood"):
+        law.log_prob(loc)
+    with pytest.raises(BadInput, match="no likelihood"):
+        log_likelihood(Independent(Delta(loc), 1), loc)
+
+
+# Likelihoods
+
+
+def test_dequantisation_noise_reaches_only_the_law_that_wants_it():
+    x, u = torch.full((2, 3), 0.2), torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
+    for name, likelihood in LIKELIHOODS.items():
+        if name == "implicit":
+            continue
+        law = likelihood(normals((2, 3 * likelihood.channels)), (3,), True, torch.tensor(-2.0))
+        plain, noisy = log_likelihood(law, x), log_likelihood(law, x, u)
+        torch.testing.assert_close(plain, law.log_prob(x))
+        assert plain.equal(noisy) != likelihood.needs_dequantisation
+
+
+@pytest.mark.parametrize("name", sorted(LIKELIHOODS))
+def test_unbounded_data_is_refused_where_it_has_no_law(name):
+    likelihood = LIKELIHOODS[name]
+    raw = torch.full((1, 2 * likelihood.channels), 3.0)
+    if likelihood.unbounded:
+        torch.testing.assert_close(likelihood(raw, (2,), False).mean, torch.full((1, 2), 3.0))
+    else:
+        with pytest.raises(BadInput, match=r"needs data in \[0, 1\]"):
+            likelihood(raw, (2,), False)
+
+
+# Across vmap
+
+
+def law_of(name: str, raw: Tensor) -> Distribution:
+    return LIKELIHOODS[name](raw, (2, 2, 2), True, raw.mean())
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_laws_cross_vmap(name):
+    raw = normals((5, 3, 2 * LIKELIHOODS[name].channels, 2, 2))
+    rebuilds = []
+
+    def tensors(raw: Tensor) -> list[Tensor]:
+        flat, rebuild = flatten_distribution(law_of(name, raw))
+        rebuilds.append(rebuild)
+        return flat
+
+    lanes = vmap(tensors)(raw)
+    outside = rebuilds[0](lanes)
+    assert (outside.batch_shape, outside.event_shape) == ((5, 3), (2, 2, 2))
+    x = torch.rand(3, 2, 2, 2, generator=torch.Generator().manual_seed(1))
+    for i in range(5):
+        alone = law_of(name, raw[i])
+        torch.testing.assert_close(outside.mean[i], alone.mean)
+        if name != "implicit":
+            torch.testing.assert_close(outside.log_prob(x)[i], alone.log_prob(x), rtol=1e-4, atol=1e-4)
+            inner = vmap(lambda ts: rebuilds[0](ts).log_prob(x))(lanes)
+            torch.testing.assert_close(inner, outside.log_prob(x))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_laws_compile(name):
+    raw = normals((3, 2 * LIKELIHOODS[name].channels, 2, 2))
+
+    def loss(raw: Tensor) -> Tensor:
+        flat, rebuild = flatten_distribution(law_of(name, raw))
+        law = rebuild([1.5 * t for t in flat])
+        value = law.mean.sum()
+        x = torch.full((3, 2, 2, 2), 0.25)
+        return value if name == "implicit" else value + log_likelihood(law, x, torch.full_like(x, 0.1)).sum()
+
+    torch.compiler.reset()
+    compiled = torch.compile(grad(loss), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(raw), grad(loss)(raw), rtol=1e-4, atol=1e-5)
+
+
+def test_flatten_leaves_out_what_was_computed_and_keeps_sharing():
+    law = Bernoulli(logits=torch.zeros(3), validate_args=False)
+    _ = law.probs
+    tensors, rebuild = flatten_distribution(law)
+    assert [t.tolist() for t in tensors] == [[0.0, 0.0, 0.0]]
+    new = rebuild([torch.full((3,), 100.0)])
+    assert new.mean.tolist() == [1.0, 1.0, 1.0]
+    assert new.entropy().isfinite().all()
+    assert law.mean.tolist() == [0.5, 0.5, 0.5]
+    by_probs, rebuild = flatten_distribution(Bernoulli(probs=torch.full((3,), 0.25)))
+    assert rebuild(by_probs).logits.sigmoid().tolist() == pytest.approx([0.25] * 3)
+
+
+def test_flatten_follows_nested_laws():
+    base = Independent(Normal(normals((4, 3)), normals((4, 3), 1).exp()), 1)
+    law = TransformedDistribution(base, [TanhTransform()])
+    tensors, rebuild = flatten_distribution(law)
+    assert len(tensors) == 2
+    x = torch.full((4, 3), 0.5)
+    torch.testing.assert_close(rebuild(tensors).log_prob(x), law.log_prob(x))
+    assert rebuild([t.expand(2, 4, 3) for t in tensors]).batch_shape == (2, 4)
