@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distmatch.errors import unknown
+from distmatch.comparisons import COMPARISONS, Comparison
+from distmatch.errors import BadInput, unknown
 from distmatch.objective import Objective
 from distmatch.systems.adversarial import gan, wgan, wgan_gp
 from distmatch.systems.explicit import vae
@@ -34,32 +35,42 @@ class System:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the declaration that are numbers or switches, with their defaults."""
-        parameters = inspect.signature(self.build).parameters.values()
-        return {p.name: p.default for p in parameters if isinstance(p.default, bool | int | float | str)}
+        """The declaration's options with their defaults; a comparison by its name."""
+        defaults = {p.name: p.default for p in inspect.signature(self.build).parameters.values()}
+        return {k: v.name if isinstance(v, Comparison) else v for k, v in defaults.items()}
 
     def objective(self, **options: Any) -> Objective:
         """The objective at these options; an option it does not have raises `BadInput`."""
         for name in options:
             if name not in self.options:
-                raise unknown("option of this system: system.", name, self.options)
-        built = self.build(**options)
+                raise unknown("option of this system", name, self.options)
+        built = self.build(**{k: _like(self.options[k], v, k) for k, v in options.items()})
         return built.conditional() if self.conditional else built
 
 
-_ADVERSARIAL = {"training.lr": 2e-4, "training.betas": (0.5, 0.9), "network.likelihood": "implicit"}
+def _like(default: Any, value: Any, name: str) -> Any:
+    """The value as the declaration takes it, of the default's type."""
+    if isinstance(default, str):
+        key = str(value).replace("-", "_")
+        if key not in COMPARISONS:
+            raise unknown("comparison", str(value), COMPARISONS)
+        return COMPARISONS[key]
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, int | float):
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise BadInput(f"system.{name} is {value!r}; give {kind}")
+    return value
+
+
+_ADVERSARIAL = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
 _WGAN_GP = {
     "training.lr": 1e-4,
     "training.betas": (0.5, 0.9),
     "training.critic_steps": 5,
-    "network.likelihood": "implicit",
-    "network.critic_batch_norm": False,
 }
 _WGAN = {
     "training.lr": 5e-5,
     "training.optimiser": "rmsprop",
     "training.critic_steps": 5,
-    "network.likelihood": "implicit",
 }
 _GIVEN_Y = "Given the label y: "
 

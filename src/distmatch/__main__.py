@@ -1,0 +1,5 @@
+"""`python -m distmatch`."""
+
+from distmatch.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""What there is, and what a system is, for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from distmatch.data import DATA_SETS
+from distmatch.diagnostics import DIAGNOSTICS
+from distmatch.networks import NETWORKS
+from distmatch.objective import Objective
+from distmatch.runs.config import RunConfig, TrainingConfig
+from distmatch.runs.view import players_of
+from distmatch.systems import SYSTEMS, find
+
+
+def table_of(what: str) -> Table:
+    """The systems, data, diagnostics or networks, a row each."""
+    if what == "systems":
+        return _table(
+            ("system", "equation", "what", "reference"),
+            [(n, str(s.objective()), s.summary, s.reference) for n, s in SYSTEMS.items()],
+        )
+    if what == "data":
+        return _table(
+            ("data set", "what", "shape", "licence"),
+            [(n, e.description, e.shape, e.licence) for n, e in DATA_SETS.items()],
+        )
+    if what == "diagnostics":
+        return _table(
+            ("diagnostic", "question", "needs", "reference"),
+            [(n, d.question, ", ".join(d.needs), d.reference) for n, d in DIAGNOSTICS.items()],
+        )
+    return _table(
+        ("network", "what", "options", "reference"),
+        [
+            (n, f.description, ", ".join(f.options.__dataclass_fields__), f.reference)
+            for n, f in NETWORKS.items()
+        ],
+    )
+
+
+def description_of(system: str) -> Group:
+    """A system, or an objective as text: equation, players of each term, critics, nets, defaults, reference."""
+    if system not in SYSTEMS and any(c in system for c in "(+* "):
+        from distmatch.grammar import parse
+
+        return Group(*objective_lines(parse(system)))
+    found = find(system)
+    parts = [Text(found.summary, style="bold"), *objective_lines(found.objective())]
+    options = ", ".join(f"system.{k}={v}" for k, v in found.options.items())
+    defaults = ", ".join(f"{k}={v}" for k, v in found.defaults.items())
+    training = TrainingConfig()
+    common = f"training.lr={training.lr}, training.betas={training.betas}, batch {training.batch_size}"
+    parts += [
+        Text(f"options:   {options or 'none'}"),
+        Text(f"defaults:  {defaults or common} (network.latent={RunConfig().network.latent})"),
+        Text(f"reference: {found.reference}"),
+    ]
+    return Group(*parts)
+
+
+def objective_lines(objective: Objective) -> list[Text | Table]:
+    """An objective's equation, its terms and players, the nets and critics that it needs."""
+    table = _table(("term", "minimised by", "critic"), players_of(objective))
+    critics = "; ".join(f"{n} scores ({', '.join(s)})" for n, s in objective.critics.items())
+    penalties = "; ".join(
+        f"{t.name}: {t.penalty.equation()}" for t in objective.terms if getattr(t, "penalty", None)
+    )
+    lines: list[Text | Table] = [Text(f"minimise   {objective}"), table]
+    lines.append(Text(f"nets:      {', '.join((*objective.uses, *objective.critics))}"))
+    lines.append(Text(f"critics:   {critics or 'none'}"))
+    if penalties:
+        lines.append(Text(f"penalties: {penalties}"))
+    return lines
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,85 @@
+"""Runs as pages and tables: what the report room shows of a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distmatch.errors import BadInput
+from distmatch.objective import Objective
+from distmatch.report.html import RunView, write_report
+from distmatch.runs.assemble import objective_of
+from distmatch.runs.folder import RunFolder
+from distmatch.runs.pictures import newest_samples
+
+
+def players_of(objective: Objective) -> list[tuple[str, str, str]]:
+    """For each term: its text, who minimises it, and its critic (or nothing).
+
+    >>> from distmatch.systems import vgh
+    >>> players_of(vgh())[1]
+    ('D[p(x̂) ‖ p*(x)]', 'decoder', 'data')
+    """
+    return [(str(t), " and ".join(t.players), ", ".join(t.critics)) for t in objective.terms]
+
+
+def view_of(path: Path) -> RunView:
+    """All that the page shows of a run folder."""
+    folder = RunFolder.open(path)
+    about = folder.about()
+    config = folder.config()
+    measured = folder.read_json("metrics.json") or {}
+    pictures: dict[str, bytes] = {}
+    figures: dict[str, str] = {}
+    newest = newest_samples(folder)
+    if newest is not None:
+        caption = f"Samples at step {int(newest.stem.removeprefix('step-'))}"
+        if newest.suffix == ".png":
+            pictures[caption] = newest.read_bytes()
+        else:
+            figures[caption] = newest.read_text(encoding="utf-8")
+    reconstructions = path / "reconstructions.png"
+    if reconstructions.exists():
+        pictures["Test images, each above its reconstruction"] = reconstructions.read_bytes()
+    return RunView(
+        name=path.resolve().name,
+        system=config.system or "terms",
+        equation=about["equation"],
+        players=players_of(objective_of(config)),
+        config=about["config"],
+        environment={**about.get("environment", {}), "seed": config.seed, "data": measured.get("data", "")},
+        log=folder.read_log(),
+        metrics=measured.get("metrics", {}),
+        skipped=measured.get("skipped", {}),
+        pictures=pictures,
+        figures=figures,
+        timing=folder.read_json("timing.json") or {},
+        status=folder.status(),
+    )
+
+
+def report(paths: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the page of one run into its folder, or of several side by side to `out`."""
+    if not paths:
+        raise BadInput("give at least one run folder")
+    target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
+    write_report(target, [view_of(p) for p in paths])
+    return target
+
+
+def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+    """Metrics, and reasons for what is missing, by run.
+
+    Raises:
+        BadInput: a run has not been evaluated.
+    """
+    metrics: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, dict[str, str]] = {}
+    for path in paths:
+        found = RunFolder.open(path).read_json("metrics.json")
+        if found is None:
+            raise BadInput(f"{path} has not been measured yet: run `distmatch evaluate {path}` first")
+        name = str(path) if any(p != path and p.name == path.name for p in paths) else path.resolve().name
+        metrics[name], skipped[name] = found["metrics"], found["skipped"]
+    return metrics, skipped

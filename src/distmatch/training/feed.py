@@ -1,0 +1,139 @@
+"""Batches and noise: all that is random in training, made outside the step.
+
+The order of the data depends on the seed and the epoch only. Noise comes from one generator of the run's own. So a
+run is fixed by its seed, and resumes from the generator's state and the count of batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.objective import Objective
+from distmatch.training.step import Batch
+
+Prepare = Callable[[Tensor, Tensor | None], Tensor]
+RESIDENT_SHARE = 0.25  # of the device's free memory that a data set may take
+
+
+def unit(x: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Bytes as floats in [0, 1]; floats as they are.
+
+    >>> unit(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+class Feed:
+    """Endless batches of a data set, with the noise that an objective needs.
+
+    Args:
+        objective: whose draws and terms need noise.
+        x: all data `(N, *x_shape)`: bytes, which are kept so and prepared batch by batch, or floats.
+        y: labels `(N,)`, or None.
+        latent: the size of the code.
+        batch_size: B; the last, incomplete batch of an epoch is left out.
+        seed: of the order and of the noise.
+        prepare: from stored data and uniform noise of its shape (None unless `prepare_noise`) to what nets see.
+        prepare_noise: whether `prepare` wants noise.
+        dequantise: whether the likelihood wants uniform noise `(B, *x_shape)`.
+        device: where batches are needed. Data that fit are held there; the rest is sent batch by batch.
+
+    Raises:
+        BadInput: fewer examples than one batch, or a batch size below 1.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        latent: int,
+        batch_size: int = 64,
+        seed: int = 0,
+        prepare: Prepare = unit,
+        prepare_noise: bool = False,
+        dequantise: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise BadInput(f"batch size is {batch_size}; give at least 1")
+        if len(x) < batch_size:
+            raise BadInput(
+                f"the training split has {len(x)} examples, fewer than one batch of {batch_size}; "
+                "give a smaller --batch-size"
+            )
+        if objective.given and y is None:
+            raise BadInput("the objective is given the label y, and these data have no labels")
+        self.objective = objective
+        self.device = torch.device(device)
+        self.x = _resident(x, self.device)
+        self.y = y.to(self.device) if objective.given and y is not None else None
+        self.latent = latent
+        self.batch_size = batch_size
+        self.seed = seed
+        self.prepare = prepare
+        self.prepare_noise = prepare_noise
+        self.dequantise = dequantise
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.taken = 0
+        self._order = torch.empty(0, dtype=torch.long)
+        self._ordered = -1
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches in the data."""
+        return len(self.x) // self.batch_size
+
+    @property
+    def epoch(self) -> int:
+        """How many times the data have been gone through."""
+        return self.taken // self.batches_per_epoch
+
+    def next(self) -> Batch:
+        """The next batch and its noise."""
+        epoch, place = divmod(self.taken, self.batches_per_epoch)
+        if epoch != self._ordered:
+            # Two streams, order and noise, must not share a seed; epochs differ by an odd multiplier.
+            mixed = (self.seed * 0x9E3779B97F4A7C15 + (epoch + 1) * 0xBF58476D1CE4E5B9) % 2**63
+            shuffler = torch.Generator().manual_seed(mixed)
+            self._order = torch.randperm(len(self.x), generator=shuffler).to(self.x.device)
+            self._ordered = epoch
+        self.taken += 1
+        return self.batch(self._order[place * self.batch_size : (place + 1) * self.batch_size])
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples at these places, with fresh noise."""
+        x = self.x[index].to(self.device, non_blocking=True)
+        x = self.prepare(x, self._uniform(*x.shape) if self.prepare_noise else None)
+        y = None if self.y is None else self.y[index.to(self.y.device)]
+        return Batch(x, self.noise(x), y)
+
+    def noise(self, x: Tensor) -> dict[str, Tensor]:
+        """What the draws and terms of one round need, for data `(B, *x_shape)`."""
+        size = len(x)
+        found = {v.name: self._normal(size, self.latent) for v in self.objective.variables if v.space == "z"}
+        for term in self.objective.terms:
+            for name in term.noise:
+                found[name] = self._uniform(size)
+        if self.dequantise:
+            found["dequantise"] = self._uniform(*x.shape)
+        return found
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device)
+
+
+def _resident(x: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return x
+    free, _ = torch.cuda.mem_get_info(device)
+    return x.to(device) if x.numel() * x.element_size() <= RESIDENT_SHARE * free else x

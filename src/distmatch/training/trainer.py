@@ -1,0 +1,187 @@
+"""A run in memory: objective, nets and data; one step at a time; stopped and taken up again exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distmatch.errors import BadInput
+from distmatch.objective import Critics, Objective
+from distmatch.training.binding import bind
+from distmatch.training.feed import Feed
+from distmatch.training.step import Settings, State, init, step
+from distmatch.variables import draw
+
+
+class Diverged(RuntimeError):
+    """A loss or a weight stopped being a finite number.
+
+    Args:
+        step: the step at which it was seen.
+        term: the name of the term, or of the net.
+        value: what it was.
+    """
+
+    def __init__(self, step: int, term: str, value: float) -> None:
+        super().__init__(f"diverged at step {step}: {term} is {value}")
+        self.step = step
+        self.term = term
+
+
+class Trainer:
+    """Trains nets on an objective.
+
+    Args:
+        objective: what is minimised.
+        nets: modules under `"encoder"`, `"decoder"` and each critic's name, as `objective.uses` and
+            `objective.critics` ask; copied into the state, so the modules' own weights stay as they are until
+            `write_back`.
+        feed: the data and the noise.
+        settings: optimisers and the order of updates.
+        critic_steps: critics' steps for each step of the players.
+
+    >>> from distmatch.networks import Shapes, build
+    >>> from distmatch.systems import gan
+    >>> shapes = Shapes(x=(2,), latent=2, bounded=False)
+    >>> nets = {"decoder": build("mlp", "decoder", shapes, likelihood="implicit", options={"width": 8}),
+    ...         "data": build("mlp", "critic", shapes, options={"width": 8})}
+    >>> trainer = Trainer(gan(), nets, Feed(gan(), torch.randn(100, 2), latent=2, batch_size=10))
+    >>> sorted(trainer.run(20))
+    ['critic/data/model', 'critic/data/target', 'match(x_gen, x)']
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        nets: Mapping[str, nn.Module],
+        feed: Feed,
+        settings: Settings | None = None,
+        critic_steps: int = 1,
+    ) -> None:
+        wanted = (*objective.uses, *objective.critics)
+        missing = [n for n in wanted if n not in nets]
+        if missing:
+            raise BadInput(f"{objective} needs nets named {', '.join(wanted)}; {', '.join(missing)} is missing")
+        if critic_steps < 1:
+            raise BadInput(f"critic steps are {critic_steps}; give at least 1")
+        self.objective = objective
+        self.nets = {n: nets[n].to(feed.device).train() for n in wanted}
+        self.feed = feed
+        self.settings = settings or Settings()
+        self.critic_steps = critic_steps if objective.critics else 1
+        self.state: State = init(objective, self.nets, self.settings)
+        self.steps_done = 0
+        self.keys: list[str] = []
+        self.pending: list[Tensor] = []
+
+    def advance(self, norms: bool = False) -> dict[str, Tensor]:
+        """One step; its logs stay on the device, and are kept until `collect`.
+
+        Args:
+            norms: log gradient norms and mean scores too.
+        """
+        batches = [self.feed.next() for _ in range(self.critic_steps)]
+        settings = replace(self.settings, norms=True) if norms else self.settings
+        self.state, logs = step(self.objective, self.nets, self.state, batches, settings)
+        self.steps_done += 1
+        self.keys = self.keys or [k for k in logs if not k.startswith(("score/", "gradient_norm/"))]
+        self.pending.append(torch.stack([logs[k] for k in self.keys]))
+        return logs
+
+    def collect(self) -> dict[str, float]:
+        """The mean of each loss since the last call, read from the device at once.
+
+        Raises:
+            Diverged: one of them was not finite; it names the first step and term.
+        """
+        if not self.pending:
+            return {}
+        rows = torch.stack(self.pending).double().cpu()
+        self.pending.clear()
+        bad = (~rows.isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            at = self.steps_done - len(rows) + 1 + row
+            raise Diverged(at, self.keys[column], rows[row, column].item())
+        return dict(zip(self.keys, rows.mean(0).tolist(), strict=True))
+
+    def run(self, steps: int) -> dict[str, float]:
+        """Take this many steps; the mean of each loss over the last of them."""
+        means: dict[str, float] = {}
+        for i in range(steps):
+            self.advance()
+            if len(self.pending) == 100 or i + 1 == steps:
+                means = self.collect()
+        return means
+
+    def check(self) -> None:
+        """Raise `Diverged` if a weight is not finite: such a state is not worth keeping."""
+        for net, params in self.state.params.items():
+            for p in params.values():
+                if not p.isfinite().all():
+                    raise Diverged(self.steps_done, f"a weight of {net}", float("nan"))
+
+    def write_back(self) -> Mapping[str, nn.Module]:
+        """The nets with the trained weights written into them: the decoder's running average where one is kept."""
+        with torch.no_grad():
+            for name, net in self.nets.items():
+                trained = self.state.average.get(name, self.state.params[name])
+                for key, p in net.named_parameters():
+                    p.copy_(trained[key])
+        return self.nets
+
+    def losses(self, feed: Feed, batches: int) -> dict[str, float]:
+        """Each likelihood and distance of the objective, on other data with the weights as they are.
+
+        Terms with a critic are left out: a critic's verdict is no measure.
+        """
+        terms = [
+            (n, t) for n, t in zip(self.objective.names, self.objective.terms, strict=True) if not t.critics
+        ]
+        if not terms:
+            return {}
+        params = self.state.params | self.state.average
+        nets = {n: bind(self.nets[n], params[n]) for n in self.objective.uses}
+        total = dict.fromkeys((n for n, _ in terms), 0.0)
+        with torch.no_grad():
+            for _ in range(batches):
+                b = feed.next()
+                draws = draw(self.objective.variables, nets, b.x, b.noise, b.y, self.objective.laws)
+                for name, term in terms:
+                    total[name] += term.loss(draws, Critics({}, draws)).mean().item() / batches
+        return total
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that a run is, as flat tensors and plain values."""
+        tensors = {f"params/{n}/{k}": p for n, ps in self.state.params.items() for k, p in ps.items()}
+        tensors |= {f"average/{n}/{k}": p for n, ps in self.state.average.items() for k, p in ps.items()}
+        for side, moments in self.state.moments.items():
+            tensors |= {f"moments/{side}/{n}/{i}": m for n, ms in moments.items() for i, m in enumerate(ms)}
+        tensors["generator"] = self.feed.generator.get_state()
+        tensors |= {f"pending/{i}": row for i, row in enumerate(self.pending)}
+        return tensors, {"steps_done": self.steps_done, "taken": self.feed.taken, "keys": self.keys}
+
+    def restore(self, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+        """Take up where `snapshot` was made.
+
+        Raises:
+            BadInput: the snapshot is of other nets.
+        """
+        own, _ = self.snapshot()
+        expected = {k: v.shape for k, v in own.items() if not k.startswith("pending/")}
+        given = {k: v.shape for k, v in tensors.items() if not k.startswith("pending/")}
+        if expected != given:
+            odd = sorted(k for k in expected.keys() | given.keys() if expected.get(k) != given.get(k))
+            raise BadInput(f"the checkpoint does not fit these nets: {odd[0]} differs")
+        for key, target in own.items():
+            if key != "generator" and not key.startswith("pending/"):
+                target.copy_(tensors[key])
+        self.feed.generator.set_state(tensors["generator"].cpu())
+        rows = sum(k.startswith("pending/") for k in tensors)
+        self.pending = [tensors[f"pending/{i}"].to(self.feed.device) for i in range(rows)]
+        self.steps_done, self.feed.taken = info["steps_done"], info["taken"]
+        self.keys = list(info["keys"])

@@ -1,0 +1,134 @@
+"""Every comparison: its critic is best at the true ratio, its players then bring q to p, and all signs agree.
+
+On a support of five points an expectation is a sum and a critic is five numbers. Where the comparison says how its
+score becomes log p/q, the best score is that map's inverse; where it has none (integral metrics), a fixed
+1-Lipschitz critic and a shift of location take the optimum's place.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from distmatch.comparisons import COMPARISONS, Comparison, Sides
+
+P = torch.tensor([0.05, 0.3, 0.15, 0.3, 0.2], dtype=torch.float64)
+Q = torch.tensor([0.4, 0.1, 0.2, 0.05, 0.25], dtype=torch.float64)
+RATIOS = torch.linspace(-4, 4, 33, dtype=torch.float64)
+INVERSES = (lambda r: r, torch.sigmoid, torch.exp)
+WITH_RATIO = [n for n, c in COMPARISONS.items() if c.log_ratio is not None]
+WITHOUT_RATIO = [n for n in COMPARISONS if n not in WITH_RATIO]
+
+every = pytest.mark.parametrize("by", COMPARISONS.values(), ids=COMPARISONS)
+with_ratio = pytest.mark.parametrize("by", [COMPARISONS[n] for n in WITH_RATIO], ids=WITH_RATIO)
+without_ratio = pytest.mark.parametrize("by", [COMPARISONS[n] for n in WITHOUT_RATIO], ids=WITHOUT_RATIO)
+
+
+def best_scores(by: Comparison, log_ratio: Tensor) -> Tensor:
+    """The scores that stand for these log-ratios."""
+    for inverse in INVERSES:
+        scores = inverse(log_ratio)
+        if torch.allclose(by.log_ratio(scores), log_ratio, rtol=1e-12, atol=1e-12):
+            return scores
+    raise AssertionError(f"no inverse of {by.name}'s log_ratio is known here: add it to INVERSES")
+
+
+def total(sides: Sides, scores: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """Σ p target(s) + q model(s)."""
+    parts = [w * side(scores) for w, side in zip((p, q), sides, strict=True) if side is not None]
+    return torch.stack(parts).sum(0).sum()
+
+
+@with_ratio
+def test_the_critic_is_stationary_at_the_true_log_ratio(by):
+    scores = best_scores(by, (P / Q).log()).requires_grad_()
+    (slope,) = torch.autograd.grad(total(by.critic, scores, P, Q), scores)
+    torch.testing.assert_close(slope, torch.zeros_like(P), rtol=0, atol=1e-12)
+
+
+@with_ratio
+def test_and_that_is_the_least_it_can_reach(by):
+    best = best_scores(by, (P / Q).log())
+    least = total(by.critic, best, P, Q)
+    for i in range(len(P)):
+        for moved in (1e-3, 0.05, 0.5):
+            for ratio in ((P / Q).log()[i] + moved, (P / Q).log()[i] - moved):
+                other = best.clone()
+                other[i] = best_scores(by, ratio)
+                assert total(by.critic, other, P, Q) > least
+
+
+@with_ratio
+def test_the_players_part_falls_along_the_way_from_q_to_p(by):
+    path = [(1 - t) * Q + t * P for t in torch.linspace(0, 1, 21, dtype=torch.float64)]
+    losses = torch.stack([total(by.players, best_scores(by, (P / q).log()), P, q) for q in path])
+    assert (losses.diff() < 0).all()
+
+
+@with_ratio
+def test_the_players_part_is_stationary_at_p(by):
+    """By envelope: with the best critic at q = p, no shift of mass changes the players' part to first order."""
+    losses = []
+    for t in (-1e-4, 1e-4):
+        q = P + t * (Q - P)
+        losses.append(total(by.players, best_scores(by, (P / q).log()), P, q))
+    assert abs(losses[1] - losses[0]) < 1e-9
+
+
+@without_ratio
+def test_a_shift_of_location_is_undone(by):
+    """With f(u) = u, which is 1-Lipschitz and the best critic of a model to the left, the players go right."""
+    u = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)
+    mean = torch.full_like(u, 1 / len(u))
+
+    def loss(shift: Tensor) -> Tensor:
+        parts = zip(by.players, (u, u - shift), strict=True)
+        return sum((mean * side(f)).sum() for side, f in parts if side is not None)
+
+    losses = torch.stack([loss(s) for s in torch.linspace(2, 0, 11, dtype=torch.float64)])
+    assert (losses.diff() < 0).all()
+
+
+@every
+def test_signs(by):
+    """The critic scores the target up and the model down, the players the other way about."""
+    scores = RATIOS if by.log_ratio is None else best_scores(by, RATIOS)
+    for sides, sign in ((by.critic, 1), (by.players, -1)):
+        for side, direction in ((sides.target, -1), (sides.model, 1)):
+            if side is not None:
+                rise = side(scores).diff() * sign * direction
+                assert (rise >= 0).all()
+                assert rise.sum() > 0
+
+
+@every
+def test_the_model_side_is_never_missing(by):
+    """Without it no player would move."""
+    assert by.players.model is not None
+    assert by.critic.model is not None
+
+
+@every
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_losses_are_unreduced_and_finite(by, shape, dtype):
+    for side in (*by.critic, *by.players):
+        if side is not None:
+            for size in (0.0, 30.0, -30.0):
+                out = side(torch.full(shape, size, dtype=dtype))
+                assert (out.shape, out.dtype) == (shape, dtype)
+                assert out.isfinite().all()
+
+
+def test_names_are_their_keys():
+    assert {c.name for c in COMPARISONS.values()} == COMPARISONS.keys()
+    assert all(COMPARISONS[n].name == n for n in COMPARISONS)
+
+
+@every
+def test_it_prints_both_laws_and_has_a_reference(by):
+    text = by.equation("p(x̃)", "p*(x)")
+    assert text.startswith(f"{by.symbol}[p(x̃)")
+    assert text.endswith("p*(x)]")
+    assert by.reference

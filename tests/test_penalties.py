@@ -1,0 +1,123 @@
+"""Penalties one by one: centres, places, joints, clipping, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from contracts.toys import generator
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.penalties import Clip, GradientPenalty, clipping, gradient_norms, gradient_penalty
+
+B, H = 5, 1e-6
+
+
+def f(x: Tensor) -> Tensor:
+    """x₀² + 3 x₀x₁ - sin x₂."""
+    return x[:, 0] ** 2 + 3 * x[:, 0] * x[:, 1] - x[:, 2].sin()
+
+
+def normals(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def differences(score, *inputs: Tensor) -> Tensor:
+    """Central differences of each sample's score by all of its inputs, `(B, D)`."""
+    columns = []
+    for k, v in enumerate(inputs):
+        for i in range(v[0].numel()):
+            step = torch.zeros_like(v).flatten(1)
+            step[:, i] = H
+            up, down = list(inputs), list(inputs)
+            up[k], down[k] = v + step.view_as(v), v - step.view_as(v)
+            columns.append((score(*up) - score(*down)) / (2 * H))
+    return torch.stack(columns, 1)
+
+
+def test_gradient_norms_equal_finite_differences():
+    x = normals(0, B, 3)
+    norms = differences(f, x).norm(dim=1)
+    torch.testing.assert_close(gradient_norms(f, [x]), norms, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(gradient_norms(f, [x], squared=True), norms**2, rtol=1e-7, atol=1e-8)
+
+
+def test_a_joint_has_one_norm_over_all_its_inputs():
+    x, z = normals(0, B, 1, 2, 2), normals(1, B, 3)
+
+    def score(x: Tensor, z: Tensor) -> Tensor:
+        return x.flatten(1).prod(1) * z.sum(1) + f(z)
+
+    norms = gradient_norms(score, [x, z])
+    torch.testing.assert_close(norms, differences(score, x, z).norm(dim=1), rtol=1e-6, atol=1e-7)
+    assert (norms > gradient_norms(lambda x: score(x, z), [x])).all()
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("place", ["between", "target", "model"])
+def test_every_centre_at_every_place(centre, place):
+    p, q, alpha = (
+        normals(0, B, 3),
+        normals(1, B, 3),
+        torch.rand(B, generator=generator(2), dtype=torch.float64),
+    )
+    u = {"target": p, "model": q, "between": alpha[:, None] * p + (1 - alpha[:, None]) * q}[place]
+    expected = 7 * (differences(f, u).norm(dim=1) - centre) ** 2
+    penalty = gradient_penalty(7.0, centre, place)
+    assert penalty.needs_noise == (place == "between")
+    found = penalty(f, [p], [q], alpha if penalty.needs_noise else None)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_one_alpha_for_all_inputs_of_a_joint():
+    """(x, z) is moved along one line between the two joints."""
+    ends = [torch.zeros(B, 1, 2, 2), torch.zeros(B, 3)], [torch.ones(B, 1, 2, 2), torch.ones(B, 3)]
+    alpha, seen = torch.linspace(0, 1, B), []
+
+    def score(x: Tensor, z: Tensor) -> Tensor:
+        seen.append((x, z))
+        return x.flatten(1).sum(1) + z.sum(1)
+
+    gradient_penalty(1.0)(score, ends[1], ends[0], alpha)
+    ((x, z),) = seen
+    torch.testing.assert_close(x, alpha.view(-1, 1, 1, 1).expand_as(x))
+    torch.testing.assert_close(z, alpha.view(-1, 1).expand_as(z))
+
+
+def test_a_flat_critic_has_a_finite_gradient_at_centre_zero():
+    w = torch.zeros(3, requires_grad=True)
+    penalty = gradient_penalty(1.0, centre=0.0)(
+        lambda x: x @ w, [torch.ones(2, 3)], [torch.zeros(2, 3)], torch.ones(2)
+    )
+    (slope,) = torch.autograd.grad(penalty.sum(), w)
+    assert torch.equal(slope, torch.zeros(3))
+
+
+def test_a_linear_critic_of_slope_one_pays_nothing_at_centre_one():
+    w = torch.tensor([0.6, -0.8], dtype=torch.float64)
+    paid = gradient_penalty(10.0)(
+        lambda x: x @ w, [normals(0, B, 2)], [normals(1, B, 2)], torch.linspace(0, 1, B, dtype=torch.float64)
+    )
+    torch.testing.assert_close(paid, torch.zeros_like(paid), rtol=0, atol=1e-15)
+
+
+def test_clipping_bounds_the_weights_and_no_more():
+    weights = [normals(0, 20), normals(1, 3, 4)]
+    expected = [w.clamp(-0.3, 0.3) for w in weights]
+    clipping(0.3).project(weights)
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
+
+
+def test_printed():
+    assert gradient_penalty(10).equation() == "10·E[(‖∇f‖ - 1)²] between"
+    assert gradient_penalty(0.5, 0.0, "target").equation() == "0.5·E[‖∇f‖²] target"
+    assert gradient_penalty(torch.tensor([1.0, 2.0])).equation() == "λ·E[(‖∇f‖ - 1)²] between"
+    assert clipping(0.02).equation() == "|weights| ≤ 0.02"
+
+
+def test_refusals():
+    with pytest.raises(BadInput, match="place is between, target or model, not 'betwixt'"):
+        GradientPenalty(place="betwixt")  # type: ignore[arg-type]
+    for bound in (0.0, -1.0):
+        with pytest.raises(BadInput, match="give a bound above 0"):
+            Clip(bound)

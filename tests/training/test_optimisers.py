@@ -1,0 +1,66 @@
+"""Optimisers and schedules one by one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, RMSProp, cosine, linear
+
+
+def test_names():
+    assert OPTIMISERS == {**OPTIMISERS, "adam": Adam, "rmsprop": RMSProp, "sgd": SGD}
+    assert SCHEDULES["constant"] is None
+
+
+def test_adams_first_step_is_the_learning_rate_against_the_sign():
+    p = [torch.zeros(3)]
+    adam = Adam(lr=0.1)
+    adam.update(p, [torch.tensor([2.0, -1e-3, 5.0])], adam.init(p))
+    torch.testing.assert_close(p[0], torch.tensor([-0.1, 0.1, -0.1]), rtol=2e-5, atol=0)
+
+
+def test_momentum_adds_up():
+    p = [torch.zeros(())]
+    sgd = SGD(lr=1.0, momentum=0.5)
+    moments = sgd.init(p)
+    for expected in (-1.0, -2.5, -4.25):
+        sgd.update(p, [torch.ones(())], moments)
+        assert p[0] == expected
+
+
+@pytest.mark.parametrize("t", [0, 1, 5, 9, 10, 25])
+def test_schedules(t):
+    step, left = torch.tensor(float(t)), max(0.0, 1 - t / 10)
+    assert linear(10)(step).item() == pytest.approx(left, abs=1e-7)
+    assert cosine(10)(step).item() == pytest.approx(0.5 * (1 - math.cos(math.pi * left)), abs=1e-6)
+
+
+def test_the_first_step_is_taken_at_the_schedules_start():
+    p = [torch.zeros(())]
+    sgd = SGD(lr=1.0, schedule=linear(4))
+    moments = sgd.init(p)
+    for expected in (-1.0, -1.75, -2.25, -2.5, -2.5):
+        sgd.update(p, [torch.ones(())], moments)
+        assert p[0] == expected
+
+
+@pytest.mark.parametrize("optimiser", [Adam(), Adam(lr=torch.tensor(0.1)), RMSProp(), SGD()], ids=repr)
+def test_an_update_leaves_no_graph(optimiser):
+    p = [torch.ones(2)]
+    g = torch.ones(2, requires_grad=True) * 2
+    moments = optimiser.init(p)
+    optimiser.update(p, [g], moments)
+    assert not p[0].requires_grad
+    assert not any(m.requires_grad for v in moments.values() for m in v)
+
+
+def test_double_parameters_stay_double():
+    for optimiser in (Adam(), Adam(lr=torch.tensor(0.1)), RMSProp(), RMSProp(lr=torch.tensor(0.1)), SGD()):
+        p = [torch.ones(2, dtype=torch.float64)]
+        moments = optimiser.init(p)
+        optimiser.update(p, [torch.ones(2, dtype=torch.float64)], moments)
+        assert p[0].dtype == torch.float64
+        assert all(m.dtype == torch.float64 for n in moments if n != "step" for m in moments[n])
