@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contracts.toys import generator
 from torch import Tensor
 
+from contracts.toys import generator
 from distmatch.errors import BadInput
 from distmatch.penalties import Clip, GradientPenalty, clipping, gradient_norms, gradient_penalty
 
@@ -118,6 +118,8 @@ def test_printed():
 def test_refusals():
     with pytest.raises(BadInput, match="place is between, target or model, not 'betwixt'"):
         GradientPenalty(place="betwixt")  # type: ignore[arg-type]
-    for bound in (0.0, -1.0):
-        with pytest.raises(BadInput, match="give a bound above 0"):
-            Clip(bound)
+    for number in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(BadInput, match="bound"):
+            Clip(number)
+        with pytest.raises(BadInput, match="weight"):
+            gradient_penalty(number)

@@ -359,7 +359,10 @@ class Likelihood:
     ) -> Distribution:
         """The law over x, batch shape `(B,)`, event shape `x_shape`. Raises `BadInput` as `check` does."""
         self.check(bounded)
-        split = raw.unflatten(1, (x_shape[0], self.channels)).movedim(2, -1)
+        if self.channels == 1:
+            split = raw.reshape(raw.shape[0], *x_shape, 1)
+        else:
+            split = raw.unflatten(1, (x_shape[0], self.channels)).movedim(2, -1)
         return Independent(self.law(split, bounded, log_scale), len(x_shape), validate_args=False)
 
     def check(self, bounded: bool) -> None:
@@ -371,16 +374,22 @@ class Likelihood:
             )
 
 
+def _first(raw: Tensor) -> Tensor:
+    """The first channel; of a single one without `select`, whose gradient is a copy."""
+    return raw.squeeze(-1) if raw.shape[-1] == 1 else raw[..., 0]
+
+
 def _location(raw: Tensor, bounded: bool) -> Tensor:
-    return torch.sigmoid(2 * raw[..., 0]) if bounded else raw[..., 0]
+    location = _first(raw)
+    return torch.sigmoid(2 * location) if bounded else location
 
 
 def _scale(raw: Tensor, log_scale: Tensor | None) -> Tensor:
-    return torch.ones_like(raw[..., 0]) if log_scale is None else log_scale.exp()
+    return torch.ones_like(_first(raw)) if log_scale is None else log_scale.exp()
 
 
 def _bernoulli(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
-    return Bernoulli(logits=raw[..., 0], validate_args=False)
+    return Bernoulli(logits=_first(raw), validate_args=False)
 
 
 def _gaussian(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:

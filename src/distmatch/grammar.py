@@ -184,10 +184,10 @@ class _Reader:
         return terms
 
     def weighted(self, factor: float, term: Term, column: int) -> Term:
-        product = factor * term
-        if not math.isfinite(product.weight) or (product.weight == 0 != factor and term.weight != 0):
+        weight = factor * term.weight
+        if not math.isfinite(weight) or (weight == 0 != factor and term.weight != 0):
             raise self.error(column, "the product of the weights is beyond the range of floating point")
-        return product
+        return replace(term, weight=weight)
 
     def term(self) -> tuple[Term, int]:
         name = self.step()

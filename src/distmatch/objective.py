@@ -6,6 +6,7 @@ arithmetic makes new ones.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -62,6 +63,13 @@ class Term(ABC):
 
     weight: Weight = 1.0
     only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weight, Tensor):
+            return
+        if not 0 <= self.weight < math.inf:
+            raise BadInput(f"a term's weight is {self.weight:g}; give a finite number, 0 or above")
+        object.__setattr__(self, "weight", float(self.weight))
 
     @property
     @abstractmethod
@@ -124,7 +132,7 @@ class Term(ABC):
         return replace(self, only=players)
 
     def __rmul__(self, weight: Weight) -> Self:
-        return replace(self, weight=_float(weight) * self.weight)
+        return replace(self, weight=weight * self.weight)
 
     def __add__(self, other: Term | Objective) -> Objective:
         return Objective(self) + other
@@ -144,6 +152,9 @@ class Objective:
     def __init__(self, *terms: Term, given: bool = False) -> None:
         if not terms:
             raise BadInput("an objective needs at least one term")
+        for t in terms:
+            if not t.players:
+                raise BadInput(f"{t.name} moves no player: what it compares depends on neither encoder nor decoder")
         self.terms = terms
         self.given = given
 
@@ -241,7 +252,7 @@ class Objective:
         return f"Objective({', '.join(map(repr, self.terms))}, given={self.given})"
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """Every number in the terms by its path, e.g. `"0.weight"`, `"1.penalty.weight"`.
+        """Every number in the terms that a lane may have its own of, by its path, e.g. `"0.weight"`, `"1.penalty.weight"`.
 
         >>> from distmatch.terms import KL, NLL
         >>> (NLL() + 0.5 * KL()).numbers()
@@ -262,7 +273,7 @@ def _numbers(item: Any) -> dict[str, float | Tensor]:
     found: dict[str, float | Tensor] = {}
     for field in fields(item):
         value = getattr(item, field.name)
-        if isinstance(value, float | Tensor):
+        if isinstance(value, float | Tensor) and not field.metadata.get("static"):
             found[field.name] = value
         elif is_dataclass(value):
             found |= {f"{field.name}.{path}": v for path, v in _numbers(value).items()}
@@ -272,10 +283,6 @@ def _numbers(item: Any) -> dict[str, float | Tensor]:
 def _replaced(item: Any, path: list[str], value: float | Tensor) -> Any:
     name, *rest = path
     return replace(item, **{name: _replaced(getattr(item, name), rest, value) if rest else value})
-
-
-def _float(weight: Weight) -> Weight:
-    return weight if isinstance(weight, Tensor) else float(weight)
 
 
 def _weighted(weight: Weight) -> str:

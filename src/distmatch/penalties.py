@@ -5,8 +5,9 @@ One gradient-norm function serves every penalty. A penalty goes with any compari
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -47,7 +48,7 @@ class GradientPenalty:
     """
 
     weight: float | Tensor = 10.0
-    centre: float = 1.0
+    centre: float = field(default=1.0, metadata={"static": True})
     place: Literal["between", "target", "model"] = "between"
 
     per_sample = True
@@ -55,6 +56,8 @@ class GradientPenalty:
     def __post_init__(self) -> None:
         if self.place not in ("between", "target", "model"):
             raise BadInput(f"a gradient penalty's place is between, target or model, not {self.place!r}")
+        _check(self, "weight", least=0.0)
+        _check(self, "centre", least=0.0)
 
     @property
     def needs_noise(self) -> bool:
@@ -84,27 +87,29 @@ class GradientPenalty:
 class Clip:
     """Weights clipped to [-bound, bound] before each critic step, as in the first Wasserstein GAN."""
 
-    bound: float = 0.01
+    bound: float | Tensor = 0.01
 
     per_sample = False
     needs_noise = False
 
     def __post_init__(self) -> None:
-        if self.bound <= 0:
-            raise BadInput(f"weights cannot be clipped to ±{self.bound:g}; give a bound above 0")
+        _check(self, "bound", least=0.0)
 
     def project(self, weights: Sequence[Tensor]) -> None:
-        """Clip the weights in place.
+        """Clip the weights in place. A bound `(K,)` clips the weights of K lanes, each to its own.
 
         >>> w = torch.tensor([-1.0, 0.005]); Clip(0.01).project([w]); w
         tensor([-0.0100,  0.0050])
         """
         for w in weights:
-            w.clamp_(-self.bound, self.bound)
+            bound = self.bound
+            if isinstance(bound, Tensor):
+                bound = bound.reshape(bound.shape + (1,) * (w.dim() - bound.dim()))
+            w.clamp_(-bound, bound)
 
     def equation(self) -> str:
         """As it is printed."""
-        return f"|weights| ≤ {self.bound:g}"
+        return f"|weights| ≤ {_number(self.bound)}"
 
 
 Penalty = GradientPenalty | Clip
@@ -129,6 +134,16 @@ def clipping(bound: float = 0.01) -> Clip:
 
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {"gp": gradient_penalty, "clip": clipping}
+
+
+def _check(penalty: Penalty, name: str, least: float) -> None:
+    """Hold a number to a range and make it a float; a lane's tensor is left alone."""
+    value = getattr(penalty, name)
+    if isinstance(value, Tensor):
+        return
+    if not least <= value < math.inf:
+        raise BadInput(f"the {name} of a penalty is {value:g}; give a finite number, {least:g} or above")
+    object.__setattr__(penalty, name, float(value))
 
 
 def _interpolate(p: Tensor, q: Tensor, alpha: Tensor) -> Tensor:

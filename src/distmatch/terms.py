@@ -75,6 +75,7 @@ class Distance(Term):
     order: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.first.space != self.second.space:
             raise BadInput(
                 f"no distance between {self.first.name} and {self.second.name}: they live in different spaces"
@@ -126,6 +127,7 @@ class Match(Term):
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "model", _joint(self.model))
         object.__setattr__(self, "target", _joint(self.target))
         spaces = "".join(v.space for v in self.q)

@@ -139,18 +139,20 @@ def draw(
         laws: the draws of which the law is wanted, whether or not the value is.
     """
     given = {} if y is None else {"y": y}
-    laws = tuple(laws)
-    valued = with_parents(variables, laws)
+    laws = {v.name: v for v in laws}
+    valued = {v.name for v in with_parents(variables, laws.values())}
     values: dict[str, Tensor] = {}
     made: dict[str, Distribution] = {}
     for v in VARIABLES.values():
-        if v is X and v in valued:
+        if v.name not in valued and v.name not in laws:
+            continue
+        if v is X:
             values[v.name] = x
-        elif v is Z_PRIOR and v in valued:
+        elif v is Z_PRIOR:
             values[v.name] = noise[v.name]
-        elif v in valued or v in laws:
+        else:
             net = nets["encoder" if v.space == "z" else "decoder"]
             law = made[v.name] = net(values[v.parents[0]], **given)
-            if v in valued:
+            if v.name in valued:
                 values[v.name] = reparameterise(law, noise[v.name]) if v.space == "z" else law.mean
     return Draws(values, made, noise, y)

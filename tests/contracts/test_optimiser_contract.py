@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from contracts.toys import generator
 from torch import Tensor
 
+from contracts.toys import generator
 from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, Optimiser
 
 STEPS = 100

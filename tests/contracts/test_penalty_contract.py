@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contracts.toys import generator
 from torch import Tensor
 
+from contracts.toys import generator
 from distmatch.comparisons import NON_SATURATING
 from distmatch.penalties import PENALTIES, Clip
 from distmatch.terms import Match

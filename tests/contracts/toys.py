@@ -52,20 +52,21 @@ class LinearEncoder(nn.Module):
 
 
 class LinearDecoder(nn.Module):
-    """N(z B + b, exp(s)²) where it is explicit, and else the point z B + b."""
+    """N(z B + b, exp(s)²) where it is explicit, s learned or 0; and else the point z B + b."""
 
     def __init__(
-        self, g: torch.Generator, x: int, latent: int, labels: int = 0, explicit: bool = True
+        self, g: torch.Generator, x: int, latent: int, labels: int, explicit: bool, learned_scale: bool
     ) -> None:
         super().__init__()
-        self.loc, self.log_scale = Linear(g, latent, x, labels), _normal(g, 1) if explicit else None
+        self.loc, self.explicit = Linear(g, latent, x, labels), explicit
+        self.log_scale = _normal(g, 1) if explicit and learned_scale else None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         loc = self.loc(z, y)
-        if self.log_scale is None:
+        if not self.explicit:
             return Delta(loc, 1)
-        law = Normal(loc, self.log_scale.exp().expand_as(loc), validate_args=False)
-        return Independent(law, 1, validate_args=False)
+        scale = torch.ones_like(loc) if self.log_scale is None else self.log_scale.exp().expand_as(loc)
+        return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
 class QuadraticCritic(nn.Module):
@@ -80,13 +81,15 @@ class QuadraticCritic(nn.Module):
         return self.linear(u, y).squeeze(1) + 0.5 * (u @ self.square).square().sum(1)
 
 
-def linear_nets(objective: Objective, seed: int = 0, x: int = 2, latent: int = 2) -> dict[str, nn.Module]:
+def linear_nets(
+    objective: Objective, seed: int = 0, x: int = 2, latent: int = 2, learned_scale: bool = True
+) -> dict[str, nn.Module]:
     """Linear encoder and decoder and quadratic critics in float64, for data `(x,)`."""
     g, labels = generator(seed), LABELS if objective.given else 0
     sizes = {"x": x, "z": latent}
     players: dict[str, nn.Module] = {
         "encoder": LinearEncoder(g, x, latent, labels),
-        "decoder": LinearDecoder(g, x, latent, labels, objective.needs_likelihood),
+        "decoder": LinearDecoder(g, x, latent, labels, objective.needs_likelihood, learned_scale),
     }
     nets = {n: players[n] for n in objective.uses}
     for name, spaces in objective.critics.items():

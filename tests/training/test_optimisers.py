@@ -11,7 +11,7 @@ from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, RMSP
 
 
 def test_names():
-    assert OPTIMISERS == {**OPTIMISERS, "adam": Adam, "rmsprop": RMSProp, "sgd": SGD}
+    assert {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}.items() <= OPTIMISERS.items()
     assert SCHEDULES["constant"] is None
 
 

@@ -12,7 +12,7 @@ from distmatch.runs.loop import Progress, resume, train
 from distmatch.runs.view import report
 
 DEMO: dict[str, dict[str, Any]] = {
-    "vae": {"training.epochs": 60, "network.width": 256},
+    "vae": {"training.epochs": 60, "network.width": 256, "network.likelihood": "gaussian"},
     "gan": {"training.steps": 4000, "network.width": 32, "training.average": 0.999},
     "vgh++": {"training.steps": 3000, "network.width": 32, "training.average": 0.999},
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ class Optimiser(ABC):
             (t,) = moments["step"]
             t += 1
             lr = self.lr if self.schedule is None else self.lr * self.schedule(t - 1)
-            if self._plain and self.fused(params, grads, moments, lr):
+            if not torch.compiler.is_compiling() and self._plain and self.fused(params, grads, moments, lr):
                 return
             names = [n for n in moments if n != "step"]
             for i, (p, g) in enumerate(zip(params, grads, strict=True)):
@@ -68,10 +69,9 @@ class Optimiser(ABC):
                     moments[n][i].copy_(value)
                 p.sub_(_like(lr, p) * direction)
 
-    @property
+    @cached_property
     def _plain(self) -> bool:
-        values = [getattr(self, f.name) for f in fields(self)]
-        return not any(isinstance(v, Tensor) for v in values) and not torch.compiler.is_compiling()
+        return not any(isinstance(getattr(self, f.name), Tensor) for f in fields(self))
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def step(
         The state, and the logs: each term by its name, each critic's parts as `critic/<name>/<part>`; scalars, or
         `(K,)` over lanes.
     """
-    model = _Model(objective, nets, settings, numbers or {})
+    model = _Functions(objective, nets, settings, numbers or {})
     players = {n: state.params[n] for n in objective.uses}
     critics = {n: state.params[n] for n in objective.critics}
     logs: Logs = {}
@@ -147,7 +147,7 @@ def step(
     return state, logs
 
 
-class _Model:
+class _Functions:
     """Draws, losses and gradients as functions of parameters, for one run or for lanes of them."""
 
     def __init__(
@@ -165,7 +165,7 @@ class _Model:
 
     def draws(
         self, variables: Sequence[Variable], laws: Sequence[Variable], players: Params, batch: Batch
-    ) -> _Packed:
+    ) -> _Record:
         """Forward encoder and decoder once."""
         template: list[Callable[[list[Tensor]], Draws]] = []
 
@@ -181,82 +181,85 @@ class _Model:
             return flat
 
         if not self.settings.lanes:
-            return _Packed(draws=one(players, batch.tensors()))
+            return _Record(draws=one(players, batch.tensors()))
         flat = vmap(one)(players, batch.tensors())
-        return _Packed(flat=flat, rebuild=template[0], extra=batch.tensors())
+        return _Record(flat=flat, rebuild=template[0], extra=batch.tensors())
 
-    def critic_gradients(self, draws: _Packed, critics: Params, logs: Logs) -> Params:
+    def critic_gradients(self, draws: _Record, critics: Params, logs: Logs) -> Params:
         """The gradient of all critics' losses; weights are clipped first where a penalty says so."""
         with torch.no_grad():
             for t in self.objective.terms:
                 if isinstance(t, Match) and isinstance(t.penalty, Clip):
                     t.penalty.project(list(critics[t.critic].values()))
-
-        def losses(draws: Draws, critics: Params, objective: Objective) -> Logs:
-            at_work = Critics(self._bound(critics), draws)
-            parts: Logs = {}
-            for t in objective.terms:
-                for part, value in t.critic_losses(draws, at_work).items():
-                    (name,) = t.critics
-                    key = f"critic/{name}/{part}"
-                    parts[key] = parts[key] + value.mean() if key in parts else value.mean()
-            if self.settings.norms:
-                for (name, variables), score in at_work.seen():
-                    parts[f"score/{name}/{'+'.join(v.name for v in variables)}"] = score.mean().detach()
-            return parts
-
         detached = draws.detach()
 
         def total(critics: Params) -> tuple[Tensor, Logs]:
-            parts = self._map(losses, detached, critics)
-            return sum(v.sum() for k, v in parts.items() if k.startswith("critic/")), parts
+            parts = self._map(self._critic_losses, detached, critics)
+            return self._sum([v for k, v in parts.items() if k.startswith("critic/")]), parts
 
         gradients, parts = _gradients(total, critics, self.settings.functional)
         logs.update({k: v.detach() for k, v in parts.items()})
         return gradients
 
     def player_gradients(
-        self, draws: _Packed, players: Params, critics: Params, batch: Batch, logs: Logs
+        self, draws: _Record, players: Params, critics: Params, batch: Batch, logs: Logs
     ) -> Params:
         """Each player's gradient of the terms that it minimises."""
-        objective = self.objective
         critics = {n: {k: p.detach() for k, p in c.items()} for n, c in critics.items()}
-
-        def losses(draws: Draws, critics: Params, objective: Objective) -> Logs:
-            at_work = Critics(self._bound(critics), draws)
-            return {
-                name: t.loss(draws, at_work).mean()
-                for name, t in zip(self.objective.names, objective.terms, strict=True)
-                if t.players
-            }
-
-        def weighted(values: Logs, group: Sequence[int]) -> Tensor:
-            weights = objective.numbers() | self.numbers
-            return sum((weights[f"{i}.weight"] * values[objective.names[i]]).sum() for i in group)
-
+        functional, groups = self.settings.functional, self.objective.groups
+        values = {} if functional else self._map(self._player_losses, draws, critics)
         gradients: Params = {}
-        groups = objective.groups
-        if not self.settings.functional:
-            values = self._map(losses, draws, critics)
         for k, (group, terms) in enumerate(groups.items()):
-            if self.settings.functional:
+            moved = {p: players[p] for p in group}
+            if functional:
 
                 def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
-                    again = self.draws(objective.variables, objective.laws, players | moved, batch)
-                    values = self._map(losses, again, critics)
-                    return weighted(values, terms), values
+                    again = self.draws(self.objective.variables, self.objective.laws, players | moved, batch)
+                    values = self._map(self._player_losses, again, critics)
+                    return self._weighted(values, terms), values
 
-                found, values = _gradients(total, {p: players[p] for p in group}, True)
+                found, values = _gradients(total, moved, True)
             else:
-                leaves = {p: players[p] for p in group}
-                found = _pull(weighted(values, terms), leaves, keep=k + 1 < len(groups))
+                found = _pull(self._weighted(values, terms), moved, keep=k + 1 < len(groups))
             for player, grads in found.items():
                 old = gradients.get(player)
                 gradients[player] = {n: old[n] + g for n, g in grads.items()} if old else grads
         logs.update({k: v.detach() for k, v in values.items()})
         return gradients
 
-    def _map(self, losses: Callable[..., Logs], draws: _Packed, critics: Params) -> Logs:
+    def _critic_losses(self, draws: Draws, critics: Params, objective: Objective) -> Logs:
+        """What the critics minimise, by `critic/<name>/<part>`; mean scores too if the logs want them."""
+        at_work = Critics(self._bound(critics), draws)
+        parts: Logs = {}
+        for t in objective.terms:
+            for part, value in t.critic_losses(draws, at_work).items():
+                (name,) = t.critics
+                key = f"critic/{name}/{part}"
+                parts[key] = parts[key] + value.mean() if key in parts else value.mean()
+        if self.settings.norms:
+            for (name, variables), score in at_work.seen():
+                parts[f"score/{name}/{'+'.join(v.name for v in variables)}"] = score.mean().detach()
+        return parts
+
+    def _player_losses(self, draws: Draws, critics: Params, objective: Objective) -> Logs:
+        """What the players minimise, by the term's name, without its weight."""
+        at_work = Critics(self._bound(critics), draws)
+        named = zip(self.objective.names, objective.terms, strict=True)
+        return {name: t.loss(draws, at_work).mean() for name, t in named if t.players}
+
+    def _weighted(self, values: Logs, terms: Sequence[int]) -> Tensor:
+        """The weighted sum of some terms."""
+        terms_of, names = self.objective.terms, self.objective.names
+        return self._sum(
+            [self.numbers.get(f"{i}.weight", terms_of[i].weight) * values[names[i]] for i in terms]
+        )
+
+    def _sum(self, losses: Sequence[Tensor]) -> Tensor:
+        """The sum of losses, and over lanes, which share nothing."""
+        total = sum(losses[1:], losses[0])
+        return total.sum() if self.settings.lanes else total
+
+    def _map(self, losses: Callable[..., Logs], draws: _Record, critics: Params) -> Logs:
         with self._autocast():
             if not self.settings.lanes:
                 objective = self.objective.with_numbers(self.numbers) if self.numbers else self.objective
@@ -279,7 +282,7 @@ class _Model:
 
 
 @dataclass(frozen=True)
-class _Packed:
+class _Record:
     """One record of draws; over lanes, its tensors `(K, ...)` and how to rebuild the record of one lane."""
 
     draws: Draws | None = None
@@ -287,10 +290,10 @@ class _Packed:
     rebuild: Callable[[list[Tensor]], Draws] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
 
-    def detach(self) -> _Packed:
+    def detach(self) -> _Record:
         if self.draws is not None:
-            return _Packed(draws=self.draws.detach())
-        return _Packed(None, [t.detach() for t in self.flat], self.rebuild, self.extra)
+            return _Record(draws=self.draws.detach())
+        return _Record(None, [t.detach() for t in self.flat], self.rebuild, self.extra)
 
     def one(self, flat: list[Tensor], extra: dict[str, Tensor]) -> Draws:
         assert self.rebuild is not None
@@ -299,7 +302,7 @@ class _Packed:
         return Draws(draws.values, draws.laws, noise, extra.get("y"))
 
 
-def _move(model: _Model, side: str, state: State, gradients: Params, logs: Logs) -> None:
+def _move(model: _Functions, side: str, state: State, gradients: Params, logs: Logs) -> None:
     """Clip the gradients if asked, and take the optimiser's step."""
     settings = model.settings
     names = model.objective.players if side == "players" else tuple(model.objective.critics)
