@@ -41,7 +41,7 @@ class Timing:
 
 
 def interleaved(
-    rivals: Mapping[str, Callable[[], Any]], calls: int, blocks: int, warm_up: int = 3
+    rivals: Mapping[str, Callable[[], Any]], calls: int, blocks: int, warm_up: int = 5
 ) -> dict[str, Timing]:
     """Time each rival for `blocks` blocks of `calls` calls, in turn; the order is reversed at every other turn.
 

@@ -2,69 +2,70 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
+from distmatch.runs.options import PLAIN, Count, Name, Place, Real, Run, Runs, one_of, option
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from distmatch.runs.loop import Progress
-
-Runs = Positional[tuple[Path, ...]]
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a system, or an objective of your own, into a run folder."""
 
-    system: Positional[str | None] = None
+    system: Annotated[Positional[str | None], arg(metavar="SYSTEM", help_behavior_hint="")] = None
     """A named system (`distmatch list systems`); leave it out with --terms."""
-    terms: str | None = None
+    terms: Name = None
     """An objective of your own, e.g. "nll + 0.5*match(z_code, z_prior, by=wasserstein, penalty=gp(10))"."""
-    data: str | None = None
+    data: Name = None
     """A data set (`distmatch list data`)."""
-    data_dir: Path | None = None
-    """The folder of its files: D/<name>/ and D itself are looked in. Without it, a cache with downloads."""
-    limit: int | None = None
-    """Use only the first examples of each split."""
-    binarise: Literal["none", "threshold", "dynamic", "dequantise"] | None = None
-    """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256."""
-    steps: int | None = None
+    data_dir: Place = None
+    """The folder of its files: PATH/<name>/ and PATH itself are looked in. Without it, a cache with downloads."""
+    limit: Count = None
+    """Use only the first examples of each split (all)."""
+    binarise: one_of("none", "threshold", "dynamic", "dequantise") = None
+    """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (none)."""
+    steps: Count = None
     """The players' steps."""
-    epochs: float | None = None
+    epochs: Real = None
     """Times through the data (20 if neither is given)."""
-    batch_size: int | None = None
+    batch_size: Count = None
     """Examples a step (64)."""
-    latent: int | None = None
+    latent: Count = None
     """The size of z (20)."""
-    network: str | None = None
-    """A family of nets (`distmatch list networks`)."""
-    likelihood: str | None = None
-    """p(x|z): bernoulli, gaussian, laplace, quantized-normal, categorical, implicit, ..."""
-    seed: int | None = None
+    network: Name = None
+    """A family of nets (`distmatch list networks`); auto suits data and objective (auto)."""
+    likelihood: Name = None
+    """p(x|z): bernoulli, gaussian, laplace, quantized-normal, categorical, implicit, ... (auto)."""
+    seed: Count = None
     """Of everything random (0)."""
-    out: Path | None = None
-    """The run folder (runs/<system>-<data>)."""
-    device: str | None = None
+    out: Place = None
+    """The run folder (runs/<system>-<data>, or runs/terms-<data>)."""
+    device: Name = None
     """auto, cpu, cuda, cuda:1, ... (auto)."""
-    precision: Literal["float32", "bf16"] | None = None
+    precision: one_of("float32", "bf16") = None
     """Of the nets; bf16 runs them under autocast (float32)."""
-    set: UseAppendAction[tuple[str, ...]] = ()
-    """Any other setting as path=value, e.g. --set system.weight=5 --set training.lr=2e-4; may be repeated."""
-    config: Path | None = None
+    set: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="PATH=VALUE ...", help_behavior_hint="")
+    ] = ()
+    """Any other setting: --set system.weight=5 training.lr=2e-4. May be repeated; --dry-run shows all paths."""
+    config: Place = None
     """A configuration as JSON, such as a run's config.json; options given here override it."""
     dry_run: bool = False
-    """Print what would run, and stop."""
+    """Print what would run, and write nothing."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run folder too."""
 
@@ -90,34 +91,44 @@ class Train:
             "device": self.device,
         }
         given = {k: v for k, v in options.items() if v is not None}
-        base = {} if self.config is None else read_layer(self.config)
+        base = {} if self.config is None else read_layer(self.config.expanduser())
+        settings = [assignment(text) for texts in self.set for text in texts]
+        newer = given | {path: value for layer in settings for path, value in layer.items()}
         for one, other in (("system", "terms"), ("training.steps", "training.epochs")):
-            if (one in given) != (other in given):
-                base.pop(other if one in given else one, None)
-        return [base, given, *(assignment(text) for text in self.set)]
+            if (one in newer) != (other in newer):
+                base.pop(other if one in newer else one, None)
+        if newer.get("system", base.get("system")) != base.get("system"):
+            base = {k: v for k, v in base.items() if not k.startswith("system.")}
+        return [base, given, *settings]
 
     def run(self, console: Console) -> None:
         """Train."""
-        from distmatch.runs.assemble import assemble, layered
+        from distmatch.runs.assemble import layered
+        from distmatch.runs.listing import plan_of
         from distmatch.runs.loop import train
+        from distmatch.runs.terminal import progress_bars
 
+        _need_tensorboard(self.tensorboard)
         config = layered(*self.layers())
         name = config.system or "terms"
-        out = self.out or Path("runs") / f"{name}-{config.data.name}"
+        out = self.out.expanduser() if self.out else Path("runs") / f"{name}-{config.data.name}"
         if self.dry_run:
-            assembly = assemble(config)
-            _print_plan(console, assembly, out)
+            for line in plan_of(config, out):
+                console.print(line, soft_wrap=isinstance(line, str))
             return
-        with _progress(console) as bar:
+        with progress_bars(console) as bar:
             outcome = train(config, out, bar(name))
         _finish_training(console, outcome.folder.path, self.tensorboard)
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run that was interrupted or killed, from its last good checkpoint."""
+    """Go on with a run that was interrupted or killed, from its last good checkpoint.
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    A run that diverged is refused: the same bits would diverge again at the same step.
+    """
+
+    run_folder: Run
     """The run folder."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run folder too."""
@@ -125,10 +136,13 @@ class Resume:
     def run(self, console: Console) -> None:
         """Resume."""
         from distmatch.runs.loop import resume
+        from distmatch.runs.terminal import note, progress_bars
 
-        with _progress(console) as bar:
+        _need_tensorboard(self.tensorboard)
+        with progress_bars(console) as bar:
             outcome = resume(self.run_folder, bar(self.run_folder.name))
-        _notes(console, outcome.notes)
+        for text in outcome.notes:
+            note(text)
         _finish_training(console, self.run_folder, self.tensorboard)
 
 
@@ -136,65 +150,73 @@ class Resume:
 class Sample:
     """Draw samples from a trained run, as a picture or as an array."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    run_folder: Run
     """The run folder."""
-    n: Annotated[int, arg(aliases=["-n"])] = 64
+    n: Annotated[int, option("N", int, "a whole number"), arg(aliases=["-n"])] = 64
     """How many."""
-    out: Path = Path("samples.png")
-    """A .png grid (images), a .svg scatter plot (2-D toys), or a .npy array (any data)."""
-    seed: int = 0
+    out: Place = None
+    """A .png grid (images), a .svg scatter plot (2-D toys), or a .npy array (any data); by default samples.* in
+    the folder where you are, of the kind that suits the data."""
+    seed: Annotated[int, option("N", int, "a whole number")] = 0
     """Of the prior draws."""
-    label: int | None = None
-    """The class to draw, for a conditional system."""
+    label: Count = None
+    """The class to draw, for a conditional system; all in turn without it."""
 
     def run(self, console: Console) -> None:
         """Sample."""
         from distmatch.runs.sampling import sample_to
+        from distmatch.runs.terminal import note, say
 
-        _notes(console, sample_to(self.run_folder, self.n, self.out, self.seed, self.label))
-        console.print(f"{self.n} samples in [bold]{self.out}[/]")
+        out, notes = sample_to(self.run_folder, self.n, self.out, self.seed, self.label)
+        for text in notes:
+            note(text)
+        say(console, f"{self.n} samples in {out}")
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Measure a run: every diagnostic that applies; those that do not are listed with the reason."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    run_folder: Run
     """The run folder."""
-    only: tuple[str, ...] = ()
-    """Names of diagnostics (`distmatch list diagnostics`); all that apply if none is given."""
-    samples: int = 10_000
+    only: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME ...", help_behavior_hint="")
+    ] = ()
+    """Names of diagnostics (`distmatch list diagnostics`); all that apply if none is given. Earlier results of the
+    same checkpoint are kept beside them."""
+    samples: Annotated[int, option("N", int, "a whole number")] = 10_000
     """Codes, samples or examples at most."""
-    seed: int = 0
+    seed: Annotated[int, option("N", int, "a whole number")] = 0
     """Of what is drawn."""
 
     def run(self, console: Console) -> None:
         """Evaluate."""
         from distmatch.report.table import comparison_table
         from distmatch.runs.evaluation import evaluate
+        from distmatch.runs.terminal import note, say
         from distmatch.runs.view import measured, report
 
+        only = [name for names in self.only for name in names] or None
         with console.status("measuring") as status:
-            _, notes = evaluate(
-                self.run_folder,
-                self.only or None,
-                self.samples,
-                self.seed,
-                lambda name: status.update(f"measuring {name}"),
-            )
-        _notes(console, notes)
+
+            def show(name: str) -> None:
+                status.update(f"measuring {name}")
+
+            _, notes = evaluate(self.run_folder, only, self.samples, self.seed, show)
+        for text in notes:
+            note(text)
         metrics, skipped = measured([self.run_folder])
-        console.print(comparison_table(metrics, skipped))
+        console.print(comparison_table(metrics))
         for name, reason in next(iter(skipped.values())).items():
-            console.print(f"[dim]{name}: {reason}[/]")
-        console.print(f"page: [bold]{report([self.run_folder])}[/]")
+            say(console, f"not measured: {name} {reason}")
+        say(console, f"page: {report([self.run_folder])}")
 
 
 @dataclass(frozen=True)
 class Compare:
     """Print the metrics of several runs side by side."""
 
-    runs: Annotated[Runs, arg(metavar="RUN ...")]
+    runs: Runs
     """Run folders that have been evaluated."""
 
     def run(self, console: Console) -> None:
@@ -203,7 +225,7 @@ class Compare:
         from distmatch.runs.view import measured
 
         if not self.runs:
-            raise BadInput("give the run folders to compare")
+            raise BadInput("no run is named; give the run folders to compare")
         console.print(comparison_table(*measured(self.runs)))
 
 
@@ -211,16 +233,17 @@ class Compare:
 class Report:
     """Write a self-contained HTML page of one run, or of several side by side."""
 
-    runs: Annotated[Runs, arg(metavar="RUN ...")]
+    runs: Runs
     """Run folders."""
-    out: Path | None = None
+    out: Place = None
     """The page (RUN/report.html for one run, report.html for several)."""
 
     def run(self, console: Console) -> None:
         """Report."""
+        from distmatch.runs.terminal import say
         from distmatch.runs.view import report
 
-        console.print(f"page: [bold]{report(self.runs, self.out)}[/]")
+        say(console, f"page: {report(self.runs, self.out)}")
 
 
 @dataclass(frozen=True)
@@ -255,24 +278,27 @@ class Show:
 class Demo:
     """Train a VAE, a GAN and VGH++ on small digits, measure all three, and write one page."""
 
-    out: Path = Path("runs/demo")
+    out: Annotated[Path, option("PATH", Path, "a path")] = Path("runs/demo")
     """Where the runs and the page go."""
-    seed: int = 0
+    seed: Annotated[int, option("N", int, "a whole number")] = 0
     """Of everything random."""
 
     def run(self, console: Console) -> None:
         """Demo."""
         from distmatch.report.table import comparison_table
         from distmatch.runs.demo import demo
+        from distmatch.runs.terminal import progress_bars, say
         from distmatch.runs.view import measured
 
-        with _progress(console) as bar:
+        with progress_bars(console) as bar:
             paths, page = demo(self.out, self.seed, bar)
         console.print(comparison_table(*measured(paths)))
-        console.print(f"page: [bold]{page}[/]")
+        say(console, f"page: {page}")
 
 
-COMMANDS = {c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Compare, Report, List, Show, Demo)}
+COMMANDS = {
+    c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Compare, Report, List, Show, Demo)
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -281,43 +307,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code."""
-    from rich.console import Console
-
-    command: Any = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="distmatch",
-        description="Declare which distributions are matched and how they are compared; train; measure.",
-        args=arguments,
-        config=(OmitArgPrefixes,),
-    )
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+    """Run a command; its exit code. Errors are one sentence on stderr."""
     try:
-        command.run(console)
+        return _obey(arguments)
     except BadInput as error:
-        errors.print(f"distmatch: {error}", markup=False)
-        return 2
+        return _fail(error, 2)
     except KeyboardInterrupt as error:
-        errors.print(f"distmatch: {error or 'interrupted'}", markup=False)
-        return 130
-    except BrokenPipeError:
+        return _fail(str(error) or "interrupted", 130)
+    except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 2)
     except RuntimeError as error:
-        if type(error).__name__ != "Diverged":
+        if type(error).__name__ != "Diverged":  # whose module would import torch
             raise
-        errors.print(f"distmatch: {error}", markup=False)
-        return 3
+        return _fail(error, 3)
+
+
+def _obey(arguments: Sequence[str] | None) -> int:
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            command: Any = tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="distmatch",
+                description="Declare which distributions are matched and how they are compared; train; measure.",
+                args=arguments,
+                config=(OmitArgPrefixes, FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            sys.stdout.flush()
+            return 0
+        from distmatch.runs.terminal import sentence
+
+        raise BadInput(sentence(said.getvalue())) from None
+    from distmatch.runs.terminal import console_on
+
+    command.run(console_on())
+    sys.stdout.flush()
     return 0
 
 
-def _notes(console: Console, notes: Sequence[str]) -> None:
-    for note in notes:
-        console.print(f"note: {note}; the checkpoint before it is used", markup=False)
+def _fail(message: object, code: int) -> int:
+    print(f"distmatch: {message}", file=sys.stderr)
+    return code
+
+
+def _need_tensorboard(wanted: bool) -> None:
+    """Before anything is trained: what writes the events is there."""
+    from importlib.util import find_spec
+
+    if wanted and find_spec("tensorboard") is None:
+        raise BadInput('TensorBoard is not installed; run: pip install "distmatch[tensorboard]"')
 
 
 def _finish_training(console: Console, path: Path, tensorboard: bool) -> None:
     """The page, event files if asked for, and what to do next."""
+    from distmatch.runs.terminal import say
     from distmatch.runs.view import report, view_of
 
     if tensorboard:
@@ -325,45 +374,4 @@ def _finish_training(console: Console, path: Path, tensorboard: bool) -> None:
 
         write_events(view_of(path).log, path / "tensorboard")
     page = report([path])
-    console.print(f"run:  [bold]{path}[/]\npage: [bold]{page}[/]\nnext: distmatch evaluate {path}")
-
-
-def _print_plan(console: Console, assembly: Any, out: Path) -> None:
-    """What a run would be."""
-    import json
-
-    from distmatch.runs.listing import objective_lines
-
-    for line in objective_lines(assembly.objective):
-        console.print(line)
-    sizes = {n: sum(p.numel() for p in net.parameters()) for n, net in assembly.trainer.nets.items()}
-    console.print("weights:   " + ", ".join(f"{n} {size:,}" for n, size in sizes.items()))
-    console.print(f"data:      {assembly.data.name}, {len(assembly.data.train):,} examples ({assembly.data.bits})")
-    console.print(f"folder:    {out}")
-    console.print(json.dumps(assembly.config.as_dict(), indent=2), markup=False)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str], Progress]]:
-    """Progress bars, one for each name that training is started under."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("[dim]{task.fields[losses]}"),
-    )
-    with Progress(*columns, console=console) as bars:
-
-        def start(name: str) -> Any:
-            task = bars.add_task(name, total=None, losses="")
-
-            def advance(step: int, steps: int, losses: dict[str, float]) -> None:
-                shown = "  ".join(f"{k} {v:.3g}" for k, v in losses.items() if not k.startswith("critic/"))
-                bars.update(task, completed=step, total=steps, losses=shown)
-
-            return advance
-
-        yield start
+    say(console, f"run:  {path}\npage: {page}\nnext: distmatch evaluate {quote(str(path))}")

@@ -10,8 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from torch import Tensor
 
@@ -141,6 +140,25 @@ class Term(ABC):
         return _weighted(self.weight) + self.equation()
 
 
+T = TypeVar("T")
+
+
+class _once(Generic[T]):  # noqa: N801
+    """A property computed at the first look and kept.
+
+    `functools.cached_property` holds a lock on Python 3.11, which `torch.compile(fullgraph=True)` cannot enter.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> T:
+        value = self.compute(instance)
+        instance.__dict__[self.compute.__name__] = value
+        return value
+
+
 class Objective:
     """A sum of terms, and what it asks for: draws, players, critics.
 
@@ -154,7 +172,9 @@ class Objective:
             raise BadInput("an objective needs at least one term")
         for t in terms:
             if not t.players:
-                raise BadInput(f"{t.name} moves no player: what it compares depends on neither encoder nor decoder")
+                raise BadInput(
+                    f"{t.name} moves no player: what it compares depends on neither encoder nor decoder"
+                )
         self.terms = terms
         self.given = given
 
@@ -176,7 +196,7 @@ class Objective:
         """The same objective given the label y, which every net then receives (CVAE, CGAN, ...)."""
         return Objective(*self.terms, given=True)
 
-    @cached_property
+    @_once
     def names(self) -> tuple[str, ...]:
         """One name per term; a second term of the same name is numbered."""
         names: list[str] = []
@@ -185,22 +205,22 @@ class Objective:
             names.append(f"{t.name}#{seen + 1}" if seen else t.name)
         return tuple(names)
 
-    @cached_property
+    @_once
     def variables(self) -> tuple[Variable, ...]:
         """Every draw whose value is needed, in the order in which they are made."""
         return with_parents((v for t in self.terms for v in t.variables), self.laws)
 
-    @cached_property
+    @_once
     def laws(self) -> tuple[Variable, ...]:
         """Every draw whose law some term evaluates."""
         return tuple(dict.fromkeys(v for t in self.terms for v in t.laws))
 
-    @cached_property
+    @_once
     def players(self) -> tuple[str, ...]:
         """The players that some term moves. Every player whose net is used has one, or it would never learn."""
         return tuple(p for p in PLAYERS if any(p in t.players for t in self.terms))
 
-    @cached_property
+    @_once
     def critics(self) -> dict[str, tuple[str, ...]]:
         """The critics: name -> the spaces of their arguments."""
         found: dict[str, tuple[str, ...]] = {}
@@ -212,7 +232,7 @@ class Objective:
                     )
         return found
 
-    @cached_property
+    @_once
     def groups(self) -> dict[tuple[str, ...], tuple[int, ...]]:
         """Terms that can be differentiated together: players -> positions in `terms`.
 
@@ -233,7 +253,7 @@ class Objective:
             found = {reached: sorted([*free, *found.pop(reached, [])]), **found}
         return {players: tuple(terms) for players, terms in found.items()}
 
-    @cached_property
+    @_once
     def uses(self) -> tuple[str, ...]:
         """The nets that its draws pass through, moved or not."""
         used = {p for v in (*self.variables, *self.laws) for p in v.players}
@@ -262,6 +282,8 @@ class Objective:
 
     def with_numbers(self, numbers: Mapping[str, float | Tensor]) -> Objective:
         """The same objective with some of its numbers replaced; lanes put a tensor of their own there."""
+        if not numbers:
+            return self
         terms = list(self.terms)
         for path, value in numbers.items():
             i, *inner = path.split(".")

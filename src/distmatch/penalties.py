@@ -94,6 +94,8 @@ class Clip:
 
     def __post_init__(self) -> None:
         _check(self, "bound", least=0.0)
+        if not isinstance(self.bound, Tensor) and self.bound == 0:
+            raise BadInput("weights clipped to ±0 are all zero; give a bound above 0")
 
     def project(self, weights: Sequence[Tensor]) -> None:
         """Clip the weights in place. A bound `(K,)` clips the weights of K lanes, each to its own.
@@ -147,7 +149,7 @@ def _check(penalty: Penalty, name: str, least: float) -> None:
 
 
 def _interpolate(p: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
-    return torch.lerp(q, p, alpha.view(-1, *[1] * (p.dim() - 1)))
+    return q + alpha.view(-1, *[1] * (p.dim() - 1)) * (p - q)
 
 
 def _number(value: float | Tensor) -> str:

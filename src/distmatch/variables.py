@@ -139,12 +139,13 @@ def draw(
         laws: the draws of which the law is wanted, whether or not the value is.
     """
     given = {} if y is None else {"y": y}
-    laws = {v.name: v for v in laws}
-    valued = {v.name for v in with_parents(variables, laws.values())}
+    laws = tuple(laws)
+    valued = {v.name for v in with_parents(variables, laws)}
+    wanted = valued | {v.name for v in laws}
     values: dict[str, Tensor] = {}
     made: dict[str, Distribution] = {}
     for v in VARIABLES.values():
-        if v.name not in valued and v.name not in laws:
+        if v.name not in wanted:
             continue
         if v is X:
             values[v.name] = x

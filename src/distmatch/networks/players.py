@@ -60,6 +60,15 @@ POSTERIORS: Mapping[str, Posterior] = MappingProxyType(
 """The laws that an encoder may have, by the name that the command line takes."""
 
 
+def full(raw: Tensor) -> Tensor:
+    """A net's output in at least float32: laws and losses are computed so, whatever autocast did inside the net.
+
+    >>> full(torch.zeros(2, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
+
+
 class Centre(nn.Module):
     """2x - 1: images from [0, 1] to [-1, 1].
 
@@ -89,7 +98,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """The law of z given x `(B, *x)`: batch shape `(B,)`, event shape `(latent,)`."""
-        return self.posterior.law(self.body(with_labels(self.prepare(x), y, self.shapes.labels)))
+        return self.posterior.law(full(self.body(with_labels(self.prepare(x), y, self.shapes.labels))))
 
 
 class Decoder(nn.Module):
@@ -115,7 +124,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """The law of x given z `(B, latent)`: batch shape `(B,)`, event shape `shapes.x`."""
-        raw = self.body(with_labels(z, y, self.shapes.labels))
+        raw = full(self.body(with_labels(z, y, self.shapes.labels)))
         return self.likelihood(raw, self.shapes.x, self.shapes.bounded, self.log_scale)
 
 
@@ -136,7 +145,7 @@ class FlatCritic(nn.Module):
         """Scores `(B,)`, raw, of inputs `(B, *x)` or `(B, latent)` in the order of `spaces`."""
         check_inputs(inputs, self.spaces)
         flat = torch.cat([v.flatten(1) for v in inputs], 1) if len(inputs) > 1 else inputs[0].flatten(1)
-        return self.body(with_labels(flat, y, self.shapes.labels)).squeeze(-1)
+        return full(self.body(with_labels(flat, y, self.shapes.labels)).squeeze(-1))
 
 
 class ImageCritic(nn.Module):
@@ -175,7 +184,7 @@ class ImageCritic(nn.Module):
         if self.code is not None:
             codes = [v for v, s in zip(inputs, self.spaces, strict=True) if s == "z"]
             h = torch.cat([h, self.code(torch.cat(codes, 1))], 1)
-        return self.head(h).squeeze(-1)
+        return full(self.head(h).squeeze(-1))
 
 
 def check_inputs(inputs: tuple[Tensor, ...], spaces: tuple[str, ...]) -> None:

@@ -17,12 +17,13 @@ from distmatch.grammar import parse
 from distmatch.networks import NETWORKS, Shapes, build, has_batch_norm
 from distmatch.networks.dcgan import PLANS
 from distmatch.objective import Objective
-from distmatch.runs.config import RunConfig, configure
+from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.systems import find
 from distmatch.terms import Match
 from distmatch.training import OPTIMISERS, SCHEDULES, Feed, Settings, Trainer
 
 DEFAULT_EPOCHS = 20
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def assemble(config: RunConfig) -> Assembly:
         config.data.name, config.data.dir, limit=config.data.limit, seed=config.seed, size=config.data.size
     )
     config = _resolved(config, objective, data)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         nets = _nets(config, objective, data)
     feed = feed_of(config, objective, data)
@@ -75,17 +76,24 @@ def assemble(config: RunConfig) -> Assembly:
 
 
 def feed_of(
-    config: RunConfig, objective: Objective, data: DataSet, split: str = "train", seed: int | None = None
+    config: RunConfig,
+    objective: Objective,
+    data: DataSet,
+    split: str = "train",
+    seed: int | None = None,
+    x: Tensor | None = None,
 ) -> Feed:
-    """Batches of one split, prepared as the configuration says."""
+    """Batches of one split, prepared as the configuration says; `x`: its data where they lie on the device already."""
     part = getattr(data, split)
     preparation = PREPARATIONS[config.data.binarise]
     return Feed(
         objective,
-        part.x,
+        part.x if x is None else x,
         part.y,
         latent=config.network.latent,
-        batch_size=min(config.training.batch_size, len(part)) if split != "train" else config.training.batch_size,
+        batch_size=min(config.training.batch_size, len(part))
+        if split != "train"
+        else config.training.batch_size,
         seed=config.seed if seed is None else seed,
         prepare=partial(_prepared, preparation.apply) if data.is_image else _as_it_is,
         prepare_noise=data.is_image and preparation.needs_noise,
@@ -127,18 +135,24 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
         options.setdefault("critic_batch_norm", False)
     if objective.given and not data.labels:
         raise BadInput(f"the objective is given the label y, and {data.name} has no labels")
-    if data.name and not data.is_image and config.data.binarise != "none":
-        raise BadInput(f"binarisation is for images; {data.name} has none")
+    if not data.is_image and config.data.binarise != "none":
+        raise BadInput(f"binarisation is for images; {data.name} has none, so leave data.binarise at none")
+    if training.average is not None and "decoder" not in objective.uses:
+        raise BadInput(
+            "training.average keeps the decoder's average, and no term has a decoder; leave it out"
+        )
     return replace(
         config,
         network=replace(network, likelihood=likelihood, family=family, options=options),
-        training=_resolved_training(config, len(data.train)),
+        training=_resolved_training(config, objective, len(data.train)),
         device=_device(config.device),
     )
 
 
-def _resolved_training(config: RunConfig, examples: int) -> Any:
+def _resolved_training(config: RunConfig, objective: Objective, examples: int) -> TrainingConfig:
     t = config.training
+    if not objective.critics:
+        t = replace(t, critic_steps=1)
     steps = t.steps
     if steps is None:
         per_epoch = max(1, examples // t.batch_size)
@@ -147,7 +161,6 @@ def _resolved_training(config: RunConfig, examples: int) -> Any:
         t,
         steps=steps,
         epochs=None,
-        critic_lr=t.critic_lr or t.lr,
         log_every=t.log_every or max(1, min(100, steps // 50)),
         checkpoint_every=t.checkpoint_every or max(1, min(1000, steps // 5)),
         sample_every=t.sample_every or max(1, steps // 5),
@@ -157,10 +170,14 @@ def _resolved_training(config: RunConfig, examples: int) -> Any:
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] not in DEVICES:
+        raise BadInput(f"device {name!r} is not known; give auto, cpu, cuda, or one of several as cuda:0")
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        raise BadInput(
+            f"device {name!r} cannot be used here: {str(error).splitlines()[0].rstrip('.')}; give cpu or auto"
+        ) from error
     return name
 
 

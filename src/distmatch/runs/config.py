@@ -129,7 +129,7 @@ def configure(*layers: Mapping[str, Any]) -> RunConfig:
     Raises:
         BadInput: a path that does not exist, with the nearest that does; a value of the wrong kind or range.
 
-    >>> configure({"system": "vae", "training.lr": 1e-3}, {"training.lr": 5e-4}).training.lr
+    >>> configure({"system": "vae", "data.name": "ring", "training.lr": 1e-3}, {"training.lr": 5e-4}).training.lr
     0.0005
     """
     nested: dict[str, Any] = {}
@@ -139,6 +139,8 @@ def configure(*layers: Mapping[str, Any]) -> RunConfig:
             target = nested
             for part in where:
                 target = target.setdefault(part, {})
+            if isinstance(value, bool) and path in NUMBERS:
+                raise BadInput(f"{path} is {str(value).lower()}; give a number")
             target[key] = value
     config = _validated(nested)
     _check_ranges(config)
@@ -148,17 +150,18 @@ def configure(*layers: Mapping[str, Any]) -> RunConfig:
 def layer_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """A nested configuration, as JSON holds it, as one layer of `path -> value`.
 
-    >>> layer_of({"system": "vae", "data": {"name": "ring"}})
-    {'system': 'vae', 'data.name': 'ring'}
+    >>> layer_of({"system": "vae", "options": {"beta": 4.0}, "data": {"name": "ring"}})
+    {'system': 'vae', 'system.beta': 4.0, 'data.name': 'ring'}
     """
     layer: dict[str, Any] = {}
     for key, value in config.items():
-        if key == "options" and isinstance(value, Mapping):
-            layer |= {f"system.{k}": v for k, v in value.items()}
-        elif isinstance(value, Mapping):
-            for k, v in value.items():
-                layer |= {f"{key}.{n}": w for n, w in v.items()} if k == "options" else {f"{key}.{k}": v}
-        else:
+        section = "system" if key == "options" else key
+        for path, item in value.items() if isinstance(value, Mapping) else ():
+            if path == "options" and isinstance(item, Mapping):
+                layer |= {f"{section}.{k}": v for k, v in item.items()}
+            else:
+                layer[f"{section}.{path}"] = item
+        if not isinstance(value, Mapping):
             layer[key] = value
     return layer
 
@@ -167,17 +170,28 @@ def read_layer(path: Path) -> dict[str, Any]:
     """A configuration file as a layer: a RunConfig as JSON, or the `config.json` of a run.
 
     Raises:
-        BadInput: it cannot be read, or is no JSON object.
+        BadInput: it cannot be read, is no JSON object, or names what is no setting.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInput(f"cannot read the configuration {path}: {error.strerror}") from error
+        raise BadInput(
+            f"cannot read the configuration {path} ({error.strerror}); name another file"
+        ) from error
     except ValueError as error:
-        raise BadInput(f"the configuration {path} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"the configuration {path} must hold a JSON object")
-    return layer_of(content.get("config", content))
+        raise BadInput(
+            f"the configuration {path} is no JSON ({error}); a run's config.json is one"
+        ) from error
+    inner = content.get("config", content) if isinstance(content, dict) else None
+    if not isinstance(inner, dict):
+        raise BadInput(f"the configuration {path} holds no JSON object; a run's config.json does")
+    layer = layer_of(inner)
+    for place in layer:
+        try:
+            _place(place)
+        except BadInput as error:
+            raise BadInput(f"the configuration {path} cannot be used: {error}") from error
+    return layer
 
 
 def assignment(text: str) -> dict[str, Any]:
@@ -196,6 +210,12 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 SECTIONS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig}
+NUMBERS = {"seed"} | {
+    f"{section}.{f.name}"
+    for section, kind in SECTIONS.items()
+    for f in fields(kind)
+    if str(f.type).startswith(("int", "float"))
+}
 
 
 def _place(path: str) -> tuple[tuple[str, ...], str]:
@@ -234,10 +254,13 @@ def _validated(nested: dict[str, Any]) -> RunConfig:
         return TypeAdapter(RunConfig).validate_python(nested)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        path = path.replace("network.options.", "network.").replace("options.", "system.")
+        path = [str(part) for part in first["loc"]]
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise BadInput(f"{path} is {first['input']!r}: {message}") from error
+        if "options" in path:  # what follows the option's name is which of its types was tried
+            path = path[: path.index("options") + 2]
+            message = "give a number, true, false, or text"
+        where = ".".join(path).replace("network.options.", "network.").replace("options.", "system.")
+        raise BadInput(f"{where} is {first['input']!r}: {message}") from error
 
 
 def _check_ranges(config: RunConfig) -> None:
@@ -272,8 +295,7 @@ def _check_ranges(config: RunConfig) -> None:
     if t.steps is not None and t.epochs is not None:
         raise BadInput("both --steps and --epochs are given; give one of them")
     if (config.system is None) == (config.terms is None):
-        raise BadInput("give either a system's name or --terms; `distmatch list systems` names the systems")
+        both = "a system and --terms are both given" if config.terms else "nothing says what to train"
+        raise BadInput(f"{both}; give either a system's name (`distmatch list systems`) or --terms")
     if not config.data.name:
         raise BadInput("no data set is named; give --data, one of those that `distmatch list data` shows")
-
-

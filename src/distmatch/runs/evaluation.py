@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from distmatch.diagnostics import Results, Subject
+from distmatch.diagnostics import DIAGNOSTICS, Results, Subject
 from distmatch.diagnostics import evaluate as run_bench
-from distmatch.errors import BadInput
-from distmatch.networks import recording
+from distmatch.errors import BadInput, unknown
+from distmatch.networks import has_batch_norm, recording
 from distmatch.runs.assemble import Assembly, assemble, feed_of
 from distmatch.runs.folder import RunFolder
 from distmatch.training import checkpoint
@@ -50,7 +51,9 @@ class Trained:
         parts = []
         with torch.no_grad():
             for i in range(0, len(z), CHUNK):
-                parts.append(self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK]).mean.cpu())
+                parts.append(
+                    self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK]).mean.cpu()
+                )
         return torch.cat(parts)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Distribution:
@@ -63,10 +66,11 @@ class Trained:
 
     def prepared(self, split: str, limit: int | None = None) -> Tensor:
         """A split as the nets see it; what is random in its preparation is fixed."""
-        feed = feed_of(
-            self.assembly.config, self.assembly.objective, self.assembly.data, split, EVALUATION_SEED
-        )
-        x = getattr(self.assembly.data, split).x[:limit]
+        assembly = self.assembly
+        x = getattr(assembly.data, split).x[:limit]
+        if not len(x):
+            raise BadInput(f"{assembly.data.name} has no {split} split")
+        feed = feed_of(assembly.config, assembly.objective, assembly.data, split, EVALUATION_SEED)
         parts = [feed.batch(torch.arange(i, min(i + CHUNK, len(x)))).x.cpu() for i in range(0, len(x), CHUNK)]
         return torch.cat(parts)
 
@@ -77,15 +81,15 @@ class Trained:
     def subject(self) -> Subject:
         """What the diagnostics may ask of this run."""
         data, given = self.assembly.data, self.assembly.objective.given
-        encodes = "encoder" in self.nets
+        encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
         return Subject(
-            sample=self.sample,
+            sample=self.sample if decodes else None,
             encode=self.encode if encodes else None,
-            decode=self.decode,
+            decode=self.decode if decodes else None,
             has_likelihood=self.assembly.objective.needs_likelihood,
             latent=self.assembly.config.network.latent,
             train=lambda: self.prepared("train"),
-            test=lambda: self.prepared("test"),
+            test=(lambda: self.prepared("test")) if len(data.test) else None,
             train_labels=data.train.y if given else None,
             test_labels=data.test.y if given else None,
             modes=data.modes,
@@ -109,23 +113,39 @@ def settle(assembly: Assembly) -> Trained:
     """
     trainer, objective = assembly.trainer, assembly.objective
     nets = {n: net for n, net in trainer.write_back().items() if n in objective.uses}
-    feed = feed_of(assembly.config, objective, assembly.data, "train", EVALUATION_SEED)
-    with torch.no_grad(), recording(*nets.values()):
-        for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
-            b = feed.next()
-            draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws)
+    if any(has_batch_norm(net) for net in nets.values()):
+        feed = feed_of(assembly.config, objective, assembly.data, "train", EVALUATION_SEED, trainer.feed.x)
+        with torch.no_grad(), recording(*nets.values()):
+            for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
+                b = feed.next()
+                draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws)
     return Trained(assembly, {n: net.eval() for n, net in nets.items()})
 
 
 def load_trained(folder: RunFolder) -> tuple[Trained, list[str]]:
-    """A run from its newest good checkpoint, and a sentence for each damaged one that was passed over.
+    """A run from its newest good checkpoint, on its own device or, where there is none such, on what there is.
+
+    Returns:
+        The run, and sentences on what is not as one may think: a damaged checkpoint that was passed over, a run that
+        is not finished.
 
     Raises:
-        BadInput: it has none yet.
+        BadInput: it has no checkpoint yet.
     """
+    config = folder.config()
+    if not checkpoint.steps(folder.checkpoints):
+        raise BadInput(f"{folder.path} has no checkpoint yet ({folder.status()}); let it train further first")
     tensors, info, notes = checkpoint.read_latest(folder.checkpoints)
-    assembly = assemble(folder.config())
-    assembly.trainer.restore(tensors, info)
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        notes.append(f"{folder.path} was trained on {config.device}; the CPU is used here")
+        config = replace(config, device="cpu")
+    assembly = assemble(config)
+    assembly.trainer.restore_weights(tensors, info)
+    if (status := folder.status()) != "finished" or info["steps_done"] != config.training.steps:
+        notes.append(
+            f"{folder.path} is not finished ({status}): "
+            f"its checkpoint of step {info['steps_done']} of {config.training.steps} is used"
+        )
     return settle(assembly), notes
 
 
@@ -138,22 +158,40 @@ def evaluate(
 ) -> tuple[Results, list[str]]:
     """Measure a run: all diagnostics that apply, or those named; `metrics.json` and pictures are written.
 
-    Results of earlier calls that are not measured again are kept.
+    With `only`, earlier results of the same step that are not measured again are kept.
+
+    Returns:
+        What was measured now, and sentences as of `load_trained`.
     """
     from distmatch.runs.pictures import save_reconstructions, save_samples
 
+    only = [only] if isinstance(only, str) else None if only is None else list(only)
+    for name in only or ():
+        if name not in DIAGNOSTICS:
+            raise unknown("diagnostic", name, DIAGNOSTICS)
     folder = RunFolder.open(path)
+    before = _earlier(folder) if only is not None else {}
     trained, notes = load_trained(folder)
     results = run_bench(trained.subject(), only=only, samples=samples, seed=seed, progress=progress)
-    before = folder.read_json("metrics.json") or {"metrics": {}, "skipped": {}}
+    step = trained.assembly.trainer.steps_done
     after = results.as_dict()
-    if only is not None:
-        after = {key: {**before[key], **after[key]} for key in ("metrics", "skipped")}
-    steps = trained.assembly.trainer.steps_done
-    folder.write_json(
-        "metrics.json",
-        {"step": steps, "data": trained.assembly.data.bits, "samples": samples, "seed": seed, **after},
-    )
-    save_samples(trained.assembly, folder, steps, trained)
+    if before.get("step") == step:
+        after["metrics"] = {**before.get("metrics", {}), **after["metrics"]}
+        after["skipped"] = {k: v for k, v in before.get("skipped", {}).items() if k not in (only or ())}
+    elif before:
+        notes.append(
+            f"earlier results were of step {before.get('step')} and are dropped; these are of step {step}"
+        )
+    about = {"step": step, "data": trained.assembly.data.bits, "samples": samples, "seed": seed}
+    folder.write_json("metrics.json", {**about, **after})
+    save_samples(trained.assembly, folder, step, trained)
     save_reconstructions(trained, folder)
     return results, notes
+
+
+def _earlier(folder: RunFolder) -> dict[str, Any]:
+    """What was measured before; damaged results are as good as none."""
+    try:
+        return folder.read_json("metrics.json") or {}
+    except BadInput:
+        return {}

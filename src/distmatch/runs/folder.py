@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -21,8 +25,8 @@ from distmatch.training import checkpoint
 class RunFolder:
     """`config.json`, `log.jsonl`, `checkpoints/`, `samples/`, `metrics.json`, `timing.json`, `report.html`.
 
-    Everything but the log is written to a temporary name and renamed. The log holds only what the seed fixes;
-    clocks are in `timing.json`.
+    The folder appears whole, by a rename. Everything in it but the log is written to a temporary name and renamed.
+    The log holds only what the seed fixes; clocks are in `timing.json`.
 
     Args:
         path: the folder.
@@ -36,33 +40,34 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, objective_text: str) -> RunFolder:
-        """Make the folder of a new run.
+        """Make the folder of a new run; of two that try at once, one does.
 
         Raises:
-            BadInput: there is a run already, or the folder cannot be made.
+            BadInput: there is something already, or the folder cannot be made; nothing new is left behind.
         """
-        if (path / "config.json").exists():
-            raise BadInput(
-                f"{path} holds a run already: `distmatch resume {path}` goes on with it; "
-                "give another --out for a new one"
-            )
-        run = cls(path)
+        refuse_taken(path)
+        place = Path(os.path.abspath(path))
+        making = cls(place.with_name(f".{place.name}.{os.getpid()}.tmp"))
+        about = {
+            "format": 1,
+            "name": place.name,
+            "equation": objective_text,
+            "config": config.as_dict(),
+            "environment": environment(config),
+        }
         try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-            run.samples.mkdir(exist_ok=True)
+            making.checkpoints.mkdir(parents=True)
+            making.samples.mkdir()
+            making.write_json("config.json", about)
+            os.rename(making.path, place)
         except OSError as error:
-            raise BadInput(f"cannot make the run folder {path}: {error.strerror}") from error
-        run.write_json(
-            "config.json",
-            {
-                "format": 1,
-                "name": path.name,
-                "equation": objective_text,
-                "config": config.as_dict(),
-                "environment": environment(config),
-            },
-        )
-        return run
+            refuse_taken(path)
+            raise BadInput(
+                f"cannot make the run folder {path} ({error.strerror}); choose another --out"
+            ) from error
+        finally:
+            shutil.rmtree(making.path, ignore_errors=True)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -72,19 +77,40 @@ class RunFolder:
             BadInput: it is none.
         """
         if not (path / "config.json").is_file():
-            raise BadInput(f"{path} is no run folder: it has no config.json; `distmatch train` makes one")
+            what = "it has no config.json" if path.is_dir() else "there is no such folder"
+            raise BadInput(f"{path} is no run folder: {what}; `distmatch train` makes one")
         return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """For whoever trains: no other process may at the same time. A killed process holds nothing.
+
+        Raises:
+            BadInput: another process does.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            if not _lock(handle):
+                raise BadInput(
+                    f"{self.path} is being trained by another process; wait for it, or stop it first"
+                )
+            yield
+        finally:
+            os.close(handle)
 
     def about(self) -> dict[str, Any]:
         """All of `config.json`."""
         about = self.read_json("config.json")
         if about is None or not isinstance(about.get("config"), dict):
-            raise BadInput(f"{self.path / 'config.json'} is not the configuration of a run")
+            raise BadInput(f"{self.path / 'config.json'} is not the configuration of a run; train a new one")
         return about
 
     def config(self) -> RunConfig:
         """The resolved configuration of the run."""
-        return configure(layer_of(self.about()["config"]))
+        try:
+            return configure(layer_of(self.about()["config"]))
+        except BadInput as error:
+            raise BadInput(f"{self.path / 'config.json'} cannot be used: {error}") from error
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None if it is not there."""
@@ -94,9 +120,13 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise BadInput(f"{path} cannot be read: {error}") from error
+            raise BadInput(
+                f"{path} is damaged ({error}); restore it, or remove it if it can be made again"
+            ) from error
         if not isinstance(content, dict):
-            raise BadInput(f"{path} must hold a JSON object")
+            raise BadInput(
+                f"{path} is damaged (no JSON object); restore it, or remove it if it can be made again"
+            )
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -105,24 +135,38 @@ class RunFolder:
         checkpoint.put(self.path / name, (text + "\n").encode())
 
     def append_log(self, line: Mapping[str, Any]) -> None:
-        """One line at the end of the log, on the disk before the call returns to training."""
+        """One line at the end of the log, in the hands of the system when the call returns."""
         try:
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise BadInput(f"cannot write {self.log}: {error.strerror}") from error
+            raise checkpoint.cannot_write(self.log, error) from error
+
+    def sync_log(self) -> None:
+        """Force the log to the disk: before a checkpoint, which promises that the log up to it is there."""
+        try:
+            with self.log.open("a", encoding="utf-8") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise checkpoint.cannot_write(self.log, error) from error
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's lines. A last line that was cut short by a kill is left out."""
+        """The log's lines. One that was cut short by a kill is left out."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BadInput(
+                f"cannot read {self.log} ({error.strerror}); give yourself the right to"
+            ) from error
         lines: list[dict[str, Any]] = []
-        if not self.log.exists():
-            return lines
-        for text in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+        for part in text.splitlines():
             try:
-                line = json.loads(text)
+                line = json.loads(part)
                 line["step"] = int(line["step"])
             except (ValueError, KeyError, TypeError):
-                break
+                continue
             lines.append(line)
         return lines
 
@@ -133,9 +177,46 @@ class RunFolder:
         checkpoint.put(self.log, text.encode())
 
     def status(self) -> str:
-        """`finished`, `interrupted`, `running or killed`, or `diverged at step ...`."""
+        """`finished`, `interrupted at step ...`, `diverged at step ...`, `running`, or that it was killed."""
         state = self.read_json("status.json")
-        return str(state["status"]) if state else "running or killed"
+        if state and "status" in state:
+            return str(state["status"])
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            return "interrupted without a word (killed, or out of disk)" if _lock(handle) else "running"
+        finally:
+            os.close(handle)
+
+
+def refuse_taken(path: Path) -> None:
+    """Raise `BadInput` if a new run cannot have this folder: an empty one it can."""
+    if (path / "config.json").exists():
+        raise BadInput(
+            f"{path} holds a run already: `distmatch resume {quote(str(path))}` goes on with it; "
+            "give another --out for a new one"
+        )
+    if path.is_dir():
+        if os.path.samefile(path, "."):
+            raise BadInput(
+                f"a run needs a folder of its own, and {path} is the one you are in; give another --out"
+            )
+        if any(path.iterdir()):
+            raise BadInput(
+                f"{path} holds other files, and a run needs a folder of its own; give another --out"
+            )
+    elif os.path.lexists(path):
+        raise BadInput(f"{path} is a file, not a folder; give another --out")
+
+
+def _lock(handle: int) -> bool:
+    """Whether this process now has the folder to itself; where a file system knows no locks, it has."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def environment(config: RunConfig) -> dict[str, Any]:
@@ -145,7 +226,9 @@ def environment(config: RunConfig) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name() if config.device.startswith("cuda") else config.device,
+        "device": torch.cuda.get_device_name(config.device)
+        if config.device.startswith("cuda")
+        else config.device,
         "threads": torch.get_num_threads(),
         "git": _revision(),
     }

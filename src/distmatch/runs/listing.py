@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -10,9 +14,12 @@ from distmatch.data import DATA_SETS
 from distmatch.diagnostics import DIAGNOSTICS
 from distmatch.networks import NETWORKS
 from distmatch.objective import Objective
+from distmatch.runs.assemble import assemble
 from distmatch.runs.config import RunConfig, TrainingConfig
+from distmatch.runs.folder import refuse_taken
 from distmatch.runs.view import players_of
 from distmatch.systems import SYSTEMS, find
+from distmatch.terms import Match
 
 
 def table_of(what: str) -> Table:
@@ -66,7 +73,7 @@ def objective_lines(objective: Objective) -> list[Text | Table]:
     table = _table(("term", "minimised by", "critic"), players_of(objective))
     critics = "; ".join(f"{n} scores ({', '.join(s)})" for n, s in objective.critics.items())
     penalties = "; ".join(
-        f"{t.name}: {t.penalty.equation()}" for t in objective.terms if getattr(t, "penalty", None)
+        f"{t.name}: {t.penalty.equation()}" for t in objective.terms if isinstance(t, Match) and t.penalty
     )
     lines: list[Text | Table] = [Text(f"minimise   {objective}"), table]
     lines.append(Text(f"nets:      {', '.join((*objective.uses, *objective.critics))}"))
@@ -76,7 +83,25 @@ def objective_lines(objective: Objective) -> list[Text | Table]:
     return lines
 
 
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+def plan_of(config: RunConfig, out: Path) -> list[Text | Table | str]:
+    """What a run would be: its objective, sizes, data, folder and whole configuration.
+
+    Raises:
+        BadInput: all that `train` would raise before it trains.
+    """
+    refuse_taken(out)
+    plan = assemble(config)
+    sizes = {n: sum(p.numel() for p in net.parameters()) for n, net in plan.trainer.nets.items()}
+    return [
+        *objective_lines(plan.objective),
+        "weights:   " + ", ".join(f"{n} {size:,}" for n, size in sizes.items()),
+        f"data:      {plan.data.name}, {len(plan.data.train):,} examples ({plan.data.bits})",
+        f"folder:    {out}",
+        json.dumps(plan.config.as_dict(), indent=2),
+    ]
+
+
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import resource
+import math
 import signal
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
+import torch
+from torch import Tensor
+
+from distmatch.errors import BadInput
 from distmatch.runs.assemble import Assembly, assemble, feed_of
 from distmatch.runs.config import RunConfig
-from distmatch.runs.folder import RunFolder
+from distmatch.runs.folder import RunFolder, refuse_taken
 from distmatch.runs.pictures import save_samples
+from distmatch.runs.timing import Timing
 from distmatch.training import Diverged, checkpoint
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -26,7 +30,7 @@ VALIDATION_SEED = 20_180_219  # its noise is the same at every look, so that cur
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; the run is saved and can be resumed."""
+    """Ctrl-C; the message says how to go on."""
 
 
 @dataclass(frozen=True)
@@ -42,78 +46,139 @@ def train(config: RunConfig, path: Path, progress: Progress | None = None) -> Ou
     """A new run, from its configuration to a finished folder.
 
     Raises:
-        BadInput: the configuration cannot be run; no folder is left behind.
+        BadInput: the configuration cannot be run; no folder is left behind. Or the disk is full later.
         Diverged: a loss or weight is not finite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint is written first.
     """
-    if (path / "config.json").exists():
-        RunFolder.create(path, config, "")  # refuses, before any work is done
+    refuse_taken(path)  # before any work is done
     assembly = assemble(config)
     folder = RunFolder.create(path, assembly.config, str(assembly.objective))
-    return _run(assembly, folder, progress)
+    with folder.locked():
+        return _run(assembly, folder, progress)
 
 
 def resume(path: Path, progress: Progress | None = None) -> Outcome:
     """Go on with a run from its newest good checkpoint, or from the start if it has none yet.
 
     On a CPU, with the number of threads it had, the result has the bits of a run that was never interrupted.
+
+    Raises:
+        BadInput: no run, one that is being trained, one that diverged (it would again, at the same step), or one
+            whose checkpoints are all damaged.
+        Diverged, Interrupted: as for `train`.
     """
     folder = RunFolder.open(path)
-    assembly = assemble(folder.config())
-    notes: list[str] = []
-    if checkpoint.steps(folder.checkpoints):
-        tensors, info, notes = checkpoint.read_latest(folder.checkpoints)
-        assembly.trainer.restore(tensors, info)
-    done = assembly.trainer.steps_done
-    checkpoint.drop_after(folder.checkpoints, done)
-    folder.cut_log(done)
-    outcome = _run(assembly, folder, progress)
+    with folder.locked():
+        if (status := folder.status()).startswith("diverged"):
+            raise BadInput(
+                f"{path} {status}, and would again from its last checkpoint; {_slower(path, folder.config())}"
+            )
+        config, threads = folder.config(), folder.about().get("environment", {}).get("threads")
+        assembly = assemble(config)
+        notes: list[str] = []
+        if checkpoint.steps(folder.checkpoints):
+            try:
+                tensors, info, notes = checkpoint.read_latest(folder.checkpoints)
+            except BadInput as error:
+                raise BadInput(f"{error}; {_another(path)}") from error
+            assembly.trainer.restore(tensors, info)
+        if threads not in (None, torch.get_num_threads()):
+            notes.append(
+                f"{path} was started with {threads} threads and goes on with {torch.get_num_threads()}: "
+                "last bits may differ from an uninterrupted run's"
+            )
+        done = assembly.trainer.steps_done
+        if done == assembly.config.training.steps:
+            notes.append(f"{path} had done all of its {done} steps already")
+        checkpoint.drop_after(folder.checkpoints, done)
+        folder.cut_log(done)
+        outcome = _run(assembly, folder, progress)
     return Outcome(outcome.folder, outcome.steps, tuple(notes))
 
 
+def _another(path: Path, settings: str = "") -> str:
+    """What to type for a run like this one, from its beginning."""
+    config, out = quote(str(path / "config.json")), quote(f"{path}-2")
+    return f"start another run, e.g. `distmatch train --config {config} {settings}--out {out}`"
+
+
+def _slower(path: Path, config: RunConfig) -> str:
+    """The same with learning rates of a tenth, for a run that diverged."""
+    rates = {"training.lr": config.training.lr, "training.critic_lr": config.training.critic_lr}
+    return _another(path, "".join(f"--set {k}={v / 10:g} " for k, v in rates.items() if v is not None))
+
+
 def _run(assembly: Assembly, folder: RunFolder, progress: Progress | None) -> Outcome:
-    config, trainer = assembly.config, assembly.trainer
-    steps = config.training.steps
+    trainer, steps = assembly.trainer, assembly.config.training.steps
     assert steps is not None
     (folder.path / "status.json").unlink(missing_ok=True)
-    timing = _Timing(folder, trainer.steps_done)
+    timing = Timing(folder, trainer.steps_done)
+    resuming = f"`distmatch resume {quote(str(folder.path))}` goes on"
     try:
         with _interruptible() as interrupted:
-            while trainer.steps_done < steps and not interrupted():
-                _one_step(assembly, folder, steps, progress)
-            if interrupted() and trainer.steps_done < steps:
-                _save(assembly, folder)
-                timing.write(trainer.steps_done)
-                folder.write_json("status.json", {"status": f"interrupted at step {trainer.steps_done}"})
-                raise Interrupted
+            while trainer.steps_done < steps:
+                _one_step(assembly, folder, timing, progress)
+                if interrupted() and trainer.steps_done < steps:
+                    _save(assembly, folder, timing)
+                    folder.write_json("status.json", {"status": f"interrupted at step {trainer.steps_done}"})
+                    raise Interrupted(
+                        f"interrupted at step {trainer.steps_done} of {steps}, and saved; {resuming}"
+                    )
+        timing.write(trainer.steps_done)
+        folder.write_json("status.json", {"status": "finished"})
     except Diverged as error:
         timing.write(trainer.steps_done)
         folder.write_json("status.json", {"status": str(error)})
+        raise Diverged(error.step, error.term, error.value, _kept(folder, assembly.config)) from None
+    except Interrupted:
         raise
-    timing.write(trainer.steps_done)
-    folder.write_json("status.json", {"status": "finished"})
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at once; {resuming} from the last checkpoint") from None
+    except BadInput as error:
+        raise BadInput(f"{error}; then {resuming} from the last checkpoint") from error
     return Outcome(folder, steps)
 
 
-def _one_step(assembly: Assembly, folder: RunFolder, steps: int, progress: Progress | None) -> None:
+def _kept(folder: RunFolder, config: RunConfig) -> str:
+    """What a diverged run leaves, and what to do."""
+    good = checkpoint.steps(folder.checkpoints)
+    kept = (
+        f"the last good checkpoint, of step {good[-1]}, is kept in {folder.checkpoints}"
+        if good
+        else ("there was no checkpoint yet")
+    )
+    return f"{kept}; {_slower(folder.path, config)}"
+
+
+def _one_step(assembly: Assembly, folder: RunFolder, timing: Timing, progress: Progress | None) -> None:
+    """One step, and what is due after it: a line of the log, samples, and last, a checkpoint."""
     training, trainer = assembly.config.training, assembly.trainer
-    assert training.log_every and training.checkpoint_every and training.sample_every
+    assert training.steps and training.log_every
+    assert training.checkpoint_every and training.sample_every
     done = trainer.steps_done + 1
-    logged = done % training.log_every == 0 or done == steps
+    last = done == training.steps
+    saved = last or done % training.checkpoint_every == 0
+    logged = saved or done % training.log_every == 0
     logs = trainer.advance(norms=logged)
     if logged:
         losses = trainer.collect()
-        extra = {k: logs[k].item() for k in logs if k.startswith(("gradient_norm/", "score/"))}
-        line: dict[str, float] = {"step": done, "epoch": trainer.feed.epoch, **losses, **extra}
-        if done % training.checkpoint_every == 0 or done == steps:
-            line |= _validation(assembly)
-        folder.append_log(line)
+        line = {"step": done, "epoch": trainer.feed.epoch, **losses, **_extra(logs, done)}
+        folder.append_log(line | (_validation(assembly) if saved else {}))
         if progress is not None:
-            progress(done, steps, losses)
-    if done % training.checkpoint_every == 0 or done == steps:
-        _save(assembly, folder)
-    if done % training.sample_every == 0 or done == steps:
+            progress(done, training.steps, losses)
+    if last or done % training.sample_every == 0:
         save_samples(assembly, folder, done)
+    if saved:
+        _save(assembly, folder, timing)
+
+
+def _extra(logs: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """Gradient norms and mean scores; one that is not finite has spoilt the weights already."""
+    extra = {k: v.item() for k, v in logs.items() if k.startswith(("gradient_norm/", "score/"))}
+    for name, value in extra.items():
+        if not math.isfinite(value):
+            raise Diverged(step, name, value)
+    return extra
 
 
 def _validation(assembly: Assembly) -> dict[str, float]:
@@ -124,34 +189,12 @@ def _validation(assembly: Assembly) -> dict[str, float]:
     return {f"validation/{k}": v for k, v in assembly.trainer.losses(feed, batches).items()}
 
 
-def _save(assembly: Assembly, folder: RunFolder) -> None:
+def _save(assembly: Assembly, folder: RunFolder, timing: Timing) -> None:
     assembly.trainer.check()
     tensors, info = assembly.trainer.snapshot()
+    folder.sync_log()
     checkpoint.write(folder.checkpoints, assembly.trainer.steps_done, tensors, info)
-
-
-class _Timing:
-    """`timing.json`: seconds and steps over all sessions of a run, and the peak of memory."""
-
-    def __init__(self, folder: RunFolder, done: int) -> None:
-        self.folder, self.first, self.start = folder, done, time.perf_counter()
-        self.before = folder.read_json("timing.json") or {}
-
-    def write(self, done: int) -> None:
-        seconds = self.before.get("seconds", 0.0) + time.perf_counter() - self.start
-        taken = self.before.get("steps", 0) + done - self.first
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-        self.folder.write_json(
-            "timing.json",
-            {
-                "seconds": round(seconds, 3),
-                "steps": taken,
-                "steps_per_second": round(taken / seconds, 3) if seconds else None,
-                "milliseconds_per_step": round(1e3 * seconds / taken, 4) if taken else None,
-                "peak_memory_mb": round(max(peak, self.before.get("peak_memory_mb", 0.0)), 1),
-            },
-        )
+    timing.write(assembly.trainer.steps_done)
 
 
 @contextmanager
@@ -174,5 +217,3 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
-
-

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from distmatch.report.figures import figure_to_svg, scatter_2d
-from distmatch.report.grids import image_grid, reconstruction_grid, save_png
+from distmatch.report.grids import image_grid, png_bytes, reconstruction_grid
 from distmatch.runs.folder import RunFolder
 from distmatch.training.checkpoint import put
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 COUNT = 64
 SCATTERED = 2500
 GRID_SEED = 0
+PICTURE = re.compile(r"step-\d+\.(png|svg)")
 
 
 def save_samples(assembly: Assembly, folder: RunFolder, step: int, trained: Trained | None = None) -> None:
@@ -27,36 +29,40 @@ def save_samples(assembly: Assembly, folder: RunFolder, step: int, trained: Trai
 
     if "decoder" not in assembly.objective.uses:
         return
-    training = trained is None
-    model = settle(assembly) if trained is None else trained
+    try:
+        _save_samples(assembly, folder, step, trained or settle(assembly))
+    finally:
+        for net in assembly.trainer.nets.values() if trained is None else ():
+            net.train()
+
+
+def _save_samples(assembly: Assembly, folder: RunFolder, step: int, model: Trained) -> None:
     stem = folder.samples / f"step-{step:08d}"
     if assembly.data.is_image:
         columns = assembly.data.labels if assembly.objective.given and assembly.data.labels <= 16 else 8
         x = model.sample(COUNT if columns == 8 else 6 * columns, GRID_SEED)
-        save_png(image_grid(x.clamp(0, 1), columns=columns), stem.with_suffix(".png"))
+        put(stem.with_suffix(".png"), png_bytes(image_grid(x.clamp(0, 1), columns=columns)))
     elif assembly.data.shape == (2,):
         x = model.sample(SCATTERED, GRID_SEED)
         data = assembly.data.test.x[:SCATTERED]
         put(stem.with_suffix(".svg"), figure_to_svg(scatter_2d(x, data, assembly.data.modes)).encode())
-    if training:
-        for net in assembly.trainer.nets.values():
-            net.train()
 
 
 def save_reconstructions(trained: Trained, folder: RunFolder) -> None:
     """Test images over their reconstructions, where there is an encoder."""
     assembly = trained.assembly
-    if not (assembly.data.is_image and {"encoder", "decoder"} <= trained.nets.keys()):
+    both = {"encoder", "decoder"} <= trained.nets.keys()
+    if not (both and assembly.data.is_image and len(assembly.data.test)):
         return
     x = trained.prepared("test", COUNT // 2)
     y = trained.labels("test")
     with torch.no_grad():
         code = trained.encode(x, None if y is None else y[: len(x)]).mean
     x_rec = trained.decoded(code, None if y is None else y[: len(x)])
-    save_png(reconstruction_grid(x, x_rec.clamp(0, 1), columns=8), folder.path / "reconstructions.png")
+    put(folder.path / "reconstructions.png", png_bytes(reconstruction_grid(x, x_rec.clamp(0, 1), columns=8)))
 
 
 def newest_samples(folder: RunFolder) -> Path | None:
     """The last picture of samples."""
-    found = sorted(folder.samples.glob("step-*.*"))
+    found = sorted(p for p in folder.samples.glob("step-*") if PICTURE.fullmatch(p.name))
     return found[-1] if found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from distmatch.errors import BadInput
@@ -12,6 +13,7 @@ from distmatch.report.html import RunView, write_report
 from distmatch.runs.assemble import objective_of
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import newest_samples
+from distmatch.training.checkpoint import cannot_write
 
 
 def players_of(objective: Objective) -> list[tuple[str, str, str]]:
@@ -29,6 +31,7 @@ def view_of(path: Path) -> RunView:
     folder = RunFolder.open(path)
     about = folder.about()
     config = folder.config()
+    objective = objective_of(config)
     measured = folder.read_json("metrics.json") or {}
     pictures: dict[str, bytes] = {}
     figures: dict[str, str] = {}
@@ -45,8 +48,8 @@ def view_of(path: Path) -> RunView:
     return RunView(
         name=path.resolve().name,
         system=config.system or "terms",
-        equation=about["equation"],
-        players=players_of(objective_of(config)),
+        equation=str(objective),
+        players=players_of(objective),
         config=about["config"],
         environment={**about.get("environment", {}), "seed": config.seed, "data": measured.get("data", "")},
         log=folder.read_log(),
@@ -62,9 +65,13 @@ def view_of(path: Path) -> RunView:
 def report(paths: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page of one run into its folder, or of several side by side to `out`."""
     if not paths:
-        raise BadInput("give at least one run folder")
+        raise BadInput("no run is named; give at least one run folder")
     target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
-    write_report(target, [view_of(p) for p in paths])
+    views = [view_of(p) for p in paths]
+    try:
+        write_report(target, views)
+    except OSError as error:
+        raise cannot_write(target, error) from error
     return target
 
 
@@ -79,7 +86,9 @@ def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str
     for path in paths:
         found = RunFolder.open(path).read_json("metrics.json")
         if found is None:
-            raise BadInput(f"{path} has not been measured yet: run `distmatch evaluate {path}` first")
+            raise BadInput(
+                f"{path} has not been measured yet; run `distmatch evaluate {quote(str(path))}` first"
+            )
         name = str(path) if any(p != path and p.name == path.name for p in paths) else path.resolve().name
-        metrics[name], skipped[name] = found["metrics"], found["skipped"]
+        metrics[name], skipped[name] = found.get("metrics", {}), found.get("skipped", {})
     return metrics, skipped

@@ -1,16 +1,19 @@
 """Checkpoints that survive anything: written whole or not at all, and checked when read.
 
-One checkpoint is `step-00001000.safetensors` and a JSON of the same name that holds its SHA-256. Each is written
-to a temporary name, forced to the disk and renamed; the JSON comes last, so a checkpoint without one was never
-finished. Two are kept, so that a damaged one has a good one before it.
+One checkpoint is `step-00001000.safetensors` and a JSON of the same name, which holds the SHA-256 of both. Each is
+written to a temporary name, forced to the disk and renamed; the JSON comes last, so a checkpoint without one was
+never finished. Two are kept, so that a damaged one has a good one before it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,14 @@ from distmatch.errors import BadInput
 
 FORMAT = 1
 KEPT = 2
+NAME = re.compile(r"step-(\d{8,})\.json")
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "give yourself the right to write there",
+    errno.EPERM: "give yourself the right to write there",
+    errno.EROFS: "choose a place that can be written",
+}
 
 
 def write(folder: Path, step: int, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
@@ -30,10 +41,10 @@ def write(folder: Path, step: int, tensors: Mapping[str, Tensor], info: Mapping[
     Raises:
         BadInput: the disk is full or the folder cannot be written; what was there before is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"step-{step:08d}"
     content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
-    about = {"format": FORMAT, "step": step, "sha256": hashlib.sha256(content).hexdigest(), **info}
+    about = {"format": FORMAT, "step": step, **info}
+    about["sha256"] = _digest(content, about)
     put(stem.with_suffix(".safetensors"), content)
     put(stem.with_suffix(".json"), json.dumps(about, indent=1).encode())
     for old in steps(folder)[:-KEPT]:
@@ -42,14 +53,14 @@ def write(folder: Path, step: int, tensors: Mapping[str, Tensor], info: Mapping[
 
 def steps(folder: Path) -> list[int]:
     """The steps of all finished checkpoints, oldest first."""
-    return sorted(int(p.stem.removeprefix("step-")) for p in folder.glob("step-*.json"))
+    return sorted(int(found[1]) for p in folder.glob("step-*.json") if (found := NAME.fullmatch(p.name)))
 
 
 def read_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
     """The newest checkpoint that is whole.
 
     Returns:
-        Its tensors, its JSON, and a sentence for each newer one that was passed over as damaged.
+        Its tensors, its JSON, and a sentence if newer ones were passed over as damaged.
 
     Raises:
         BadInput: there is none.
@@ -58,7 +69,8 @@ def read_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
     for step in reversed(steps(folder)):
         try:
             tensors, info = _read(folder / f"step-{step:08d}")
-            return tensors, info, passed
+            notes = [f"{'; '.join(passed)}; the one of step {step} is used"] if passed else []
+            return tensors, info, notes
         except BadInput as error:
             passed.append(str(error))
     if passed:
@@ -72,27 +84,60 @@ def drop_after(folder: Path, step: int) -> None:
         if later > step:
             _remove(folder, later)
     finished = {f"step-{s:08d}" for s in steps(folder)}
-    for path in folder.glob("*"):
-        if path.suffix == ".tmp" or path.stem not in finished:
+    for path in folder.glob("step-*.safetensors"):
+        if path.stem not in finished:
             path.unlink(missing_ok=True)
+    for path in folder.glob(".step-*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def put(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary name, forced to the disk, renamed.
 
+    The rename is forced to the disk too, so that what comes later is never there without it.
+
     Raises:
         BadInput: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror}; free some space or choose another --out") from error
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
+
+
+def cannot_write(path: Path, error: OSError) -> BadInput:
+    """The sentence for a file that cannot be written, with what helps.
+
+    >>> print(cannot_write(Path("log.jsonl"), OSError(errno.ENOSPC, "No space left on device")))
+    cannot write log.jsonl (No space left on device); free some space
+    """
+    remedy = REMEDIES.get(error.errno or 0, "check that its folder exists and can be written")
+    return BadInput(f"cannot write {path} ({error.strerror or error}); {remedy}")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(content: bytes, about: Mapping[str, Any]) -> str:
+    """The SHA-256 of the tensors and of what is said about them."""
+    rest = json.dumps({k: v for k, v in about.items() if k != "sha256"}, sort_keys=True)
+    return hashlib.sha256(content + rest.encode()).hexdigest()
 
 
 def _read(stem: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -101,8 +146,8 @@ def _read(stem: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         info = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
         content = stem.with_suffix(".safetensors").read_bytes()
         if not isinstance(info, dict) or info.get("format") != FORMAT:
-            raise BadInput(f"checkpoint {name} is of a format that this version does not read")
-        if hashlib.sha256(content).hexdigest() != info["sha256"]:
+            raise BadInput(f"checkpoint {name} is damaged, or of a format that this version does not read")
+        if _digest(content, info) != info["sha256"]:
             raise BadInput(f"checkpoint {name} is damaged (its SHA-256 does not match)")
         return load(content), info
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, SafetensorError) as error:

@@ -1,11 +1,13 @@
 """Batches and noise: all that is random in training, made outside the step.
 
 The order of the data depends on the seed and the epoch only. Noise comes from one generator of the run's own. So a
-run is fixed by its seed, and resumes from the generator's state and the count of batches.
+run is fixed by its seed, and resumes from the generator's state and the count of batches. Their streams are apart
+from each other, and from that of a plain `manual_seed(seed)`, with which nets and toy data are made.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import torch
@@ -80,7 +82,7 @@ class Feed:
         self.prepare = prepare
         self.prepare_noise = prepare_noise
         self.dequantise = dequantise
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(_stream(seed, 0))
         self.taken = 0
         self._order = torch.empty(0, dtype=torch.long)
         self._ordered = -1
@@ -99,9 +101,7 @@ class Feed:
         """The next batch and its noise."""
         epoch, place = divmod(self.taken, self.batches_per_epoch)
         if epoch != self._ordered:
-            # Two streams, order and noise, must not share a seed; epochs differ by an odd multiplier.
-            mixed = (self.seed * 0x9E3779B97F4A7C15 + (epoch + 1) * 0xBF58476D1CE4E5B9) % 2**63
-            shuffler = torch.Generator().manual_seed(mixed)
+            shuffler = torch.Generator().manual_seed(_stream(self.seed, epoch + 1))
             self._order = torch.randperm(len(self.x), generator=shuffler).to(self.x.device)
             self._ordered = epoch
         self.taken += 1
@@ -130,6 +130,11 @@ class Feed:
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.device)
+
+
+def _stream(seed: int, number: int) -> int:
+    """The seed of a run's numbered stream, of 32 bits because torch's generator on a CPU looks at no more."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])
 
 
 def _resident(x: Tensor, device: torch.device) -> Tensor:

@@ -93,7 +93,9 @@ class Adam(Optimiser):
         b1, b2, eps = (_like(h, p) for h in (self.beta1, self.beta2, self.eps))
         m = b1 * moments[0] + (1 - b1) * g
         v = b2 * moments[1] + (1 - b2) * g * g
-        return (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + eps), [m, v]
+        t = t.double()  # 1 - βᵗ loses five digits in float32
+        mean, square = m / (1 - b1**t).to(p.dtype), v / (1 - b2**t).to(p.dtype)
+        return mean / (square.sqrt() + eps), [m, v]
 
     def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
         """torch's fused kernel, which reads memory and not strides: gradients are laid out as their parameters."""
@@ -101,6 +103,7 @@ class Adam(Optimiser):
             g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
             for p, g in zip(params, grads, strict=True)
         ]
+        numbers: dict[str, Any] = {"lr": lr, "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
         torch._fused_adam_(
             params,
             laid_out,
@@ -108,11 +111,8 @@ class Adam(Optimiser):
             moments["square"],
             [],
             moments["step"] * len(params),
-            lr=lr,
-            beta1=self.beta1,
-            beta2=self.beta2,
+            **numbers,
             weight_decay=0.0,
-            eps=self.eps,
             amsgrad=False,
             maximize=False,
         )

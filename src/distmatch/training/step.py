@@ -188,7 +188,7 @@ class _Functions:
     def critic_gradients(self, draws: _Record, critics: Params, logs: Logs) -> Params:
         """The gradient of all critics' losses; weights are clipped first where a penalty says so."""
         with torch.no_grad():
-            for t in self.objective.terms:
+            for t in self.objective.with_numbers(self.numbers).terms:
                 if isinstance(t, Match) and isinstance(t.penalty, Clip):
                     t.penalty.project(list(critics[t.critic].values()))
         detached = draws.detach()

@@ -22,14 +22,16 @@ class Diverged(RuntimeError):
 
     Args:
         step: the step at which it was seen.
-        term: the name of the term, or of the net.
+        term: the name of the term, or of the weight.
         value: what it was.
+        kept: a sentence on what is left, for whoever keeps checkpoints.
     """
 
-    def __init__(self, step: int, term: str, value: float) -> None:
-        super().__init__(f"diverged at step {step}: {term} is {value}")
+    def __init__(self, step: int, term: str, value: float, kept: str = "") -> None:
+        super().__init__(f"diverged at step {step}: {term} is {value}" + (f"; {kept}" if kept else ""))
         self.step = step
         self.term = term
+        self.value = value
 
 
 class Trainer:
@@ -65,7 +67,9 @@ class Trainer:
         wanted = (*objective.uses, *objective.critics)
         missing = [n for n in wanted if n not in nets]
         if missing:
-            raise BadInput(f"{objective} needs nets named {', '.join(wanted)}; {', '.join(missing)} is missing")
+            raise BadInput(
+                f"{objective} needs nets named {', '.join(wanted)}; {', '.join(missing)} is missing"
+            )
         if critic_steps < 1:
             raise BadInput(f"critic steps are {critic_steps}; give at least 1")
         self.objective = objective
@@ -119,11 +123,20 @@ class Trainer:
         return means
 
     def check(self) -> None:
-        """Raise `Diverged` if a weight is not finite: such a state is not worth keeping."""
-        for net, params in self.state.params.items():
-            for p in params.values():
-                if not p.isfinite().all():
-                    raise Diverged(self.steps_done, f"a weight of {net}", float("nan"))
+        """Raise `Diverged` if a loss, weight or moment is not finite: such a state is not worth keeping.
+
+        A moment is looked at because an infinite one stops Adam without a trace in losses and weights.
+        """
+        bad = [(i, row) for i, row in enumerate(self.pending) if not row.isfinite().all()]
+        if bad:
+            place, row = bad[0]
+            column = int((~row.isfinite()).nonzero()[0])
+            at = self.steps_done - len(self.pending) + 1 + place
+            raise Diverged(at, self.keys[column], row[column].item())
+        for name, tensor in self._kept().items():
+            if not tensor.isfinite().all():
+                value = tensor[~tensor.isfinite()].flatten()[0].item()
+                raise Diverged(self.steps_done, f"a value of {name}", value)
 
     def write_back(self) -> Mapping[str, nn.Module]:
         """The nets with the trained weights written into them: the decoder's running average where one is kept."""
@@ -156,32 +169,58 @@ class Trainer:
         return total
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that a run is, as flat tensors and plain values."""
-        tensors = {f"params/{n}/{k}": p for n, ps in self.state.params.items() for k, p in ps.items()}
-        tensors |= {f"average/{n}/{k}": p for n, ps in self.state.average.items() for k, p in ps.items()}
-        for side, moments in self.state.moments.items():
-            tensors |= {f"moments/{side}/{n}/{i}": m for n, ms in moments.items() for i, m in enumerate(ms)}
-        tensors["generator"] = self.feed.generator.get_state()
+        """Everything that a run is, as flat tensors and plain values. The tensors are the state's own."""
+        tensors = {**self._kept(), "generator": self.feed.generator.get_state()}
         tensors |= {f"pending/{i}": row for i, row in enumerate(self.pending)}
         return tensors, {"steps_done": self.steps_done, "taken": self.feed.taken, "keys": self.keys}
 
     def restore(self, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
-        """Take up where `snapshot` was made.
+        """Take up where `snapshot` was made: the next step is the one that would have come next.
 
         Raises:
-            BadInput: the snapshot is of other nets.
+            BadInput: the snapshot is of other nets, or of another kind of device, whose noise differs.
         """
-        own, _ = self.snapshot()
-        expected = {k: v.shape for k, v in own.items() if not k.startswith("pending/")}
-        given = {k: v.shape for k, v in tensors.items() if not k.startswith("pending/")}
-        if expected != given:
-            odd = sorted(k for k in expected.keys() | given.keys() if expected.get(k) != given.get(k))
-            raise BadInput(f"the checkpoint does not fit these nets: {odd[0]} differs")
-        for key, target in own.items():
-            if key != "generator" and not key.startswith("pending/"):
-                target.copy_(tensors[key])
-        self.feed.generator.set_state(tensors["generator"].cpu())
+        own = self._kept()
+        own["generator"] = self.feed.generator.get_state()
+        _copy(own, {k: v for k, v in tensors.items() if not k.startswith("pending/")})
+        self.feed.generator.set_state(own["generator"])
         rows = sum(k.startswith("pending/") for k in tensors)
         self.pending = [tensors[f"pending/{i}"].to(self.feed.device) for i in range(rows)]
         self.steps_done, self.feed.taken = info["steps_done"], info["taken"]
         self.keys = list(info["keys"])
+
+    def restore_weights(self, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+        """Take the weights alone from a snapshot, made on any device, to evaluate them.
+
+        Raises:
+            BadInput: the snapshot is of other nets.
+        """
+        wanted = ("params/", "average/")
+        own = {k: v for k, v in self._kept().items() if k.startswith(wanted)}
+        _copy(own, {k: v for k, v in tensors.items() if k.startswith(wanted)})
+        self.steps_done = info["steps_done"]
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The state's tensors by a path of their own."""
+        state = self.state
+        tensors = {f"params/{n}/{k}": p for n, ps in state.params.items() for k, p in ps.items()}
+        tensors |= {f"average/{n}/{k}": p for n, ps in state.average.items() for k, p in ps.items()}
+        for side, moments in state.moments.items():
+            tensors |= {f"moments/{side}/{n}/{i}": m for n, ms in moments.items() for i, m in enumerate(ms)}
+        return tensors
+
+
+def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Fill each tensor in place with the one of the same name.
+
+    Raises:
+        BadInput: names, shapes or types differ.
+    """
+    expected = {k: (v.shape, v.dtype) for k, v in own.items()}
+    found = {k: (v.shape, v.dtype) for k, v in given.items()}
+    if expected != found:
+        odd = min(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        raise BadInput(f"the checkpoint is of other nets, settings or another kind of device: {odd} differs")
+    with torch.no_grad():
+        for key, target in own.items():
+            target.copy_(given[key])

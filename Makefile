@@ -1,0 +1,45 @@
+# make demo    set everything up and run the main job
+# make test    set everything up and pass the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types pytest slow bench results clean
+
+demo: $(VENV)/installed
+	$(BIN)/distmatch demo
+
+test: lint types pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+pytest: $(VENV)/installed
+	$(BIN)/pytest
+
+# Long trainings and long kills.
+slow: $(VENV)/installed
+	$(BIN)/pytest -m slow
+
+# The step against hand-written loops, in one run.
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/step.py
+
+# The page of MNIST results, from the JSON files beside it; `make train-results` makes these (about an hour).
+results: $(VENV)/installed
+	$(BIN)/python docs/results/mnist.py page
+
+train-results: $(VENV)/installed
+	$(BIN)/python docs/results/mnist.py train --data-dir $(DATA)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

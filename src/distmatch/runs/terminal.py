@@ -1,0 +1,87 @@
+"""What the commands say: plain text that a pipe gets unwrapped, progress where somebody watches."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from distmatch.runs.loop import Progress
+
+PIPE_WIDTH = 10_000  # a row of a table is one line, whatever is in it
+BOX = "╭╮╰╯│─"
+
+
+def console_on(stderr: bool = False) -> Console:
+    """A console that takes text as it is: no markup, no emoji codes, no colours by guess."""
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
+
+
+def note(text: str) -> None:
+    """Something to know, beside what was asked for."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def say(console: Console, text: str) -> None:
+    """Lines that are never wrapped by force, so that a path or a command can be copied."""
+    console.print(text, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Callable[[str], Progress]]:
+    """Progress bars, one for each name that training is started under; none where nobody watches."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[losses]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def start(name: str) -> Any:
+            task = bars.add_task(name, total=None, losses="", visible=False)
+
+            def advance(step: int, steps: int, losses: dict[str, float]) -> None:
+                shown = "  ".join(f"{k} {v:.3g}" for k, v in losses.items() if not k.startswith("critic/"))
+                bars.update(task, completed=step, total=steps, losses=shown, visible=True)
+
+            return advance
+
+        yield start
+
+
+def sentence(box: str) -> str:
+    """The parser's framed message as one sentence.
+
+    >>> print(sentence('''╭─ Unrecognized options ──────────╮
+    ... │ Unrecognized options: --stesp   │
+    ... │ ─────────────────────────────── │
+    ... │ Perhaps you meant:              │
+    ... │     --steps N                   │
+    ... │ ─────────────────────────────── │
+    ... │ For full helptext, run x --help │
+    ... ╰─────────────────────────────────╯'''))
+    unrecognized options: --stesp; did you mean --steps? see x --help
+    """
+    lines = [line.strip(BOX + " ") for line in box.splitlines()]
+    paragraphs = [" ".join(p.split()) for p in "\n".join(lines[1:]).split("\n\n") if p.strip()]
+    if not paragraphs:
+        return box.strip()
+    found, near = (
+        paragraphs[0].rstrip("."),
+        re.search(r"Perhaps you meant:.*?(--[\w-]+)", " ".join(paragraphs)),
+    )
+    helped = re.search(r"(?:run|see) (.* --help)", paragraphs[-1])
+    text = found[0].lower() + found[1:] + (f"; did you mean {near[1]}?" if near else ";")
+    return f"{text} see {helped[1]}" if helped else text.rstrip(";")
