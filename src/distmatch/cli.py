@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
-from distmatch.runs.options import PLAIN, Count, Name, Place, Real, Run, Runs, one_of, option
+from distmatch.runs.options import Binarise, Count, Name, Place, Precision, Real, Run, Runs, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ class Train:
     """The folder of its files: PATH/<name>/ and PATH itself are looked in. Without it, a cache with downloads."""
     limit: Count = None
     """Use only the first examples of each split (all)."""
-    binarise: one_of("none", "threshold", "dynamic", "dequantise") = None
+    binarise: Binarise = None
     """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (none)."""
     steps: Count = None
     """The players' steps."""
@@ -56,7 +56,7 @@ class Train:
     """The run folder (runs/<system>-<data>, or runs/terms-<data>)."""
     device: Name = None
     """auto, cpu, cuda, cuda:1, ... (auto)."""
-    precision: one_of("float32", "bf16") = None
+    precision: Precision = None
     """Of the nets; bf16 runs them under autocast (float32)."""
     set: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="PATH=VALUE ...", help_behavior_hint="")
@@ -221,12 +221,11 @@ class Compare:
 
     def run(self, console: Console) -> None:
         """Compare."""
-        from distmatch.report.table import comparison_table
-        from distmatch.runs.view import measured
+        from distmatch.runs.view import comparison
 
         if not self.runs:
             raise BadInput("no run is named; give the run folders to compare")
-        console.print(comparison_table(*measured(self.runs)))
+        console.print(comparison(self.runs))
 
 
 @dataclass(frozen=True)
@@ -285,19 +284,19 @@ class Demo:
 
     def run(self, console: Console) -> None:
         """Demo."""
-        from distmatch.report.table import comparison_table
         from distmatch.runs.demo import demo
         from distmatch.runs.terminal import progress_bars, say
-        from distmatch.runs.view import measured
+        from distmatch.runs.view import comparison
 
         with progress_bars(console) as bar:
             paths, page = demo(self.out, self.seed, bar)
-        console.print(comparison_table(*measured(paths)))
+        console.print(comparison(paths))
         say(console, f"page: {page}")
 
 
-COMMANDS = {
-    c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Compare, Report, List, Show, Demo)
+COMMANDS: dict[str, Callable[..., object]] = {
+    command.__name__.lower(): command
+    for command in (Train, Resume, Sample, Evaluate, Compare, Report, List, Show, Demo)
 }
 
 

@@ -228,7 +228,8 @@ class Objective:
             for name, spaces in t.critics.items():
                 if found.setdefault(name, spaces) != spaces:
                     raise BadInput(
-                        f"critic {name!r} is asked to score both {found[name]} and {spaces}; name one of them differently"
+                        f"critic {name!r} is asked to score both {found[name]} and {spaces}; "
+                        "name one of them differently"
                     )
         return found
 
@@ -272,7 +273,7 @@ class Objective:
         return f"Objective({', '.join(map(repr, self.terms))}, given={self.given})"
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """Every number in the terms that a lane may have its own of, by its path, e.g. `"0.weight"`, `"1.penalty.weight"`.
+        """Every number in the terms that a lane may have its own of, by its path: `"1.penalty.weight"`, ...
 
         >>> from distmatch.terms import KL, NLL
         >>> (NLL() + 0.5 * KL()).numbers()

@@ -32,7 +32,7 @@ def gradient_norms(score: Score, inputs: Sequence[Tensor], *, squared: bool = Fa
     >>> gradient_norms(lambda x: 3 * x[:, 0] + 4 * x[:, 1], [torch.zeros(2, 2)])
     tensor([5., 5.])
     """
-    scores, pull = torch.func.vjp(score, *inputs)
+    scores, pull, *_ = torch.func.vjp(score, *inputs)
     flat = torch.cat([g.flatten(1) for g in pull(torch.ones_like(scores))], dim=1)
     return flat.square().sum(1) if squared else torch.linalg.vector_norm(flat, dim=1)
 
@@ -104,9 +104,8 @@ class Clip:
         tensor([-0.0100,  0.0050])
         """
         for w in weights:
-            bound = self.bound
-            if isinstance(bound, Tensor):
-                bound = bound.reshape(bound.shape + (1,) * (w.dim() - bound.dim()))
+            bound = torch.as_tensor(self.bound, dtype=w.dtype, device=w.device)
+            bound = bound.reshape(bound.shape + (1,) * (w.dim() - bound.dim()))
             w.clamp_(-bound, bound)
 
     def equation(self) -> str:

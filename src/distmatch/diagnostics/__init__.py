@@ -3,7 +3,7 @@
 Each measures one thing; the bench (`evaluate`) runs all that apply to a model under test.
 """
 
-from distmatch.diagnostics.bench import Results, evaluate
+from distmatch.diagnostics.bench import Results, by_metric, evaluate
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.codes import CodeMoments, RatioCalibration, code_moments, ratio_calibration
 from distmatch.diagnostics.coverage import ModeCoverage, mode_coverage
@@ -27,6 +27,7 @@ __all__ = [
     "ReconstructionError",
     "Results",
     "Subject",
+    "by_metric",
     "code_moments",
     "evaluate",
     "evidence_lower_bound",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.subject import Diagnostic, Options, Subject, missing
 from distmatch.errors import BadInput, unknown
 
-__all__ = ["DIAGNOSTICS", "Diagnostic", "Options", "Results", "Subject", "evaluate", "missing"]
+__all__ = ["DIAGNOSTICS", "Diagnostic", "Options", "Results", "Subject", "by_metric", "evaluate", "missing"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,19 @@ class Results:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: metrics (value, standard_error, n, unit, how) and skipped, by name."""
-        return {"metrics": {k: v.as_dict() for k, v in self.metrics.items()}, "skipped": dict(self.skipped)}
+        """For JSON: metrics (value, standard_error, n, unit, how, which way is better) and skipped, by name."""
+        better = {name: way for d in DIAGNOSTICS.values() for name, way in d.metrics.items()}
+        metrics = {k: {**v.as_dict(), "better": better.get(k, "")} for k, v in self.metrics.items()}
+        return {"metrics": metrics, "skipped": dict(self.skipped)}
+
+
+def by_metric(skipped: Mapping[str, str]) -> dict[str, str]:
+    """Reasons by diagnostic, as reasons by the metrics that are therefore missing.
+
+    >>> by_metric({"reconstruction": "needs an encoder"})
+    {'mse': 'needs an encoder', 'l1': 'needs an encoder'}
+    """
+    return {m: reason for name, reason in skipped.items() for m in DIAGNOSTICS[name].metrics}
 
 
 def evaluate(

@@ -156,6 +156,7 @@ _ENTRIES = (
         ("encode", "decode", "has_likelihood", "test"),
         run_elbo,
         "Kingma and Welling, 1312.6114",
+        {"elbo": "higher", "rate": "", "distortion": ""},
     ),
     Diagnostic(
         "marginal_kl",
@@ -163,6 +164,13 @@ _ENTRIES = (
         ("encode", "train"),
         run_marginal_kl,
         "Rosca et al., 1802.06847, Algorithm 2",
+        {
+            "marginal_kl": "lower",
+            "marginal_rate": "",
+            "mutual_information": "",
+            "total_correlation": "lower",
+            "dimension_wise_kl": "lower",
+        },
     ),
     Diagnostic(
         "reconstruction",
@@ -170,6 +178,7 @@ _ENTRIES = (
         ("encode", "decode", "test"),
         run_reconstruction,
         "mean squared and absolute error per pixel",
+        {"mse": "lower", "l1": "lower"},
     ),
     Diagnostic(
         "code_moments",
@@ -177,6 +186,7 @@ _ENTRIES = (
         ("encode", "test"),
         run_code_moments,
         "the first two moments of N(0, I)",
+        {"code_mean": "lower", "code_covariance": "lower"},
     ),
     Diagnostic(
         "mode_coverage",
@@ -184,6 +194,7 @@ _ENTRIES = (
         ("sample", "modes", "mode_scale"),
         run_mode_coverage,
         "Srivastava et al., 1705.07761",
+        {"modes": "higher", "high_quality": "higher", "mode_kl": "lower"},
     ),
     Diagnostic(
         "ms_ssim_diversity",
@@ -191,6 +202,7 @@ _ENTRIES = (
         ("sample", "is_image"),
         run_ms_ssim_diversity,
         "Fedus, Rosca et al., 1710.08446, section 5.3",
+        {f"ms_ssim_diversity_{c}{suffix}": "" for c in CONVENTIONS for suffix in ("", "_data")},
     ),
 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -56,13 +57,23 @@ class Options:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One entry of the bench: the question it answers, the subject's fields it needs, and how to run it."""
+    """One entry of the bench.
+
+    Attributes:
+        name: what it is asked for by.
+        question: the question that it answers.
+        needs: the subject's fields that it needs.
+        run: the function from subject and options to its metrics.
+        reference: where it comes from.
+        metrics: the metrics that it may give, each with which way is better, or "" where neither is.
+    """
 
     name: str
     question: str
     needs: tuple[str, ...]
     run: Callable[[Subject, Options], dict[str, Estimate]]
     reference: str
+    metrics: Mapping[str, Literal["lower", "higher", ""]] = field(default_factory=dict)
 
 
 REASONS = {

@@ -34,7 +34,7 @@ class RunView:
         config: nested and resolved; `environment`: versions, seed, git revision, device, threads.
         log: parsed lines of `log.jsonl`.
         metrics: name -> {"value", "standard_error", "n", "unit", "how"[, "better": "lower" or "higher"]}.
-        skipped: diagnostic -> reason.
+        skipped: diagnostic -> why it was not run; `missing`: metric -> why there is no value.
         pictures: caption -> PNG bytes; `figures`: caption -> SVG text.
         timing: steps_per_second, seconds, peak_memory_mb, ...
         status: "finished", "interrupted", "diverged at step 1200: nll is nan", ...
@@ -49,6 +49,7 @@ class RunView:
     log: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)
     pictures: dict[str, bytes] = dataclasses.field(default_factory=dict)
     figures: dict[str, str] = dataclasses.field(default_factory=dict)
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -106,7 +107,7 @@ def render(runs: Sequence[RunView], title: str | None = None) -> str:
         title=title or (runs[0].name if not several else " · ".join(names)),
         summary=_summary(runs),
         names=names,
-        rows=comparison_rows(metrics, {run.name: run.skipped for run in runs}) if several else {},
+        rows=comparison_rows(metrics, {run.name: run.missing for run in runs}) if several else {},
         bars=_bars(metrics) if several else None,
         differences=differences([run.config for run in runs]) if several else {},
         cards=[_card(run) for run in runs],
@@ -122,7 +123,7 @@ def _card(run: RunView) -> Card:
     from distmatch.report.figures import figure_to_svg, panel_figures
 
     drawn = {caption: figure_to_svg(figure) for caption, figure in panel_figures(run.log).items()}
-    rows = comparison_rows({run.name: run.metrics}, {run.name: run.skipped})
+    rows = comparison_rows({run.name: run.metrics})
     return Card(
         run=run,
         mood=MOODS.get(run.status.partition(" ")[0].rstrip(",:;"), "bad"),

@@ -81,7 +81,7 @@ class Cell:
 def comparison_rows(
     columns: Mapping[str, Metrics], skipped: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[str, list[Cell]]:
-    """Every metric that any run has or skipped, in order of appearance, with one cell per run.
+    """Every metric that any run has, in order of appearance, with one cell per run; one it skipped says why.
 
     A cell is `clear` only if the metric says which way is better (`"better": "lower"` or `"higher"`) and the
     best value's interval, ± 2 standard errors, overlaps no other.
@@ -92,8 +92,7 @@ def comparison_rows(
     [('97.93 ± 0.31', 'n = 100'), ('—', 'no likelihood')]
     """
     skipped = skipped or {}
-    order = [*columns.values(), *(skipped.get(run, {}) for run in columns)]
-    names = dict.fromkeys(name for part in order for name in part)
+    names = dict.fromkeys(name for part in columns.values() for name in part)
     rows = {}
     for name in names:
         entries = {run: metrics.get(name) for run, metrics in columns.items()}

@@ -11,6 +11,7 @@ from distmatch.runs.evaluation import evaluate
 from distmatch.runs.loop import Progress, resume, train
 from distmatch.runs.view import report
 
+LATENT = 10
 DEMO: dict[str, dict[str, Any]] = {
     "vae": {"training.epochs": 60, "network.width": 256, "network.likelihood": "gaussian"},
     "gan": {"training.steps": 4000, "network.width": 32, "training.average": 0.999},
@@ -37,7 +38,7 @@ def demo(
         if (path / "config.json").exists():
             resume(path, shown)
         else:
-            chosen = {"system": system, "data.name": "digits", "network.latent": 10, "seed": seed}
+            chosen = {"system": system, "data.name": "digits", "network.latent": LATENT, "seed": seed}
             train(layered(chosen, settings), path, shown)
         evaluate(path, samples=2000, progress=measuring)
         paths.append(path)

@@ -176,6 +176,12 @@ class RunFolder:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
         checkpoint.put(self.log, text.encode())
 
+    def tidy(self) -> None:
+        """Remove what a kill in the middle of a write left behind."""
+        for folder in (self.path, self.samples, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
     def status(self) -> str:
         """`finished`, `interrupted at step ...`, `diverged at step ...`, `running`, or that it was killed."""
         state = self.read_json("status.json")

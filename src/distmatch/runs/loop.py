@@ -92,6 +92,7 @@ def resume(path: Path, progress: Progress | None = None) -> Outcome:
             notes.append(f"{path} had done all of its {done} steps already")
         checkpoint.drop_after(folder.checkpoints, done)
         folder.cut_log(done)
+        folder.tidy()
         outcome = _run(assembly, folder, progress)
     return Outcome(outcome.folder, outcome.steps, tuple(notes))
 
@@ -153,20 +154,23 @@ def _kept(folder: RunFolder, config: RunConfig) -> str:
 def _one_step(assembly: Assembly, folder: RunFolder, timing: Timing, progress: Progress | None) -> None:
     """One step, and what is due after it: a line of the log, samples, and last, a checkpoint."""
     training, trainer = assembly.config.training, assembly.trainer
-    assert training.steps and training.log_every
-    assert training.checkpoint_every and training.sample_every
-    done = trainer.steps_done + 1
-    last = done == training.steps
-    saved = last or done % training.checkpoint_every == 0
-    logged = saved or done % training.log_every == 0
+    steps, done = training.steps, trainer.steps_done + 1
+    assert steps is not None
+
+    def due(every: int | None) -> bool:
+        assert every is not None
+        return done == steps or done % every == 0
+
+    saved = due(training.checkpoint_every)
+    logged = saved or due(training.log_every)
     logs = trainer.advance(norms=logged)
     if logged:
         losses = trainer.collect()
         line = {"step": done, "epoch": trainer.feed.epoch, **losses, **_extra(logs, done)}
         folder.append_log(line | (_validation(assembly) if saved else {}))
         if progress is not None:
-            progress(done, training.steps, losses)
-    if last or done % training.sample_every == 0:
+            progress(done, steps, losses)
+    if due(training.sample_every):
         save_samples(assembly, folder, done)
     if saved:
         _save(assembly, folder, timing)

@@ -28,23 +28,23 @@ def option(metavar: str, read: Callable[[str], Any], what: str) -> Any:
     )
 
 
-PLAIN = arg(help_behavior_hint="")  # what holds when an option is left out stands in its own text
-Name = Annotated[str | None, option("NAME", str, "a name"), PLAIN]
-Place = Annotated[Path | None, option("PATH", Path, "a path"), PLAIN]
-Count = Annotated[int | None, option("N", int, "a whole number"), PLAIN]
-Real = Annotated[float | None, option("X", float, "a number"), PLAIN]
-Run = Annotated[Positional[Path], arg(metavar="RUN")]
-Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...", help_behavior_hint="")]
-
-
 def one_of(*choices: str) -> Any:
-    """An option that takes one of these words."""
+    """The same for an option that takes one of these words."""
 
     def read(word: str) -> str:
         if word not in choices:
             raise ValueError
         return word
 
-    return Annotated[
-        str | None, option("{" + ",".join(choices) + "}", read, f"one of {', '.join(choices)}"), PLAIN
-    ]
+    return option("{" + ",".join(choices) + "}", read, f"one of {', '.join(choices)}")
+
+
+PLAIN = arg(help_behavior_hint="")  # what holds when an option is left out stands in its own text
+Name = Annotated[str | None, option("NAME", str, "a name"), PLAIN]
+Place = Annotated[Path | None, option("PATH", Path, "a path"), PLAIN]
+Count = Annotated[int | None, option("N", int, "a whole number"), PLAIN]
+Real = Annotated[float | None, option("X", float, "a number"), PLAIN]
+Binarise = Annotated[str | None, one_of("none", "threshold", "dynamic", "dequantise"), PLAIN]
+Precision = Annotated[str | None, one_of("float32", "bf16"), PLAIN]
+Run = Annotated[Positional[Path], arg(metavar="RUN")]
+Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...", help_behavior_hint="")]

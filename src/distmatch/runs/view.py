@@ -7,9 +7,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from rich.table import Table
+
+from distmatch.diagnostics import by_metric
 from distmatch.errors import BadInput
 from distmatch.objective import Objective
 from distmatch.report.html import RunView, write_report
+from distmatch.report.table import comparison_table
 from distmatch.runs.assemble import objective_of
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import newest_samples
@@ -55,6 +59,7 @@ def view_of(path: Path) -> RunView:
         log=folder.read_log(),
         metrics=measured.get("metrics", {}),
         skipped=measured.get("skipped", {}),
+        missing=by_metric(measured.get("skipped", {})),
         pictures=pictures,
         figures=figures,
         timing=folder.read_json("timing.json") or {},
@@ -76,7 +81,7 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Path:
 
 
 def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
-    """Metrics, and reasons for what is missing, by run.
+    """Metrics by run, and by run the diagnostics that were not run, with the reason.
 
     Raises:
         BadInput: a run has not been evaluated.
@@ -92,3 +97,9 @@ def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str
         name = str(path) if any(p != path and p.name == path.name for p in paths) else path.resolve().name
         metrics[name], skipped[name] = found.get("metrics", {}), found.get("skipped", {})
     return metrics, skipped
+
+
+def comparison(paths: Sequence[Path]) -> Table:
+    """The metrics of several runs side by side, for the terminal."""
+    metrics, skipped = measured(paths)
+    return comparison_table(metrics, {run: by_metric(reasons) for run, reasons in skipped.items()})

@@ -79,7 +79,7 @@ def read_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Remove checkpoints later than a step, and what an interrupted write left behind."""
+    """Remove checkpoints later than a step, and those that were never finished."""
     for later in steps(folder):
         if later > step:
             _remove(folder, later)
@@ -87,8 +87,6 @@ def drop_after(folder: Path, step: int) -> None:
     for path in folder.glob("step-*.safetensors"):
         if path.stem not in finished:
             path.unlink(missing_ok=True)
-    for path in folder.glob(".step-*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 def put(path: Path, content: bytes) -> None:
