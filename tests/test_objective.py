@@ -29,8 +29,8 @@ PRINTED = {
     wgan_gp(): "W₁[p(x̃), p*(x)]",
     aae(): "E[-log p(x|ẑ)] + D[q(z) ‖ p(z)]",
     ali(): "D[p(x̃, z) ‖ q(x, ẑ)]",
-    vgh(): "10·E‖x - x̂‖₁ + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)]",
-    vgh_plus_plus(): "10·E‖x - x̂‖₁ + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)] + D[p(x̃) ‖ p*(x)]",
+    vgh(): "10·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)]",
+    vgh_plus_plus(): "10·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)] + D[p(x̃) ‖ p*(x)]",
     vae().conditional(): "E[-log p(x|ẑ)] + E KL[q(z|x) ‖ p(z)], all given y",
     2.5 * gan(): "2.5·D[p(x̃) ‖ p*(x)]",
     Objective(Distance(Z_PRIOR, Z_REC, order=2)): "E‖z - z̃‖₂²",
@@ -171,13 +171,14 @@ def test_losses_are_per_example():
 
 
 def test_distances_sum_over_coordinates():
-    objective = Objective(Distance(X, X_REC, order=1), Distance(X, X_REC, order=2))
+    objective = Objective(Distance(order=1), Distance(order=2), Distance(order=1, reduction="mean"))
     nets, b = linear_nets(objective), batch(objective, generator(), size=7)
     draws = draw(objective.variables, nets, b.x, b.noise)
-    one, two = (t.loss(draws, Critics({}, draws)) for t in objective.terms)
+    one, two, mean = (t.loss(draws, Critics({}, draws)) for t in objective.terms)
     difference = draws[X] - draws[X_REC]
     torch.testing.assert_close(one, difference.norm(p=1, dim=1))
     torch.testing.assert_close(two, difference.norm(dim=1) ** 2)
+    torch.testing.assert_close(mean, difference.norm(p=1, dim=1) / difference.shape[1])
 
 
 # Arithmetic, names, numbers
@@ -311,6 +312,8 @@ def test_refusals():
         Distance(X, Z_CODE)
     with pytest.raises(BadInput, match="order 1 or 2, not 3"):
         Distance(order=3)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="reduction is sum or mean"):
+        Distance(reduction="max")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="name one of them differently"):
         _ = (Match(X_GEN, X, critic="c") + Match(Z_CODE, Z_PRIOR, critic="c")).critics
     with pytest.raises(BadInput, match="did you mean 'vgh'"):

@@ -294,6 +294,7 @@ class Demo:
         say(console, f"page: {page}")
 
 
+STYLE = (OmitArgPrefixes, FlagCreatePairsOff)
 COMMANDS: dict[str, Callable[..., object]] = {
     command.__name__.lower(): command
     for command in (Train, Resume, Sample, Evaluate, Compare, Report, List, Show, Demo)
@@ -334,7 +335,7 @@ def _obey(arguments: Sequence[str] | None) -> int:
                 prog="distmatch",
                 description="Declare which distributions are matched and how they are compared; train; measure.",
                 args=arguments,
-                config=(OmitArgPrefixes, FlagCreatePairsOff),
+                config=STYLE,
             )
     except SystemExit as stop:
         if not stop.code:

@@ -64,7 +64,13 @@ class KL(Term):
 
 @dataclass(frozen=True)
 class Distance(Term):
-    """E‖a - b‖₁, or E‖a - b‖₂² at order 2, summed over the coordinates of one example.
+    """E‖a - b‖₁, or E‖a - b‖₂² at order 2.
+
+    Args:
+        first: a.
+        second: b, of the same space.
+        order: 1 or 2.
+        reduction: over the coordinates of one example: their `"sum"`, or their `"mean"`, the norm over dim.
 
     >>> print(10.0 * Distance(X, X_REC, order=1))
     10·E‖x - x̂‖₁
@@ -73,6 +79,7 @@ class Distance(Term):
     first: Variable = X
     second: Variable = X_REC
     order: Literal[1, 2] = 1
+    reduction: Literal["sum", "mean"] = "sum"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +89,8 @@ class Distance(Term):
             )
         if self.order not in (1, 2):
             raise BadInput(f"a distance has order 1 or 2, not {self.order}")
+        if self.reduction not in ("sum", "mean"):
+            raise BadInput(f"a distance's reduction is sum or mean, not {self.reduction!r}")
 
     @property
     def name(self) -> str:
@@ -95,12 +104,14 @@ class Distance(Term):
 
     def equation(self) -> str:
         """As it is printed."""
-        return f"E‖{self.first} - {self.second}‖" + ("₁" if self.order == 1 else "₂²")
+        norm = f"E‖{self.first} - {self.second}‖" + ("₁" if self.order == 1 else "₂²")
+        return norm if self.reduction == "sum" else f"{norm}/dim({self.first.space})"
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """The distance of each pair, `(B,)`."""
         difference = (draws[self.first] - draws[self.second]).flatten(1)
-        return (difference.abs() if self.order == 1 else difference.square()).sum(1)
+        each = difference.abs() if self.order == 1 else difference.square()
+        return each.sum(1) if self.reduction == "sum" else each.mean(1)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ VAE = ("train", "vae", "--data", "digits", "--out", "new")
         ((*VAE, "--set", "training.lrr=1"), "did you mean 'training.lr'?"),
         ((*VAE, "--set", "training.lr"), "not of the form path=value"),
         ((*VAE, "--set", "training.lr=fast"), "training.lr is 'fast'"),
-        ((*VAE, "--set", "training.lr=nan"), "training.lr is nan" if False else "training.lr is 'nan'"),
+        ((*VAE, "--set", "training.lr=nan"), "training.lr is nan"),
         ((*VAE, "--set", "training.lr=0"), "finite number above 0"),
         ((*VAE, "--set", "training.steps=true"), "give a number"),
         ((*VAE, "--set", "training.betas=[2,0]"), "training.betas"),
@@ -317,7 +317,8 @@ def test_a_run_that_diverges(distmatch, refused, here):
     assert code == 3
     if "no checkpoint yet" not in errors:
         assert "is kept in kept/checkpoints" in errors
-        assert distmatch("evaluate", "kept", "--only", "reconstruction", "--samples", 10)[0] in (0, 2)
+        errors = refused("evaluate", "kept", "--only", "reconstruction", "--samples", 10)
+        assert "what the nets of kept return is not finite at step" in errors
 
 
 def test_an_error_of_the_system_is_a_sentence(monkeypatch, capsys):

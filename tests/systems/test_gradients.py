@@ -85,7 +85,7 @@ def log_not_d(t: Tensor) -> Tensor:
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs().sum(1).mean()
+    return (a - b).abs().mean(1).mean()
 
 
 def vae(here: Here) -> Losses:

@@ -172,6 +172,7 @@ def evaluate(
     folder = RunFolder.open(path)
     before = _earlier(folder) if only is not None else {}
     trained, notes = load_trained(folder)
+    _check_finite(trained, path)
     results = run_bench(trained.subject(), only=only, samples=samples, seed=seed, progress=progress)
     step = trained.assembly.trainer.steps_done
     after = results.as_dict()
@@ -187,6 +188,23 @@ def evaluate(
     save_samples(trained.assembly, folder, step, trained)
     save_reconstructions(trained, folder)
     return results, notes
+
+
+def _check_finite(trained: Trained, path: Path) -> None:
+    """Raise `BadInput` where there is nothing to measure: weights so large that the nets overflow."""
+    made = []
+    if "decoder" in trained.nets:
+        made.append(trained.sample(16))
+    if "encoder" in trained.nets:
+        y = trained.labels("train")
+        with torch.no_grad():
+            x = trained.prepared("train", 16)
+            made.append(trained.encode(x, None if y is None else y[:16]).mean)
+    if not all(m.isfinite().all() for m in made):
+        step = trained.assembly.trainer.steps_done
+        raise BadInput(
+            f"what the nets of {path} return is not finite at step {step}; train with a smaller training.lr"
+        )
 
 
 def _earlier(folder: RunFolder) -> dict[str, Any]:

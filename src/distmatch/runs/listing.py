@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def table_of(what: str) -> Table:
 
 def description_of(system: str) -> Group:
     """A system, or an objective as text: equation, players of each term, critics, nets, defaults, reference."""
-    if system not in SYSTEMS and any(c in system for c in "(+* "):
+    if not re.fullmatch(r"[\w-]+\+*", system):
         from distmatch.grammar import parse
 
         return Group(*objective_lines(parse(system)))

@@ -18,11 +18,17 @@ PIPE_WIDTH = 10_000  # a row of a table is one line, whatever is in it
 BOX = "╭╮╰╯│─"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a reader that has seen enough to the command line, where rich would exit with code 1."""
+        raise BrokenPipeError
+
+
 def console_on(stderr: bool = False) -> Console:
     """A console that takes text as it is: no markup, no emoji codes, no colours by guess."""
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
 
 
 def note(text: str) -> None:

@@ -103,7 +103,7 @@ def find(name: str) -> System:
     """The system of this name; `BadInput` with the nearest name if there is none.
 
     >>> print(find("vgh++").objective(weight=5.0))
-    5·E‖x - x̂‖₁ + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)] + D[p(x̃) ‖ p*(x)]
+    5·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)] + D[p(x̃) ‖ p*(x)]
     """
     if name not in SYSTEMS:
         raise unknown("system", name, SYSTEMS)

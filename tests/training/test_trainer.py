@@ -1,0 +1,171 @@
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from distmatch.errors import BadInput
+from distmatch.objective import Objective
+from distmatch.systems import gan, vae
+from distmatch.terms import NLL, Match
+from distmatch.training import Adam, Diverged, Feed, Settings, Trainer
+from distmatch.variables import X_GEN, X
+
+
+class Decoder(nn.Module):
+    """A user's own: p(x|z) = N(Wz, σ²I) with a learned σ."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = nn.Linear(2, 3)
+        self.log_scale = nn.Parameter(torch.zeros(3))
+
+    def forward(self, z):
+        return Independent(
+            Normal(self.mean(z), self.log_scale.exp(), validate_args=False), 1, validate_args=False
+        )
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+
+    def forward(self, x):
+        loc, log_scale = self.body(x).chunk(2, -1)
+        return Independent(Normal(loc, log_scale.exp(), validate_args=False), 1, validate_args=False)
+
+
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, x):
+        return self.body(x).squeeze(-1)
+
+
+def data(n=256):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, generator=generator) * 0.3 + torch.tensor([1.0, -1.0, 2.0])
+
+
+def trainer(objective=None, seed=0, lr=1e-2, critic_steps=1, **settings):
+    torch.manual_seed(0)
+    objective = objective or NLL() + vae().terms[1] + Match(X_GEN, X, critic="mine")
+    nets = {"encoder": Encoder(), "decoder": Decoder(), "mine": Critic(), "data": Critic()}
+    feed = Feed(objective, data(), latent=2, batch_size=32, seed=seed)
+    optimisers = {"players": Adam(lr=lr), "critics": Adam(lr=lr)}
+    return Trainer(objective, nets, feed, Settings(**optimisers, **settings), critic_steps)
+
+
+def tensors(made):
+    return {k: v.clone() for k, v in made.snapshot()[0].items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_nets_of_ones_own_learn():
+    made = trainer()
+    first = made.run(1)
+    assert first.keys() == {"nll", "kl", "match(x_gen, x)", "critic/mine/target", "critic/mine/model"}
+    last = made.run(300)
+    assert last["nll"] < first["nll"] - 1
+    untouched = {k: p.clone() for k, p in made.nets["decoder"].named_parameters()}
+    assert not torch.equal(untouched["mean.bias"], made.state.params["decoder"]["mean.bias"])
+    decoder = made.write_back()["decoder"]
+    assert torch.equal(decoder.mean.bias, made.state.params["decoder"]["mean.bias"])
+
+
+@pytest.mark.parametrize("settings", [{}, {"average": 0.9}, {"simultaneous": True}, {"clip_gradient": 0.1}])
+def test_a_snapshot_is_all_that_a_run_is(settings):
+    whole = trainer(critic_steps=2, **settings)
+    stopped = trainer(critic_steps=2, **settings)
+    for _ in range(7):
+        whole.advance()
+        stopped.advance()
+    kept, about = tensors(stopped), stopped.snapshot()[1]
+    stopped.advance()
+    fresh = trainer(critic_steps=2, **settings)
+    fresh.restore(kept, about)
+    assert same(tensors(fresh), kept)
+    for made in (whole, fresh):
+        for _ in range(9):
+            made.advance()
+    assert same(tensors(whole), tensors(fresh))
+    assert whole.collect() == fresh.collect()
+    assert whole.snapshot()[1] == fresh.snapshot()[1]
+
+
+def test_weights_alone():
+    made, other = trainer(average=0.9), trainer(seed=5, average=0.9)
+    made.run(3)
+    kept, about = made.snapshot()
+    kept["generator"] = torch.zeros(16, dtype=torch.uint8)  # as of another kind of device
+    noise = other.feed.generator.get_state()
+    other.restore_weights(kept, about)
+    assert other.steps_done == 3
+    assert torch.equal(other.feed.generator.get_state(), noise)
+    assert torch.equal(
+        other.state.average["decoder"]["mean.bias"], made.state.average["decoder"]["mean.bias"]
+    )
+    with pytest.raises(BadInput, match="generator differs"):
+        other.restore(kept, about)
+    with pytest.raises(BadInput, match="of other nets"):
+        trainer().restore_weights(kept, about)
+
+
+def test_another_seed_is_another_run():
+    first, second = trainer(seed=0), trainer(seed=1)
+    assert first.run(3) != second.run(3)
+
+
+def test_the_step_and_term_that_diverged():
+    made = trainer(vae(), lr=1e30)
+    with pytest.raises(Diverged, match=r"diverged at step 2: (nll|kl) is (nan|inf|-inf)") as caught:
+        made.run(50)
+    assert caught.value.step == 2
+    made = trainer(vae(), lr=1e30)
+    for _ in range(5):
+        made.advance()
+    with pytest.raises(Diverged) as caught:
+        made.check()
+    assert caught.value.step == 2
+
+
+@pytest.mark.parametrize("side", ["params", "moments"])
+def test_what_is_not_worth_keeping(side):
+    made = trainer()
+    made.run(2)
+    made.check()
+    tensor = (
+        made.state.params["mine"]["body.0.bias"]
+        if side == "params"
+        else made._kept()["moments/players/exp_avg_sq/0"]
+    )
+    tensor.view(-1)[0] = float("inf")
+    with pytest.raises(Diverged, match=f"diverged at step 2: a value of {side}/.* is inf"):
+        made.check()
+
+
+def test_losses_on_other_data_change_nothing():
+    made = trainer()
+    made.run(3)
+    before = tensors(made)
+    other = Feed(made.objective, data(64), latent=2, batch_size=32, seed=9)
+    assert made.losses(other, 2).keys() == {"nll", "kl"}
+    assert same(tensors(made), before)
+    assert Trainer(gan(), {"decoder": Decoder(), "data": Critic()}, made.feed).losses(other, 1) == {}
+
+
+def test_bad_input():
+    feed = Feed(gan(), data(), latent=2, batch_size=32)
+    with pytest.raises(BadInput, match="needs nets named decoder, data; data is missing"):
+        Trainer(gan(), {"decoder": Decoder()}, feed)
+    with pytest.raises(BadInput, match="give at least 1"):
+        Trainer(gan(), {"decoder": Decoder(), "data": Critic()}, feed, critic_steps=0)
+
+
+def test_no_steps_no_losses():
+    assert trainer(Objective(NLL())).run(0) == {}
