@@ -107,15 +107,11 @@ def test_a_reader_that_has_seen_enough():
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith("system ")
     assert done.stderr == ""
-    closed = subprocess.Popen(
-        [sys.executable, "-c", script, "show", "vae"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    closed.stdout.close()
-    assert closed.stderr.read() == ""
-    assert closed.wait(60) == 0
+    command = [sys.executable, "-c", script, "show", "vae"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as closed:
+        closed.stdout.close()
+        assert closed.stderr.read() == ""
+        assert closed.wait(60) == 0
 
 
 def test_text_is_printed_as_it_is(capfd):

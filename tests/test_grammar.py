@@ -141,7 +141,11 @@ REFUSED: list[tuple[str, int, str]] = [
     ("nll + match(x_gen)", 7, "match needs target"),
     ("nll(3)", 5, "nll takes no arguments"),
     ("kl(weight=2)", 4, "kl takes no arguments"),
-    ("distance(x, x_rec, 1, sum, 2)", 28, "distance takes only these arguments: first, second, order, reduction"),
+    (
+        "distance(x, x_rec, 1, sum, 2)",
+        28,
+        "distance takes only these arguments: first, second, order, reduction",
+    ),
     ("match(x_gen, x, by=hinge, by=hinge)", 27, "by of match is given twice"),
     ("match(x_gen, x, model=x)", 17, "model of match is given twice"),
     ("match(target=x, x_gen)", 17, "an argument without a name stands before those with one"),

@@ -28,9 +28,9 @@ TITLES = {"gan": "gan (DCGAN)"}
 OPTIONS = {
     "vae": "--binarise dynamic --epochs 20 --set training.schedule=cosine",
     "aae": "--epochs 15",
-    "vgh++": "--steps 7000 --set network.width=32 training.average=0.999",
-    "gan": "--steps 7000 --latent 64 --set network.width=32 training.average=0.999",
-    "wgan-gp": "--steps 4000 --latent 64 --set network.width=32 training.average=0.999",
+    "vgh++": "--steps 8000 --set network.width=32 training.average=0.999",
+    "gan": "--steps 12000 --latent 64 --set network.width=32 training.average=0.999",
+    "wgan-gp": "--steps 3000 --latent 64 --set network.width=32 training.average=0.999",
 }
 ROWS = (
     "elbo",

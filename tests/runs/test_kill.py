@@ -80,7 +80,7 @@ def faults(folder, seed, count, limit):
 
 
 def test_killed_at_changes_of_the_disk(tmp_path):
-    faults(tmp_path, seed=0, count=3, limit=120)
+    faults(tmp_path, seed=0, count=2, limit=120)
 
 
 @pytest.mark.slow

@@ -163,3 +163,12 @@ def test_our_own_nets(role):
     if role != "critic":
         found, expected = found.mean, expected.mean
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_tied_weights_move_together():
+    first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    second.weight = first.weight
+    net = nn.Sequential(first, second)
+    params = {"0.weight": 2 * torch.eye(3)}
+    assert params.keys() == dict(net.named_parameters()).keys()
+    torch.testing.assert_close(bind(net, params)(torch.ones(1, 3)), torch.full((1, 3), 4.0))

@@ -142,7 +142,7 @@ def test_what_is_not_worth_keeping(side):
     tensor = (
         made.state.params["mine"]["body.0.bias"]
         if side == "params"
-        else made._kept()["moments/players/exp_avg_sq/0"]
+        else made._kept()["moments/players/square/0"]
     )
     tensor.view(-1)[0] = float("inf")
     with pytest.raises(Diverged, match=f"diverged at step 2: a value of {side}/.* is inf"):

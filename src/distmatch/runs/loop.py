@@ -73,28 +73,34 @@ def resume(path: Path, progress: Progress | None = None) -> Outcome:
             raise BadInput(
                 f"{path} {status}, and would again from its last checkpoint; {_slower(path, folder.config())}"
             )
-        config, threads = folder.config(), folder.about().get("environment", {}).get("threads")
-        assembly = assemble(config)
-        notes: list[str] = []
-        if checkpoint.steps(folder.checkpoints):
-            try:
-                tensors, info, notes = checkpoint.read_latest(folder.checkpoints)
-            except BadInput as error:
-                raise BadInput(f"{error}; {_another(path)}") from error
-            assembly.trainer.restore(tensors, info)
-        if threads not in (None, torch.get_num_threads()):
-            notes.append(
-                f"{path} was started with {threads} threads and goes on with {torch.get_num_threads()}: "
-                "last bits may differ from an uninterrupted run's"
-            )
-        done = assembly.trainer.steps_done
-        if done == assembly.config.training.steps:
-            notes.append(f"{path} had done all of its {done} steps already")
-        checkpoint.drop_after(folder.checkpoints, done)
-        folder.cut_log(done)
-        folder.tidy()
+        assembly = assemble(folder.config())
+        notes = _take_up(assembly, folder)
         outcome = _run(assembly, folder, progress)
     return Outcome(outcome.folder, outcome.steps, tuple(notes))
+
+
+def _take_up(assembly: Assembly, folder: RunFolder) -> list[str]:
+    """Bring trainer and folder to the newest good checkpoint; what to tell the user."""
+    path, trainer = folder.path, assembly.trainer
+    notes: list[str] = []
+    if checkpoint.steps(folder.checkpoints):
+        try:
+            tensors, info, notes = checkpoint.read_latest(folder.checkpoints)
+        except BadInput as error:
+            raise BadInput(f"{error}; {_another(path)}") from error
+        trainer.restore(tensors, info)
+    threads, now = folder.about().get("environment", {}).get("threads"), torch.get_num_threads()
+    if threads not in (None, now):
+        notes.append(
+            f"{path} was started with {threads} threads and goes on with {now}: "
+            "last bits may differ from an uninterrupted run's"
+        )
+    if trainer.steps_done == assembly.config.training.steps:
+        notes.append(f"{path} had done all of its {trainer.steps_done} steps already")
+    checkpoint.drop_after(folder.checkpoints, trainer.steps_done)
+    folder.cut_log(trainer.steps_done)
+    folder.tidy()
+    return notes
 
 
 def _another(path: Path, settings: str = "") -> str:

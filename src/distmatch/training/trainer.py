@@ -13,6 +13,7 @@ from distmatch.errors import BadInput
 from distmatch.objective import Critics, Objective
 from distmatch.training.binding import bind
 from distmatch.training.feed import Feed
+from distmatch.training.memory import keep_heap
 from distmatch.training.step import Settings, State, init, step
 from distmatch.variables import draw
 
@@ -72,6 +73,7 @@ class Trainer:
             )
         if critic_steps < 1:
             raise BadInput(f"critic steps are {critic_steps}; give at least 1")
+        keep_heap()
         self.objective = objective
         self.nets = {n: nets[n].to(feed.device).train() for n in wanted}
         self.feed = feed
