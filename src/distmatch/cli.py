@@ -30,6 +30,8 @@ class Train:
     """A named system (`distmatch list systems`); leave it out with --terms."""
     terms: Name = None
     """An objective of your own, e.g. "nll + 0.5*match(z_code, z_prior, by=wasserstein, penalty=gp(10))"."""
+    labels: bool = False
+    """Give every net the label (any system; cvae and cgan do so by themselves)."""
     data: Name = None
     """A data set (`distmatch list data`)."""
     data_dir: Place = None
@@ -76,6 +78,7 @@ class Train:
         options = {
             "system": self.system,
             "terms": self.terms,
+            "conditional": self.labels or None,
             "data.name": self.data,
             "data.dir": None if self.data_dir is None else os.fspath(self.data_dir.expanduser().absolute()),
             "data.limit": self.limit,

@@ -8,8 +8,8 @@ import torch
 
 from distmatch.runs.assemble import assemble, layered
 from distmatch.runs.config import assignment
-from distmatch.runs.evaluation import load_trained, settle
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.trained import load_trained, settle
 from distmatch.training import checkpoint
 
 
@@ -90,6 +90,14 @@ def test_one_net_alone(train, distmatch):
     code, out, errors = distmatch("evaluate", run, "--samples", 50)
     assert code == 0, errors
     assert "not measured: ms_ssim_diversity needs samples; this system cannot be sampled" in out
+
+
+@pytest.mark.parametrize("system", ["aae", "wgan-gp"])
+def test_every_system_can_be_given_the_label(system, train, distmatch):
+    run = train(system, "--labels")
+    assert json.loads((Path(run) / "config.json").read_text())["equation"].endswith("all given y")
+    code, _, errors = distmatch("sample", run, "-n", 4, "--label", 3, "--out", "three.npy")
+    assert code == 0, errors
 
 
 @pytest.mark.parametrize("system", ["cvae", "cgan"])

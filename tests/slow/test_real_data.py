@@ -9,9 +9,10 @@ import torch
 from distmatch.data import load, to_unit
 from distmatch.runs.assemble import layered
 from distmatch.runs.demo import DEMO, LATENT
-from distmatch.runs.evaluation import evaluate, load_trained
+from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.loop import train
+from distmatch.runs.trained import load_trained
 
 MNIST = Path(__file__).parents[3] / "shared" / "data"
 

@@ -169,3 +169,19 @@ def test_bad_input():
 
 def test_no_steps_no_losses():
     assert trainer(Objective(NLL())).run(0) == {}
+
+
+def test_a_users_law_that_validates_diverges_by_name():
+    class Validating(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loc = nn.Parameter(torch.full((3,), float("nan")))
+
+        def forward(self, z):
+            return Independent(Normal(self.loc.expand(len(z), 3), 1.0), 1)
+
+    made = Trainer(gan(), {"decoder": Validating(), "data": Critic()}, Feed(gan(), data(), latent=2, batch_size=32))
+    with pytest.raises(Diverged, match="diverged at step 1: critic/data/model is nan"):
+        made.run(1)
+    with pytest.raises(ValueError, match="constraint"):  # outside the step, torch's default holds
+        Normal(torch.tensor(float("nan")), 1.0)

@@ -45,11 +45,13 @@ def layered(*layers: Mapping[str, Any]) -> RunConfig:
 def objective_of(config: RunConfig) -> Objective:
     """The objective that a configuration names."""
     if config.system is not None:
-        return find(config.system).objective(**config.options)
-    if config.options:
+        objective = find(config.system).objective(**config.options)
+    elif config.options:
         raise BadInput("--set system.… belongs to a named system; write the numbers into --terms instead")
-    assert config.terms is not None
-    return parse(config.terms)
+    else:
+        assert config.terms is not None
+        objective = parse(config.terms)
+    return objective.conditional() if config.conditional else objective
 
 
 def assemble(config: RunConfig) -> Assembly:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from distmatch.report.figures import figure_to_svg, scatter_2d
 from distmatch.report.grids import image_grid, png_bytes, reconstruction_grid
+from distmatch.runs.assemble import Assembly
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.trained import Trained, settle
 from distmatch.training.checkpoint import put
-
-if TYPE_CHECKING:
-    from distmatch.runs.assemble import Assembly
-    from distmatch.runs.evaluation import Trained
 
 COUNT = 64
 SCATTERED = 2500
@@ -25,8 +22,6 @@ PICTURE = re.compile(r"step-\d+\.(png|svg)")
 
 def save_samples(assembly: Assembly, folder: RunFolder, step: int, trained: Trained | None = None) -> None:
     """Samples of fixed prior draws at a step: the same z each time, so that one sees them grow."""
-    from distmatch.runs.evaluation import settle
-
     if "decoder" not in assembly.objective.uses:
         return
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
 from distmatch.objective import Critics, Objective
@@ -92,7 +94,8 @@ class Trainer:
         """
         batches = [self.feed.next() for _ in range(self.critic_steps)]
         settings = replace(self.settings, norms=True) if norms else self.settings
-        self.state, logs = step(self.objective, self.nets, self.state, batches, settings)
+        with _unvalidated():
+            self.state, logs = step(self.objective, self.nets, self.state, batches, settings)
         self.steps_done += 1
         self.keys = self.keys or [k for k in logs if not k.startswith(("score/", "gradient_norm/"))]
         self.pending.append(torch.stack([logs[k] for k in self.keys]))
@@ -162,7 +165,7 @@ class Trainer:
         params = self.state.params | self.state.average
         nets = {n: bind(self.nets[n], params[n]) for n in self.objective.uses}
         total = dict.fromkeys((n for n, _ in terms), 0.0)
-        with torch.no_grad():
+        with torch.no_grad(), _unvalidated():
             for _ in range(batches):
                 b = feed.next()
                 draws = draw(self.objective.variables, nets, b.x, b.noise, b.y, self.objective.laws)
@@ -226,3 +229,14 @@ def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for key, target in own.items():
             target.copy_(given[key])
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Laws are made without validation: it costs time, and a NaN is `Diverged`'s to report."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)

@@ -1,0 +1,145 @@
+"""A trained run, as something that can be sampled, encoded and decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from distmatch.diagnostics import Subject
+from distmatch.errors import BadInput
+from distmatch.networks import has_batch_norm, recording
+from distmatch.runs.assemble import Assembly, assemble, feed_of
+from distmatch.runs.folder import RunFolder
+from distmatch.training import checkpoint
+from distmatch.variables import draw
+
+RECORDED_BATCHES = 50
+EVALUATION_SEED = 1  # of what evaluation draws: binarised test images, statistics of batch norm
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's nets in evaluation mode, with its configuration and data."""
+
+    assembly: Assembly
+    nets: dict[str, nn.Module]
+
+    def sample(self, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
+        """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), as everywhere.
+
+        Args:
+            n: how many.
+            seed: of z, and of the labels.
+            y: labels `(n,)`; drawn evenly where they are needed and not given.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(n, self.assembly.config.network.latent, generator=generator)
+        if self.assembly.objective.given and y is None:
+            y = torch.arange(n) % self.assembly.data.labels
+        return self.decoded(z, y)
+
+    def decoded(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The mean of p(x|z), `(n, *x_shape)`, on the CPU."""
+        parts = []
+        with torch.no_grad():
+            for i in range(0, len(z), CHUNK):
+                parts.append(
+                    self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK]).mean.cpu()
+                )
+        return torch.cat(parts)
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        """p(x|z)."""
+        return self._call("decoder", z, y)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(z|x)."""
+        return self._call("encoder", x, y)
+
+    def prepared(self, split: str, limit: int | None = None) -> Tensor:
+        """A split as the nets see it; what is random in its preparation is fixed."""
+        assembly = self.assembly
+        x = getattr(assembly.data, split).x[:limit]
+        if not len(x):
+            raise BadInput(f"{assembly.data.name} has no {split} split")
+        feed = feed_of(assembly.config, assembly.objective, assembly.data, split, EVALUATION_SEED)
+        parts = [feed.batch(torch.arange(i, min(i + CHUNK, len(x)))).x.cpu() for i in range(0, len(x), CHUNK)]
+        return torch.cat(parts)
+
+    def labels(self, split: str) -> Tensor | None:
+        """A split's labels, where the objective is given them."""
+        return getattr(self.assembly.data, split).y if self.assembly.objective.given else None
+
+    def subject(self) -> Subject:
+        """What the diagnostics may ask of this run."""
+        data, given = self.assembly.data, self.assembly.objective.given
+        encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
+        return Subject(
+            sample=self.sample if decodes else None,
+            encode=self.encode if encodes else None,
+            decode=self.decode if decodes else None,
+            has_likelihood=self.assembly.objective.needs_likelihood,
+            latent=self.assembly.config.network.latent,
+            train=lambda: self.prepared("train"),
+            test=(lambda: self.prepared("test")) if len(data.test) else None,
+            train_labels=data.train.y if given else None,
+            test_labels=data.test.y if given else None,
+            modes=data.modes,
+            mode_scale=data.mode_scale,
+            is_image=data.is_image,
+        )
+
+    def _call(self, name: str, given: Tensor, y: Tensor | None) -> Distribution:
+        if name not in self.nets:
+            raise BadInput(f"this system has no {name}")
+        device = self.assembly.trainer.feed.device
+        labels = {} if y is None else {"y": y.to(device)}
+        return self.nets[name](given.to(device), **labels)
+
+
+def settle(assembly: Assembly) -> Trained:
+    """The nets with their trained weights, and batch norm's statistics gathered over many training batches.
+
+    The statistics are those of the activations that training sees: of codes where the decoder is trained on codes,
+    of prior draws where it is trained on these, of both where on both.
+    """
+    trainer, objective = assembly.trainer, assembly.objective
+    nets = {n: net for n, net in trainer.write_back().items() if n in objective.uses}
+    if any(has_batch_norm(net) for net in nets.values()):
+        feed = feed_of(assembly.config, objective, assembly.data, "train", EVALUATION_SEED, trainer.feed.x)
+        with torch.no_grad(), recording(*nets.values()):
+            for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
+                b = feed.next()
+                draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws)
+    return Trained(assembly, {n: net.eval() for n, net in nets.items()})
+
+
+def load_trained(folder: RunFolder) -> tuple[Trained, list[str]]:
+    """A run from its newest good checkpoint, on its own device or, where there is none such, on what there is.
+
+    Returns:
+        The run, and sentences on what is not as one may think: a damaged checkpoint that was passed over, a run that
+        is not finished.
+
+    Raises:
+        BadInput: it has no checkpoint yet.
+    """
+    config = folder.config()
+    if not checkpoint.steps(folder.checkpoints):
+        raise BadInput(f"{folder.path} has no checkpoint yet ({folder.status()}); let it train further first")
+    tensors, info, notes = checkpoint.read_latest(folder.checkpoints)
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        notes.append(f"{folder.path} was trained on {config.device}; the CPU is used here")
+        config = replace(config, device="cpu")
+    assembly = assemble(config)
+    assembly.trainer.restore_weights(tensors, info)
+    if (status := folder.status()) != "finished" or info["steps_done"] != config.training.steps:
+        notes.append(
+            f"{folder.path} is not finished ({status}): "
+            f"its checkpoint of step {info['steps_done']} of {config.training.steps} is used"
+        )
+    return settle(assembly), notes
