@@ -89,7 +89,7 @@ def unparse(objective: Objective) -> str:
 
     >>> from distmatch.systems import vgh, wgan_gp
     >>> unparse(vgh())
-    '10*distance(x, x_rec, order=1) + match(x_rec, x).to(decoder) + match(z_code, z_prior)'
+    '10*distance(x, x_rec, order=1, reduction=mean) + match(x_rec, x).to(decoder) + match(z_code, z_prior)'
     >>> unparse(wgan_gp())
     'match(x_gen, x, by=wasserstein, penalty=gp(10, centre=1))'
     """
