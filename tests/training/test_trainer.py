@@ -182,7 +182,9 @@ def test_a_users_law_that_validates_diverges_by_name():
         def forward(self, z):
             return Independent(Normal(self.loc.expand(len(z), 3), 1.0), 1)
 
-    made = Trainer(gan(), {"decoder": Validating(), "data": Critic()}, Feed(gan(), data(), latent=2, batch_size=32))
+    made = Trainer(
+        gan(), {"decoder": Validating(), "data": Critic()}, Feed(gan(), data(), latent=2, batch_size=32)
+    )
     with pytest.raises(Diverged, match="diverged at step 1: critic/data/model is nan"):
         made.run(1)
     assert Distribution._validate_args  # outside the step, what held before holds
