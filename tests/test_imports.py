@@ -6,9 +6,10 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
 # Each room, and the rooms it may import, from the ground up.
-GROUND = {"errors", "distributions", "variables"}
+GROUND = {"errors", "files", "distributions", "variables"}
 MAY_IMPORT = {
     "errors": set(),
+    "files": {"errors"},
     "distributions": {"errors"},
     "variables": {"errors", "distributions"},
     "comparisons": {"errors"},
@@ -18,7 +19,7 @@ MAY_IMPORT = {
     "grammar": GROUND | {"comparisons", "penalties", "objective", "terms"},
     "systems": GROUND | {"comparisons", "penalties", "objective", "terms"},
     "networks": GROUND,
-    "data": {"errors"},
+    "data": {"errors", "files"},
     "diagnostics": {"errors"},
     "training": GROUND | {"comparisons", "penalties", "objective", "terms"},
 }

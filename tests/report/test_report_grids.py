@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from distmatch.errors import BadInput
-from distmatch.report import files, grids
+from distmatch.report import grids
 
 
 def test_every_pixel_is_where_it_belongs():
@@ -70,17 +70,3 @@ def test_bad_images(images, message):
 def test_save_png(tmp_path):
     grids.save_png(grids.image_grid(np.zeros((1, 1, 2, 2))), tmp_path / "deep" / "a.png")
     assert Image.open(io.BytesIO((tmp_path / "deep" / "a.png").read_bytes())).size == (56, 56)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "a.html"
-    path.write_text("old")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(files.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        files.write_atomic(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
-    assert path.read_text() == "old"

@@ -228,7 +228,7 @@ def full(*_):
 
 
 def test_a_disk_that_is_full_from_the_start(refused, monkeypatch):
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert "No space left on device); free some space" in refused(*VAE)
 
 
@@ -240,7 +240,7 @@ def test_a_disk_that_fills_up_later(train, distmatch, here, monkeypatch):
 
     def fills_up(folder, step, tensors, info):
         if step > 2:
-            monkeypatch.setattr(checkpoint.os, "fsync", full)
+            monkeypatch.setattr(os, "fsync", full)
         write(folder, step, tensors, info)
 
     with monkeypatch.context() as patch:

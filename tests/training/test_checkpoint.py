@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from distmatch.errors import BadInput
+from distmatch.files import put
 from distmatch.training import checkpoint
 
 TENSORS = {"params/a": torch.arange(3.0), "generator": torch.arange(5, dtype=torch.uint8)}
@@ -85,14 +86,14 @@ def test_what_came_later_is_dropped(tmp_path):
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    checkpoint.put(path, b"old")
+    put(path, b"old")
 
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BadInput, match=r"a\.json \(No space left on device\); free some space"):
-        checkpoint.put(path, b"new")
+        put(path, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert path.read_bytes() == b"old"
 
@@ -103,13 +104,13 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", stop)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.put(tmp_path / "a.json", b"new")
+        put(tmp_path / "a.json", b"new")
     assert not list(tmp_path.iterdir())
 
 
 def test_nowhere_to_write(tmp_path):
     with pytest.raises(BadInput, match="check that its folder exists"):
-        checkpoint.put(tmp_path / "no" / "a.json", b"")
+        put(tmp_path / "no" / "a.json", b"")
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot write"):
         checkpoint.write(tmp_path / "file", 1, TENSORS, {})

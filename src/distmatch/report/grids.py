@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distmatch.errors import BadInput
-from distmatch.report.files import write_atomic
+from distmatch.files import put
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,7 +82,8 @@ def png_bytes(image: Image.Image) -> bytes:
 
 def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a PNG file; a failure leaves the old file, or none."""
-    write_atomic(path, png_bytes(image))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    put(Path(path), png_bytes(image))
 
 
 def _to_bytes(images: Any) -> NDArray[np.uint8]:

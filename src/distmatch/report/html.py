@@ -12,10 +12,11 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distmatch.errors import BadInput
-from distmatch.report.files import write_atomic
+from distmatch.files import put
 from distmatch.report.table import Cell, comparison_rows
 from distmatch.report.words import count, differences, distinct, facts, flatten
 
@@ -116,7 +117,7 @@ def render(runs: Sequence[RunView], title: str | None = None) -> str:
 
 def write_report(path: str | os.PathLike[str], runs: Sequence[RunView], title: str | None = None) -> None:
     """Render the page, then write it; a failure leaves the old file, or none."""
-    write_atomic(path, render(runs, title).encode("utf-8"))
+    put(Path(path), render(runs, title).encode("utf-8"))
 
 
 def _card(run: RunView) -> Card:

@@ -18,8 +18,8 @@ import torch
 
 import distmatch
 from distmatch.errors import BadInput
+from distmatch.files import cannot_write, put
 from distmatch.runs.config import RunConfig, configure, layer_of
-from distmatch.training import checkpoint
 
 
 class RunFolder:
@@ -132,7 +132,7 @@ class RunFolder:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=True)
-        checkpoint.put(self.path / name, (text + "\n").encode())
+        put(self.path / name, (text + "\n").encode())
 
     def append_log(self, line: Mapping[str, Any]) -> None:
         """One line at the end of the log, in the hands of the system when the call returns."""
@@ -140,7 +140,7 @@ class RunFolder:
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise checkpoint.cannot_write(self.log, error) from error
+            raise cannot_write(self.log, error) from error
 
     def sync_log(self) -> None:
         """Force the log to the disk: before a checkpoint, which promises that the log up to it is there."""
@@ -148,7 +148,7 @@ class RunFolder:
             with self.log.open("a", encoding="utf-8") as file:
                 os.fsync(file.fileno())
         except OSError as error:
-            raise checkpoint.cannot_write(self.log, error) from error
+            raise cannot_write(self.log, error) from error
 
     def read_log(self) -> list[dict[str, Any]]:
         """The log's lines. One that was cut short by a kill is left out."""
@@ -174,7 +174,7 @@ class RunFolder:
         """Keep the log up to a step: the state that is taken up again knows nothing of the rest."""
         kept = [line for line in self.read_log() if line["step"] <= step]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-        checkpoint.put(self.log, text.encode())
+        put(self.log, text.encode())
 
     def tidy(self) -> None:
         """Remove what a kill in the middle of a write left behind."""

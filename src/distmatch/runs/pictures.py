@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from distmatch.files import put
 from distmatch.report.figures import figure_to_svg, scatter_2d
 from distmatch.report.grids import image_grid, png_bytes, reconstruction_grid
 from distmatch.runs.assemble import Assembly
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.trained import Trained, settle
-from distmatch.training.checkpoint import put
 
 COUNT = 64
 SCATTERED = 2500

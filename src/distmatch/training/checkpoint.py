@@ -7,13 +7,10 @@ never finished. Two are kept, so that a damaged one has a good one before it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +19,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from distmatch.errors import BadInput
+from distmatch.files import put
 
 FORMAT = 1
 KEPT = 2
 NAME = re.compile(r"step-(\d{8,})\.json")
-REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EACCES: "give yourself the right to write there",
-    errno.EPERM: "give yourself the right to write there",
-    errno.EROFS: "choose a place that can be written",
-}
 
 
 def write(folder: Path, step: int, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
@@ -87,49 +78,6 @@ def drop_after(folder: Path, step: int) -> None:
     for path in folder.glob("step-*.safetensors"):
         if path.stem not in finished:
             path.unlink(missing_ok=True)
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary name, forced to the disk, renamed.
-
-    The rename is forced to the disk too, so that what comes later is never there without it.
-
-    Raises:
-        BadInput: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
-        raise
-
-
-def cannot_write(path: Path, error: OSError) -> BadInput:
-    """The sentence for a file that cannot be written, with what helps.
-
-    >>> print(cannot_write(Path("log.jsonl"), OSError(errno.ENOSPC, "No space left on device")))
-    cannot write log.jsonl (No space left on device); free some space
-    """
-    remedy = REMEDIES.get(error.errno or 0, "check that its folder exists and can be written")
-    return BadInput(f"cannot write {path} ({error.strerror or error}); {remedy}")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems cannot
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(content: bytes, about: Mapping[str, Any]) -> str:
