@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types pytest slow bench results clean
+.PHONY: demo test lint types pytest slow bench results train-results clean
 
 demo: $(VENV)/installed
 	$(BIN)/distmatch demo
@@ -29,12 +29,13 @@ slow: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/step.py
 
-# The page of MNIST results, from the JSON files beside it; `make train-results` makes these (about an hour).
+# The page of MNIST results, from the JSON files beside it; `make train-results` makes these
+# (DATA=DIR names the folder with MNIST's files; their timings are in the JSON files: half an hour on one core).
 results: $(VENV)/installed
 	$(BIN)/python docs/results/mnist.py page
 
 train-results: $(VENV)/installed
-	$(BIN)/python docs/results/mnist.py train --data-dir $(DATA)
+	$(BIN)/python docs/results/mnist.py train $(if $(DATA),--data-dir $(DATA))
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contracts.toys import batch, generator, linear_nets
-from distmatch.comparisons import COMPARISONS, MINIMAX, REVERSE_KL
+from distmatch.comparisons import COMPARISONS, MINIMAX, REVERSE_KL, WASSERSTEIN
 from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Critics, Objective
 from distmatch.penalties import clipping, gradient_penalty
@@ -324,3 +324,11 @@ def test_penalties_are_seen_in_the_noise_asked_for():
     assert Match(X_GEN, X, penalty=gradient_penalty()).noise == ("penalty/match(x_gen, x)",)
     assert Match(X_GEN, X, penalty=gradient_penalty(place="target")).noise == ()
     assert Match(X_GEN, X, penalty=clipping()).noise == ()
+
+
+def test_terms_that_share_a_critic_share_its_loss():
+    assert (Match(X_GEN, X) + Match(X_REC, X, by=MINIMAX)).critics == {"data": ("x",)}
+    with pytest.raises(BadInput, match="two different losses"):
+        _ = (Match(X_GEN, X) + Match(X_REC, X, by=WASSERSTEIN)).critics
+    apart = Match(X_GEN, X) + Match(X_REC, X, by=WASSERSTEIN, critic="other")
+    assert apart.critics == {"data": ("x",), "other": ("x",)}

@@ -1,10 +1,10 @@
 """The MNIST results: train, measure, keep the numbers, make the page.
 
-    python docs/results/mnist.py train --data-dir DIR    runs what is missing, writes docs/results/mnist/*
+    python docs/results/mnist.py train [--data-dir DIR]  trains what is not trained yet, measures all, writes mnist/*
     python docs/results/mnist.py page                    makes docs/results/mnist.md from these files
 
-Every number on the page comes from a JSON file that the program wrote. Each system is trained by the command that
-the page shows, in a process of its own, so that memory and time are its own.
+Every measured number on the page comes from a JSON file that the program wrote. Each system is trained by the
+command that the page shows, in a process of its own, so that memory and time are its own.
 """
 
 from __future__ import annotations
@@ -55,20 +55,21 @@ def command(system: str) -> str:
     return f"distmatch train {system} --data mnist {OPTIONS[system]}"
 
 
-def train(data_dir: Path, runs: Path, only: list[str]) -> None:
+def train(data_dir: Path | None, runs: Path, only: list[str]) -> None:
     """Train and measure each system, and keep what the page needs."""
     for system in only or ORDER:
         run = runs / system
         if (run / "config.json").exists():
             words = ["resume", str(run)]
         else:
-            words = [*shlex.split(command(system))[1:], "--data-dir", str(data_dir), "--out", str(run)]
+            words = [*shlex.split(command(system))[1:], "--out", str(run)]
+            words += ["--data-dir", str(data_dir)] if data_dir else []
         subprocess.run([sys.executable, "-m", "distmatch", *words], check=True)
         subprocess.run([sys.executable, "-m", "distmatch", "evaluate", str(run)], check=True)
         keep(system, run, data_dir)
 
 
-def classes(run: Path, data_dir: Path) -> list[int]:
+def classes(run: Path, data_dir: Path | None) -> list[int]:
     """How many of 1,000 samples a 3-nearest-neighbour classifier of 10,000 real digits gives to each class."""
     samples = run / "samples.npy"
     words = ["sample", str(run), "-n", "1000", "--out", str(samples)]
@@ -79,7 +80,7 @@ def classes(run: Path, data_dir: Path) -> list[int]:
     return np.bincount(found, minlength=10).tolist()
 
 
-def keep(system: str, run: Path, data_dir: Path) -> None:
+def keep(system: str, run: Path, data_dir: Path | None) -> None:
     """Copy a run's numbers and pictures to where the page finds them."""
     about = json.loads((run / "config.json").read_text())
     about["config"]["data"]["dir"] = None  # a folder of one machine
@@ -107,7 +108,7 @@ def page() -> str:
     lines = [
         "# MNIST",
         "",
-        "Made by `make results` from the JSON files in `mnist/`, which the program wrote; no number is typed by hand.",
+        "Made by `make results` from the JSON files in `mnist/`, which the program wrote.",
         "Original bits, 55,000 images for training, 10,000 for testing. Each number is followed by its standard error.",
         "",
         "| | " + " | ".join(titles) + " |",

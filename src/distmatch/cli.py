@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
+from distmatch.runs.config import settings_text
 from distmatch.runs.options import Binarise, Count, Name, Place, Precision, Real, Run, Runs, option
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Train:
     ] = ()
     """Any other setting: --set system.weight=5 training.lr=2e-4. May be repeated; --dry-run shows all paths."""
     config: Place = None
-    """A configuration as JSON, such as a run's config.json; options given here override it."""
+    """A configuration as JSON, such as a run's config.json; options given here override it.
+    With another system, terms or data than its own, its nets and training are left behind."""
     dry_run: bool = False
     """Print what would run, and write nothing."""
     tensorboard: bool = False
@@ -80,7 +82,7 @@ class Train:
             "terms": self.terms,
             "conditional": self.labels or None,
             "data.name": self.data,
-            "data.dir": None if self.data_dir is None else os.fspath(self.data_dir.expanduser().absolute()),
+            "data.dir": None if self.data_dir is None else os.fspath(self.data_dir.expanduser().resolve()),
             "data.limit": self.limit,
             "data.binarise": self.binarise,
             "training.steps": self.steps,
@@ -100,8 +102,7 @@ class Train:
         for one, other in (("system", "terms"), ("training.steps", "training.epochs")):
             if (one in newer) != (other in newer):
                 base.pop(other if one in newer else one, None)
-        if newer.get("system", base.get("system")) != base.get("system"):
-            base = {k: v for k, v in base.items() if not k.startswith("system.")}
+        base = _that_still_holds(base, newer)
         return [base, given, *settings]
 
     def run(self, console: Console) -> None:
@@ -122,6 +123,28 @@ class Train:
         with progress_bars(console) as bar:
             outcome = train(config, out, bar(name))
         _finish_training(console, outcome.folder.path, self.tensorboard)
+
+
+Train.__doc__ = (
+    f"{Train.__doc__}\n\nSettings for --set, beside system.OPTION (`distmatch show SYSTEM`):\n\n"
+    + (settings_text().replace("\n", "\n\n"))
+)
+
+
+def _that_still_holds(base: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration file still says once its system, data or length has been replaced."""
+
+    def changed(*paths: str) -> bool:
+        return any(p in newer and newer[p] != base.get(p) for p in paths)
+
+    dropped: tuple[str, ...] = ()
+    if changed("system", "terms"):
+        dropped += ("system.",)
+    if changed("system", "terms", "data.name"):
+        dropped += ("network.", "training.")
+    if changed("training.steps", "training.epochs"):
+        dropped += ("training.log_every", "training.checkpoint_every", "training.sample_every")
+    return {k: v for k, v in base.items() if not k.startswith(dropped)} if dropped else base
 
 
 @dataclass(frozen=True)

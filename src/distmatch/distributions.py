@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from distmatch.errors import BadInput
 
 SampleShape = torch.Size | list[int] | tuple[int, ...]
-SCALE_FLOOR = 1e-4  # of a scale that a net gives per pixel: a hundredth of one grey level in 256 is 4e-5
+PIXEL_SCALE_FLOOR = (
+    1e-4  # of a scale that a net gives per pixel: a fortieth of a grey level, so that no density explodes
+)
 
 
 class Delta(Distribution):
@@ -250,7 +252,7 @@ def kl_divergence_to_standard_normal(q: Distribution) -> Tensor:
     if isinstance(q, Delta):
         raise BadInput(
             "a deterministic encoder has no KL to the prior: give the encoder a 'gaussian' posterior, "
-            "or match the codes to the prior with a critic or an MMD"
+            "or match the codes to the prior with a critic"
         )
     base = q.base_dist if isinstance(q, Independent) else None
     if not isinstance(base, Normal) or len(q.event_shape) != 1:
@@ -402,7 +404,7 @@ def _laplace(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distributi
 
 def _quantized(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
     centre = (255 * _location(raw, bounded) + 0.5) / 256  # so that the law's mean is the location
-    scale = F.softplus(raw[..., 1]) + SCALE_FLOOR if log_scale is None else log_scale.exp()
+    scale = F.softplus(raw[..., 1]) + PIXEL_SCALE_FLOOR if log_scale is None else log_scale.exp()
     return QuantizedNormal(centre, scale)
 
 

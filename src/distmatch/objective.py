@@ -98,6 +98,11 @@ class Term(ABC):
         return {}
 
     @property
+    def rule(self) -> Any:
+        """What its critic minimises; terms that share a critic must have the same."""
+        return None
+
+    @property
     def noise(self) -> tuple[str, ...]:
         """Names of the uniform noise `(B,)` that it takes from `draws.noise`."""
         return ()
@@ -224,8 +229,13 @@ class Objective:
     def critics(self) -> dict[str, tuple[str, ...]]:
         """The critics: name -> the spaces of their arguments."""
         found: dict[str, tuple[str, ...]] = {}
+        rules: dict[str, Any] = {}
         for t in self.terms:
             for name, spaces in t.critics.items():
+                if rules.setdefault(name, t.rule) != t.rule:
+                    raise BadInput(
+                        f"critic {name!r} is asked to minimise two different losses; name one of them differently"
+                    )
                 if found.setdefault(name, spaces) != spaces:
                     raise BadInput(
                         f"critic {name!r} is asked to score both {found[name]} and {spaces}; "

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from distmatch.comparisons import NON_SATURATING, Comparison
+from distmatch.comparisons import NON_SATURATING, Comparison, Sides
 from distmatch.distributions import kl_divergence_to_standard_normal, log_likelihood
 from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Critics, Term
@@ -163,6 +163,11 @@ class Match(Term):
     def name(self) -> str:
         """E.g. `match(x_gen, x)`."""
         return f"match({_names(self.q)}, {_names(self.p)})"
+
+    @property
+    def rule(self) -> Sides:
+        """What its critic minimises."""
+        return self.by.critic
 
     @property
     def variables(self) -> tuple[Variable, ...]:

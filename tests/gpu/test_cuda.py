@@ -40,8 +40,12 @@ def trained(system: str, device: str, settings: Settings, steps: int = 5) -> Tra
 def test_a_cuda_device_gives_the_cpus_numbers(system: str) -> None:
     cpu, cuda = (trained(system, device, Settings()) for device in ("cpu", "cuda"))
     for net, params in cpu.state.params.items():
-        for name, p in params.items():
-            torch.testing.assert_close(cuda.state.params[net][name].cpu(), p, rtol=2e-2, atol=2e-3)
+        start = dict(
+            cpu.nets[net].named_parameters()
+        )  # the modules keep the weights that training began with
+        moved = torch.cat([(p - start[k]).flatten() for k, p in params.items()])
+        there = torch.cat([(cuda.state.params[net][k].cpu() - start[k]).flatten() for k in params])
+        assert (moved - there).norm() < 0.05 * moved.norm()
 
 
 def test_data_that_fit_live_on_the_device_as_bytes() -> None:
@@ -51,6 +55,8 @@ def test_data_that_fit_live_on_the_device_as_bytes() -> None:
 
 
 @pytest.mark.parametrize("system", ["vae", "wgan-gp"])
-def test_bf16_runs(system: str) -> None:
-    losses = trained(system, "cuda", Settings(precision="bf16")).run(2)
-    assert all(value == value for value in losses.values())
+def test_bf16_stays_close_to_float32(system: str) -> None:
+    full = trained(system, "cuda", Settings()).run(1)
+    half = trained(system, "cuda", Settings(precision="bf16")).run(1)
+    for name, value in full.items():
+        assert half[name] == pytest.approx(value, rel=0.1, abs=0.1), name

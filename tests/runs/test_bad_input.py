@@ -10,7 +10,7 @@ import pytest
 from distmatch import cli
 from distmatch.errors import BadInput
 from distmatch.runs import folder, loop
-from distmatch.training import checkpoint
+from distmatch.training import Trainer, checkpoint
 
 VAE = ("train", "vae", "--data", "digits", "--out", "new")
 
@@ -328,3 +328,24 @@ def test_an_error_of_the_system_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(cli.List, "run", broken)
     assert cli.run(["list", "systems"]) == 2
     assert capsys.readouterr().err == "distmatch: /root/x: Permission denied\n"
+
+
+def test_what_is_refused_inside_a_first_step_leaves_nothing(refused, monkeypatch):
+    def advance(self, norms=False):
+        raise BadInput("a net does not take this")
+
+    monkeypatch.setattr(Trainer, "advance", advance)
+    words = refused("train", "vae", "--data", "digits", "--limit", 128, "--out", "run")
+    assert words == "distmatch: a net does not take this\n"
+
+
+def test_a_deterministic_encoder_has_no_kl(refused):
+    words = refused("train", "vae", "--data", "digits", "--set", "network.posterior=deterministic")
+    assert "replace kl by match(z_code, z_prior)" in words
+
+
+def test_noise_is_added_to_levels_once(refused):
+    words = refused(
+        "train", "vae", "--data", "digits", "--binarise", "dequantise", "--likelihood", "quantized-normal"
+    )
+    assert "leave one of the two out" in words

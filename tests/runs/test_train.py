@@ -199,3 +199,15 @@ def test_evaluated_without_the_device_it_was_trained_on(train, distmatch):
     assert (code, "trained on cuda:1; the CPU is used here" in errors) == (0, True)
     code, _, errors = distmatch("resume", run)
     assert (code, "device 'cuda:1' cannot be used here" in errors) == (2, True)
+
+
+def test_a_configuration_with_another_system_leaves_its_nets_and_training_behind(train, distmatch):
+    run = train("vae", steps=4)
+    code, out, errors = distmatch(
+        "train", "gan", "--config", f"{run}/config.json", "--steps", 9000, "--dry-run"
+    )
+    assert code == 0, errors
+    config = json.loads(out[out.index("{") :])
+    assert config["network"]["likelihood"] == "implicit"
+    assert (config["training"]["lr"], config["training"]["checkpoint_every"]) == (2e-4, 1000)
+    assert config["data"]["limit"] == 128

@@ -1,6 +1,7 @@
 """Trainings of minutes on real data, with the results that they must reach."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from distmatch.runs.folder import RunFolder
 from distmatch.runs.loop import train
 from distmatch.runs.trained import load_trained
 
-MNIST = Path(__file__).parents[3] / "shared" / "data"
+MNIST = Path(os.environ.get("DISTMATCH_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.skipif(not (MNIST / "mnist").is_dir(), reason="MNIST's files are not beside the checkout")
+@pytest.mark.skipif(
+    not (MNIST / "mnist").is_dir(), reason="DISTMATCH_TEST_DATA names no folder with MNIST's files"
+)
 def test_the_vae_reaches_minus_100_nats_on_mnist(tmp_path: Path) -> None:
     run = tmp_path / "vae"
     chosen = {

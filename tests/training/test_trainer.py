@@ -188,3 +188,25 @@ def test_a_users_law_that_validates_diverges_by_name():
     with pytest.raises(Diverged, match="diverged at step 1: critic/data/model is nan"):
         made.run(1)
     assert Distribution._validate_args  # outside the step, what held before holds
+
+
+def test_frozen_parameters_stay_as_they_are():
+    decoder = Decoder()
+    frozen = next(iter(decoder.parameters())).requires_grad_(False)
+    before = frozen.clone()
+    made = Trainer(
+        gan(), {"decoder": decoder, "data": Critic()}, Feed(gan(), data(), latent=2, batch_size=32)
+    )
+    made.run(3)
+    assert torch.equal(next(iter(made.write_back()["decoder"].parameters())), before)
+    assert any(p.requires_grad for p in decoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [(nn.BatchNorm1d(3), "BatchNorm1d that keeps running statistics"), (nn.Dropout(0.5), "noise of its own")],
+)
+def test_nets_that_are_no_function_of_their_parameters_are_refused(layer, words):
+    feed = Feed(gan(), data(), latent=2, batch_size=32)
+    with pytest.raises(BadInput, match=words):
+        Trainer(gan(), {"decoder": Decoder(), "data": nn.Sequential(layer, Critic())}, feed)

@@ -58,9 +58,9 @@ REVERSE_KL = Comparison(
 
 LEAST_SQUARES = Comparison(
     name="least_squares",
-    symbol="χ²",
+    symbol="LS",
     critic=Sides(target=lambda d: 0.5 * (d - 1.0) ** 2, model=lambda d: 0.5 * d**2),
     players=Sides(target=lambda d: 0.5 * d**2, model=lambda d: 0.5 * (d - 1.0) ** 2),
     log_ratio=torch.logit,
-    reference="Mao et al. 2017, arXiv:1611.04076, targets (a, b, c) = (0, 1, 1)",
+    reference="Mao et al. 2017, arXiv:1611.04076, targets (a, b, c) = (0, 1, 1), on both sides",
 )

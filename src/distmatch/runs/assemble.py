@@ -21,9 +21,11 @@ from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.systems import find
 from distmatch.terms import Match
 from distmatch.training import OPTIMISERS, SCHEDULES, Feed, Settings, Trainer
+from distmatch.variables import Z_CODE
 
 DEFAULT_EPOCHS = 20
 DEVICES = ("cpu", "cuda")
+DISCRETE = ("quantized-normal", "quantized-normal-per-pixel", "categorical")
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,16 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
         raise BadInput(
             "an implicit decoder has no likelihood, and the objective has a term nll: "
             "choose another network.likelihood, or replace nll by distance(x, x_rec)"
+        )
+    if network.posterior == "deterministic" and Z_CODE in objective.laws:
+        raise BadInput(
+            "a deterministic encoder has no KL to the prior, and the objective has a term kl: "
+            "choose network.posterior=gaussian, or replace kl by match(z_code, z_prior)"
+        )
+    if config.data.binarise == "dequantise" and likelihood in DISCRETE:
+        raise BadInput(
+            f"the likelihood {likelihood} is of grey levels, and data.binarise=dequantise adds noise to them: "
+            "leave one of the two out"
         )
     family = network.family
     if family == "auto":

@@ -6,7 +6,9 @@ command line, `--set`. A path such as `training.lr` names one value.
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -209,6 +211,20 @@ def assignment(text: str) -> dict[str, Any]:
         return {path.strip(): json.loads(value)}
     except ValueError:
         return {path.strip(): value.strip()}
+
+
+def settings_text() -> str:
+    """Every setting that `--set` takes, a line each, from the docstrings above.
+
+    >>> print(settings_text().splitlines()[0])
+    data.name: a data set (`distmatch list data`).
+    """
+    lines = []
+    for section, kind in SECTIONS.items():
+        text = inspect.cleandoc(kind.__doc__ or "").partition("Args:")[2]
+        for entry in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE):
+            lines.append(f"{section}.{entry[0]}: {' '.join(entry[1].split())}")
+    return "\n".join(lines)
 
 
 SECTIONS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig}

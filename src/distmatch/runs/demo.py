@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distmatch.runs.assemble import layered
+from distmatch.errors import BadInput
+from distmatch.runs.assemble import assemble, layered
 from distmatch.runs.evaluation import evaluate
+from distmatch.runs.folder import RunFolder
 from distmatch.runs.loop import Progress, resume, train
 from distmatch.runs.view import report
 
@@ -40,11 +42,13 @@ def demo(
     for system, settings in DEMO.items():
         path = out / system
         shown = progress(system) if progress is not None else None
-        if (path / "config.json").exists():
+        chosen = {"system": system, "data.name": "digits", "network.latent": LATENT, "seed": seed}
+        if not (path / "config.json").exists():
+            train(layered(chosen, settings), path, shown)
+        elif RunFolder.open(path).config() == assemble(layered(chosen, settings)).config:
             resume(path, shown)
         else:
-            chosen = {"system": system, "data.name": "digits", "network.latent": LATENT, "seed": seed}
-            train(layered(chosen, settings), path, shown)
+            raise BadInput(f"{path} holds another run than this demo's; give another --out")
         evaluate(path, samples=2000, progress=measuring)
         paths.append(path)
     return paths, report(paths, out / "report.html")

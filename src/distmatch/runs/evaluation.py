@@ -10,6 +10,7 @@ import torch
 
 from distmatch.diagnostics import DIAGNOSTICS, Results
 from distmatch.diagnostics import evaluate as run_bench
+from distmatch.distributions import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import save_reconstructions, save_samples
@@ -39,6 +40,13 @@ def evaluate(
     trained, notes = load_trained(folder)
     _check_finite(trained, path)
     results = run_bench(trained.subject(), only=only, samples=samples, seed=seed, progress=progress)
+    config = trained.assembly.config
+    grey = trained.assembly.data.is_image and config.data.binarise not in ("threshold", "dynamic")
+    if "elbo" in results.metrics and LIKELIHOODS[config.network.likelihood].binary and grey:
+        notes.append(
+            "elbo and distortion are of a Bernoulli likelihood on grey images: scores, no log-probabilities; "
+            "--binarise dynamic makes them so"
+        )
     step = trained.assembly.trainer.steps_done
     after = results.as_dict()
     if before.get("step") == step:

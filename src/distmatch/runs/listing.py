@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Group
@@ -16,7 +17,7 @@ from distmatch.diagnostics import DIAGNOSTICS
 from distmatch.networks import NETWORKS
 from distmatch.objective import Objective
 from distmatch.runs.assemble import assemble
-from distmatch.runs.config import RunConfig, TrainingConfig
+from distmatch.runs.config import NetworkConfig, RunConfig, TrainingConfig
 from distmatch.runs.folder import refuse_taken
 from distmatch.runs.view import players_of
 from distmatch.systems import SYSTEMS, find
@@ -58,12 +59,13 @@ def description_of(system: str) -> Group:
     found = find(system)
     parts = [Text(found.summary, style="bold"), *objective_lines(found.objective())]
     options = ", ".join(f"system.{k}={v}" for k, v in found.options.items())
-    defaults = ", ".join(f"{k}={v}" for k, v in found.defaults.items())
-    training = TrainingConfig()
-    common = f"training.lr={training.lr}, training.betas={training.betas}, batch {training.batch_size}"
+    common = {f"training.{k}": v for k, v in asdict(TrainingConfig()).items() if v is not None}
+    training = {**common, **found.defaults}
+    family = "mlp" if found.objective().needs_likelihood else "dcgan for images of its sizes, else mlp"
     parts += [
         Text(f"options:   {options or 'none'}"),
-        Text(f"defaults:  {defaults or common} (network.latent={RunConfig().network.latent})"),
+        Text(f"family:    {family}; latent {NetworkConfig().latent}"),
+        Text(f"defaults:  {', '.join(f'{k}={v}' for k, v in training.items())}"),
         Text(f"reference: {found.reference}"),
     ]
     return Group(*parts)

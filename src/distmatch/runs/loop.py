@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +55,12 @@ def train(config: RunConfig, path: Path, progress: Progress | None = None) -> Ou
     assembly = assemble(config)
     folder = RunFolder.create(path, assembly.config, str(assembly.objective))
     with folder.locked():
-        return _run(assembly, folder, progress)
+        try:
+            return _run(assembly, folder, progress)
+        except BadInput:
+            if not checkpoint.steps(folder.checkpoints):
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
 
 
 def resume(path: Path, progress: Progress | None = None) -> Outcome:
@@ -142,6 +148,8 @@ def _run(assembly: Assembly, folder: RunFolder, progress: Progress | None) -> Ou
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at once; {resuming} from the last checkpoint") from None
     except BadInput as error:
+        if not checkpoint.steps(folder.checkpoints):
+            raise
         raise BadInput(f"{error}; then {resuming} from the last checkpoint") from error
     return Outcome(folder, steps)
 

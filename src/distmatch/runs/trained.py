@@ -82,7 +82,7 @@ class Trained:
             sample=self.sample if decodes else None,
             encode=self.encode if encodes else None,
             decode=self.decode if decodes else None,
-            has_likelihood=self.assembly.objective.needs_likelihood,
+            has_likelihood=decodes and self.assembly.config.network.likelihood != "implicit",
             latent=self.assembly.config.network.latent,
             train=lambda: self.prepared("train"),
             test=(lambda: self.prepared("test")) if len(data.test) else None,

@@ -23,7 +23,8 @@ def bind(net: nn.Module, params: Mapping[str, Tensor]) -> Callable[..., Any]:
 
     Args:
         net: the module, whose own parameters are not touched.
-        params: every parameter by its name, as `net.named_parameters()` has them.
+        params: parameters by their names, as `net.named_parameters()` has them; one that is left out (because it is
+            frozen) is the module's own.
 
     >>> net = nn.Linear(1, 1)
     >>> bind(net, {"weight": torch.ones(1, 1), "bias": torch.ones(1)})(torch.ones(1, 1))
@@ -35,7 +36,7 @@ def bind(net: nn.Module, params: Mapping[str, Tensor]) -> Callable[..., Any]:
 
 
 def _call(net: nn.Module, params: Mapping[str, Tensor], *inputs: Tensor, **given: Tensor) -> Any:
-    slots = _slots(net)
+    slots = [slot for slot in _slots(net) if slot[2] in params]
     own = [home[key] for home, key, _ in slots]
     try:
         for home, key, name in slots:

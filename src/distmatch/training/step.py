@@ -87,8 +87,11 @@ class State:
 
 
 def init(objective: Objective, nets: Mapping[str, nn.Module], settings: Settings) -> State:
-    """The state before the first step, from the nets' own parameters (copied)."""
-    params = {n: {k: p.detach().clone() for k, p in net.named_parameters()} for n, net in nets.items()}
+    """The state before the first step, from the nets' own parameters (copied); frozen ones stay with the nets."""
+    params = {
+        n: {k: p.detach().clone() for k, p in net.named_parameters() if p.requires_grad}
+        for n, net in nets.items()
+    }
     moved = {"players": objective.players, "critics": tuple(objective.critics)}
     moments = {
         side: getattr(settings, side).init(_flat(params, names)) for side, names in moved.items() if names

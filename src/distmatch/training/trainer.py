@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from distmatch.errors import BadInput
 from distmatch.objective import Critics, Objective
@@ -75,6 +77,8 @@ class Trainer:
             )
         if critic_steps < 1:
             raise BadInput(f"critic steps are {critic_steps}; give at least 1")
+        for name in wanted:
+            _check_pure(name, nets[name])
         keep_heap()
         self.objective = objective
         self.nets = {n: nets[n].to(feed.device).train() for n in wanted}
@@ -149,13 +153,14 @@ class Trainer:
             for name, net in self.nets.items():
                 trained = self.state.average.get(name, self.state.params[name])
                 for key, p in net.named_parameters():
-                    p.copy_(trained[key])
+                    if key in trained:
+                        p.copy_(trained[key])
         return self.nets
 
     def losses(self, feed: Feed, batches: int) -> dict[str, float]:
-        """Each likelihood and distance of the objective, on other data with the weights as they are.
+        """Each term without a critic (likelihood, KL, distance) on other data, with the weights as they are.
 
-        Terms with a critic are left out: a critic's verdict is no measure.
+        Terms with a critic are left out: a critic's verdict is no measure. In float32, whatever the precision.
         """
         terms = [
             (n, t) for n, t in zip(self.objective.names, self.objective.terms, strict=True) if not t.critics
@@ -240,3 +245,16 @@ def _unvalidated() -> Iterator[None]:
         yield
     finally:
         Distribution.set_default_validate_args(before)
+
+
+def _check_pure(name: str, net: nn.Module) -> None:
+    """Raise `BadInput` for a net that is no pure function of its parameters while it trains."""
+    for module in net.modules():
+        kind = type(module).__name__
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            raise BadInput(
+                f"the net {name!r} has a {kind} that keeps running statistics; use distmatch.networks.BatchNorm, "
+                "or track_running_stats=False"
+            )
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            raise BadInput(f"the net {name!r} has a {kind}, which draws noise of its own; leave it out")
