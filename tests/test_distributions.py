@@ -23,7 +23,6 @@ from torch.distributions import (
 from torch.func import grad, vmap
 
 from distmatch.distributions import (
-    LIKELIHOODS,
     Delta,
     PixelCategorical,
     QuantizedNormal,
@@ -34,6 +33,7 @@ from distmatch.distributions import (
     standard_normal,
 )
 from distmatch.errors import BadInput
+from distmatch.likelihoods import LIKELIHOODS
 
 LEVELS = torch.arange(256, dtype=torch.float64) / 255
 DOUBLE = {"dtype": torch.float64}

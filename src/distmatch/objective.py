@@ -243,6 +243,13 @@ class Objective:
                     )
         return found
 
+    @property
+    def penalties(self) -> dict[str, tuple[str, Any]]:
+        """The terms that penalise their critic: term's name -> (critic, penalty)."""
+        found = {n: getattr(t, "penalty", None) for n, t in zip(self.names, self.terms, strict=True)}
+        critics = {n: next(iter(t.critics), "") for n, t in zip(self.names, self.terms, strict=True)}
+        return {n: (critics[n], penalty) for n, penalty in found.items() if penalty is not None}
+
     @_once
     def groups(self) -> dict[tuple[str, ...], tuple[int, ...]]:
         """Terms that can be differentiated together: players -> positions in `terms`.

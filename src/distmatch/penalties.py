@@ -1,5 +1,8 @@
 """What keeps a critic smooth: per-sample penalties, and projections of its weights.
 
+A penalty is called for what it adds to the critic's loss, and `project` is called on the critic's weights before
+each of its steps; either may do nothing.
+
 One gradient-norm function serves every penalty. A penalty goes with any comparison.
 """
 
@@ -77,6 +80,9 @@ class GradientPenalty:
             return self.weight * gradient_norms(score, places, squared=True)
         return self.weight * (gradient_norms(score, places) - self.centre) ** 2
 
+    def project(self, weights: Sequence[Tensor]) -> None:
+        """Weights are left alone."""
+
     def equation(self) -> str:
         """As it is printed."""
         inner = "‖∇f‖" if self.centre == 0 else f"(‖∇f‖ - {self.centre:g})"
@@ -96,6 +102,11 @@ class Clip:
         _check(self, "bound", least=0.0)
         if not isinstance(self.bound, Tensor) and self.bound == 0:
             raise BadInput("weights clipped to ±0 are all zero; give a bound above 0")
+
+    def __call__(
+        self, score: Score, target: Sequence[Tensor], model: Sequence[Tensor], noise: Tensor | None
+    ) -> None:
+        """Nothing is added to the critic's loss."""
 
     def project(self, weights: Sequence[Tensor]) -> None:
         """Clip the weights in place. A bound `(K,)` clips the weights of K lanes, each to its own.

@@ -12,7 +12,7 @@ from distmatch.comparisons import NON_SATURATING, Comparison, Sides
 from distmatch.distributions import kl_divergence_to_standard_normal, log_likelihood
 from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Critics, Term
-from distmatch.penalties import GradientPenalty, Penalty
+from distmatch.penalties import Penalty
 from distmatch.variables import X_REC, Z_CODE, Draws, Variable, X
 
 __all__ = ["KL", "NLL", "Distance", "Match"]
@@ -212,13 +212,15 @@ class Match(Term):
         ):
             if integrand is not None:
                 losses[part] = integrand(critics.score(self.critic, variables))
-        if isinstance(self.penalty, GradientPenalty):
-            losses["penalty"] = self.penalty(
+        if self.penalty is not None:
+            paid = self.penalty(
                 partial(critics.at, self.critic),
                 [draws[v] for v in self.p],
                 [draws[v] for v in self.q],
                 draws.noise.get(f"penalty/{self.name}"),
             )
+            if paid is not None:
+                losses["penalty"] = paid
         return losses
 
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from contracts.toys import generator
 from distmatch.comparisons import NON_SATURATING
-from distmatch.penalties import PENALTIES, Clip
+from distmatch.penalties import PENALTIES
 from distmatch.terms import Match
 from distmatch.variables import X_GEN, X
 
 B, H = 6, 1e-6
 DOUBLE = {"dtype": torch.float64}
 every = pytest.mark.parametrize("make", PENALTIES.values(), ids=PENALTIES)
-SMOOTH = [n for n, make in PENALTIES.items() if not hasattr(make(), "project")]
+SMOOTH = [n for n, make in PENALTIES.items() if make().per_sample]
 PROJECTIONS = [n for n in PENALTIES if n not in SMOOTH]
 smooth = pytest.mark.parametrize("make", [PENALTIES[n] for n in SMOOTH], ids=SMOOTH)
 projection = pytest.mark.parametrize("make", [PENALTIES[n] for n in PROJECTIONS], ids=PROJECTIONS)
@@ -126,4 +126,4 @@ def test_a_term_takes_it_with_any_comparison_and_asks_for_its_noise(make):
 
 def test_projections_add_no_loss():
     assert PROJECTIONS
-    assert all(isinstance(PENALTIES[n](), Clip) for n in PROJECTIONS)
+    assert all(PENALTIES[n]()(torch.sum, [], [], None) is None for n in PROJECTIONS)

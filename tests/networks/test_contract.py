@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vjp, vmap
 
-from distmatch.distributions import LIKELIHOODS, flatten_distribution, reparameterise
+from distmatch.distributions import flatten_distribution, reparameterise
+from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import NETWORKS, Shapes, build
 
 BATCH, LATENT, LABELS = 6, 3, 4

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from distmatch.distributions import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
+from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import dcgan, mlp
 from distmatch.networks.batch_norm import BatchNorm, has_batch_norm, recording
 from distmatch.networks.dcgan import DCGANOptions

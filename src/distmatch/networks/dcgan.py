@@ -13,8 +13,8 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from distmatch.distributions import Likelihood
 from distmatch.errors import BadInput
+from distmatch.likelihoods import Likelihood
 from distmatch.networks.batch_norm import BatchNorm
 from distmatch.networks.mlp import check_sizes, code_critic, layers
 from distmatch.networks.players import Centre, Decoder, Encoder, FlatCritic, ImageCritic, Posterior

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from distmatch.distributions import Likelihood
 from distmatch.errors import BadInput, unknown
+from distmatch.likelihoods import Likelihood
 from distmatch.networks.batch_norm import BatchNorm
 from distmatch.networks.players import Decoder, Encoder, FlatCritic, Posterior
 from distmatch.networks.shapes import Shapes

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn import functional as F
 
-from distmatch.distributions import Delta, Likelihood
+from distmatch.distributions import Delta
 from distmatch.errors import BadInput
+from distmatch.likelihoods import Likelihood
 from distmatch.networks.shapes import Shapes, with_labels
 
 SCALE_FLOOR = 1e-6

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from distmatch.data import PREPARATIONS, DataSet, load, to_unit
-from distmatch.distributions import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
 from distmatch.grammar import parse
+from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import NETWORKS, Shapes, build, has_batch_norm
 from distmatch.networks.dcgan import PLANS
 from distmatch.objective import Objective
 from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.systems import find
-from distmatch.terms import Match
 from distmatch.training import OPTIMISERS, SCHEDULES, Feed, Settings, Trainer
 from distmatch.variables import Z_CODE
 
@@ -145,7 +144,7 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
     if family not in NETWORKS:
         raise unknown("network", family, NETWORKS)
     options = dict(network.options)
-    if any(isinstance(t, Match) and t.penalty and t.penalty.per_sample for t in objective.terms):
+    if any(penalty.per_sample for _, penalty in objective.penalties.values()):
         options.setdefault("critic_batch_norm", False)
     if objective.given and not data.labels:
         raise BadInput(f"the objective is given the label y, and {data.name} has no labels")
@@ -213,10 +212,10 @@ def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, n
     )
     nets = {player: make(player) for player in objective.uses}
     nets |= {name: make("critic", spaces=spaces) for name, spaces in objective.critics.items()}
-    for t in objective.terms:
-        if isinstance(t, Match) and t.penalty and t.penalty.per_sample and has_batch_norm(nets[t.critic]):
+    for name, (critic, penalty) in objective.penalties.items():
+        if penalty.per_sample and has_batch_norm(nets[critic]):
             raise BadInput(
-                f"the penalty of {t.name} is per sample, and batch norm in its critic mixes the samples: "
+                f"the penalty of {name} is per sample, and batch norm in its critic mixes the samples: "
                 "set network.critic_batch_norm=false"
             )
     return nets

@@ -23,7 +23,7 @@ class DataConfig:
 
     Args:
         name: a data set (`distmatch list data`).
-        dir: the folder that holds its files; None for the cache.
+        dir: the folder that holds its files; the cache, if there is none.
         limit: use only the first examples of each split.
         size: the side to which images of `folder` and `celeba` are brought.
         binarise: of images: none, threshold (x > 1/2), dynamic (a fresh draw from Bernoulli(x) at each step), or
@@ -70,7 +70,7 @@ class TrainingConfig:
         order: alternating (critics first) or simultaneous.
         optimiser: adam, rmsprop or sgd.
         lr: learning rate.
-        critic_lr: the critics'; None: the same.
+        critic_lr: the critics'; the same, if there is none.
         betas: Adam's.
         schedule: of the learning rates, over all steps: constant, linear (to 0) or cosine (to 0).
         clip_gradient: a bound on gradient norms.

@@ -10,8 +10,8 @@ import torch
 
 from distmatch.diagnostics import DIAGNOSTICS, Results
 from distmatch.diagnostics import evaluate as run_bench
-from distmatch.distributions import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
+from distmatch.likelihoods import LIKELIHOODS
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import save_reconstructions, save_samples
 from distmatch.runs.trained import Trained, load_trained

@@ -21,7 +21,6 @@ from distmatch.runs.config import NetworkConfig, RunConfig, TrainingConfig
 from distmatch.runs.folder import refuse_taken
 from distmatch.runs.view import players_of
 from distmatch.systems import SYSTEMS, find
-from distmatch.terms import Match
 
 
 def table_of(what: str) -> Table:
@@ -75,9 +74,7 @@ def objective_lines(objective: Objective) -> list[Text | Table]:
     """An objective's equation, its terms and players, the nets and critics that it needs."""
     table = _table(("term", "minimised by", "critic"), players_of(objective))
     critics = "; ".join(f"{n} scores ({', '.join(s)})" for n, s in objective.critics.items())
-    penalties = "; ".join(
-        f"{t.name}: {t.penalty.equation()}" for t in objective.terms if isinstance(t, Match) and t.penalty
-    )
+    penalties = "; ".join(f"{name}: {p.equation()}" for name, (_, p) in objective.penalties.items())
     lines: list[Text | Table] = [Text(f"minimise   {objective}"), table]
     lines.append(Text(f"nets:      {', '.join((*objective.uses, *objective.critics))}"))
     lines.append(Text(f"critics:   {critics or 'none'}"))

@@ -25,8 +25,6 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 from distmatch.objective import Critics, Objective
-from distmatch.penalties import Clip
-from distmatch.terms import Match
 from distmatch.training.binding import bind
 from distmatch.training.optimisers import Adam, Moments, Optimiser
 from distmatch.variables import Draws, Variable, draw, with_parents
@@ -191,9 +189,8 @@ class _Functions:
     def critic_gradients(self, draws: _Record, critics: Params, logs: Logs) -> Params:
         """The gradient of all critics' losses; weights are clipped first where a penalty says so."""
         with torch.no_grad():
-            for t in self.objective.with_numbers(self.numbers).terms:
-                if isinstance(t, Match) and isinstance(t.penalty, Clip):
-                    t.penalty.project(list(critics[t.critic].values()))
+            for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
+                penalty.project(list(critics[critic].values()))
         detached = draws.detach()
 
         def total(critics: Params) -> tuple[Tensor, Logs]:
