@@ -1,1 +1,7 @@
-"""Puts this folder on the path, so that every test may import `contracts.toys`."""
+"""Puts this folder on the path, so that every test may import `contracts.toys`; makes hypothesis repeatable."""
+
+from hypothesis import settings
+
+# The same examples at every run: a test that fails does so for everybody. Search further with --hypothesis-seed.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")

@@ -413,7 +413,9 @@ def terms(draw: st.DrawFn) -> Term:
         )
         by = draw(st.sampled_from(list(COMPARISONS.values())))
         critic = draw(st.sampled_from(["", "none", "by", "x", "inf", "Critic-", "c_2"]))
-        term = Match(model, target, by, critic and critic + spaces, penalty)
+        rule = [c.critic for c in COMPARISONS.values()].index(by.critic)  # a critic minimises one loss
+        name = critic + spaces + str(rule) if critic or rule else ""
+        term = Match(model, target, by, name, penalty)
     else:
         term = kind()
     assume(term.players)
