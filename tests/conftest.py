@@ -2,6 +2,6 @@
 
 from hypothesis import settings
 
-# The same examples at every run: a test that fails does so for everybody. Search further with --hypothesis-seed.
+# The same examples at every run: a test that fails does so for everybody.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
