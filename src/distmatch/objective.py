@@ -243,7 +243,7 @@ class Objective:
                     )
         return found
 
-    @property
+    @_once
     def penalties(self) -> dict[str, tuple[str, Any]]:
         """The terms that penalise their critic: term's name -> (critic, penalty)."""
         found = {n: getattr(t, "penalty", None) for n, t in zip(self.names, self.terms, strict=True)}

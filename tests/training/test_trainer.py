@@ -210,3 +210,17 @@ def test_nets_that_are_no_function_of_their_parameters_are_refused(layer, words)
     feed = Feed(gan(), data(), latent=2, batch_size=32)
     with pytest.raises(BadInput, match=words):
         Trainer(gan(), {"decoder": Decoder(), "data": nn.Sequential(layer, Critic())}, feed)
+
+
+def test_a_net_that_is_frozen_as_a_whole_is_used_and_not_moved():
+    encoder = Encoder().requires_grad_(False)
+    before = [p.clone() for p in encoder.parameters()]
+    objective = NLL() + vae().terms[1].to("encoder")
+    feed = Feed(objective, data(), latent=2, batch_size=32)
+    decoder = Decoder()
+    start = decoder.mean.weight.clone()
+    made = Trainer(objective, {"encoder": encoder, "decoder": decoder}, feed)
+    made.run(3)
+    nets = made.write_back()
+    assert all(torch.equal(a, b) for a, b in zip(nets["encoder"].parameters(), before, strict=True))
+    assert not torch.equal(nets["decoder"].mean.weight, start)

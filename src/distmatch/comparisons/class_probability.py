@@ -1,7 +1,10 @@
 """Class probability estimation: the critic classifies target (1) against model (0).
 
 With s(u) = log(1 + eᵘ) the critic minimises E_p[s(-t)] + E_q[s(t)], a Bernoulli log score in nats. Its optimum
-is t* = log p/q, so that every function of t* estimates a functional of the density ratio.
+is t* = log p/q, so that every function of t* estimates a functional of the density ratio. There the minimax players'
+loss is 2·JSD(p, q) - 2 log 2 and the reverse-KL players' KL(q ‖ p).
+
+Least squares is a Brier score of a linear d instead, with optimum d* = p/(p + q).
 """
 
 from __future__ import annotations

@@ -62,11 +62,7 @@ def _like(default: Any, value: Any, name: str) -> Any:
 
 
 _ADVERSARIAL = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
-_WGAN_GP = {
-    "training.lr": 1e-4,
-    "training.betas": (0.5, 0.9),
-    "training.critic_steps": 5,
-}
+_WGAN_GP = {**_ADVERSARIAL, "training.lr": 1e-4, "training.critic_steps": 5}
 _WGAN = {
     "training.lr": 5e-5,
     "training.optimiser": "rmsprop",
@@ -89,7 +85,7 @@ SYSTEMS: dict[str, System] = {
         aae,
         "Adversarial auto-encoder: the codes' marginal meets the prior.",
         "arXiv:1511.05644",
-        {"training.lr": 2e-4, "training.betas": (0.5, 0.9)},
+        _ADVERSARIAL,
     ),
     "ali": System(ali, "Adversarially learned inference: joints meet.", "arXiv:1606.00704", _ADVERSARIAL),
     "vgh": System(vgh, "Variational GAN hybrid.", "arXiv:1802.06847", _ADVERSARIAL),

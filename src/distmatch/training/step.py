@@ -110,7 +110,8 @@ def step(
 
     Args:
         objective: what is minimised.
-        nets: the modules, by `"encoder"`, `"decoder"` and critics' names; only their structure is used.
+        nets: the modules, by `"encoder"`, `"decoder"` and critics' names; of their own weights only frozen ones are
+            used.
         state: from `init`, or from the last step.
         batches: one for each critic step; the last serves the players too.
         settings: optimisers and the order of updates.
@@ -307,6 +308,8 @@ def _move(model: _Functions, side: str, state: State, gradients: Params, logs: L
     settings = model.settings
     names = model.objective.players if side == "players" else tuple(model.objective.critics)
     params, grads = _flat(state.params, names), _flat(gradients, names)
+    if not params:  # all frozen
+        return
     if settings.norms or settings.clip_gradient is not None:
         norm = _norm(grads, settings.lanes)
         if settings.norms:
@@ -330,6 +333,8 @@ def _gradients(
 
 def _pull(total: Tensor, leaves: Params, keep: bool) -> Params:
     flat = _flat(leaves, tuple(leaves))
+    if not flat:
+        return {n: {} for n in leaves}
     grads = iter(
         torch.autograd.grad(total, flat, retain_graph=keep, allow_unused=True, materialize_grads=True)
     )

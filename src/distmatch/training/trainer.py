@@ -115,11 +115,7 @@ class Trainer:
             return {}
         rows = torch.stack(self.pending).double().cpu()
         self.pending.clear()
-        bad = (~rows.isfinite()).nonzero()
-        if len(bad):
-            row, column = bad[0].tolist()
-            at = self.steps_done - len(rows) + 1 + row
-            raise Diverged(at, self.keys[column], rows[row, column].item())
+        self._check_losses(rows)
         return dict(zip(self.keys, rows.mean(0).tolist(), strict=True))
 
     def run(self, steps: int) -> dict[str, float]:
@@ -136,16 +132,20 @@ class Trainer:
 
         A moment is looked at because an infinite one stops Adam without a trace in losses and weights.
         """
-        bad = [(i, row) for i, row in enumerate(self.pending) if not row.isfinite().all()]
-        if bad:
-            place, row = bad[0]
-            column = int((~row.isfinite()).nonzero()[0])
-            at = self.steps_done - len(self.pending) + 1 + place
-            raise Diverged(at, self.keys[column], row[column].item())
+        if self.pending:
+            self._check_losses(torch.stack(self.pending))
         for name, tensor in self._kept().items():
             if not tensor.isfinite().all():
                 value = tensor[~tensor.isfinite()].flatten()[0].item()
                 raise Diverged(self.steps_done, f"a value of {name}", value)
+
+    def _check_losses(self, rows: Tensor) -> None:
+        """Raise `Diverged` at the first loss that is not finite in the newest steps' rows `(steps, losses)`."""
+        bad = (~rows.isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            at = self.steps_done - len(rows) + 1 + row
+            raise Diverged(at, self.keys[column], rows[row, column].item())
 
     def write_back(self) -> Mapping[str, nn.Module]:
         """The nets with the trained weights written into them: the decoder's running average where one is kept."""
