@@ -9,7 +9,7 @@ import pytest
 from distmatch import cli
 from distmatch.runs.terminal import console_on, progress_bars, say, sentence
 
-COMMANDS = ["train", "resume", "sample", "evaluate", "compare", "report", "list", "show", "demo"]
+COMMANDS = ["train", "resume", "sample", "evaluate", "compare", "report", "list", "show", "dirac", "demo"]
 
 
 def process(*arguments, script="from distmatch.cli import main; main()"):
@@ -32,7 +32,7 @@ def test_every_option_is_documented(command, capsys):
     assert "None" not in shown
     kind = cli.COMMANDS[command]
     for name in kind.__dataclass_fields__:
-        if name not in ("system", "run_folder", "runs", "what"):
+        if name not in ("system", "run_folder", "runs", "what", "method"):
             assert f"--{name.replace('_', '-')}" in shown or f"-{name}" in shown
 
 

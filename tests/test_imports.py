@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "networks": GROUND | {"likelihoods"},
     "data": {"errors", "files"},
     "diagnostics": {"errors"},
+    "testbed": {"errors", "comparisons", "penalties", "schedules"},
     "training": GROUND | {"comparisons", "penalties", "objective", "terms"},
 }
 LOWER = set(MAY_IMPORT)

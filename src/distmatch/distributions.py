@@ -63,12 +63,102 @@ class Delta(Distribution):
         """The point, repeated: `(*sample_shape, *batch, *event)`."""
         return self.loc.expand(*sample_shape, *self.loc.shape)
 
+    def expand(self, batch_shape: SampleShape, _instance: Distribution | None = None) -> Delta:
+        """The same point for each of a larger batch, `(*batch_shape, *event)`."""
+        return Delta(self.loc.expand(*batch_shape, *self.event_shape), len(self.event_shape))
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Raises `BadInput`: a point mass has no density."""
         raise BadInput(
             "an implicit decoder has no likelihood (nor has a deterministic encoder a density): "
             "use a term that needs draws only, or an explicit law such as 'bernoulli' or 'gaussian'"
         )
+
+
+class NoisyPoint(Delta):
+    """An implicit posterior's draw: a point whose noise went in before, with the moments of its law.
+
+    Arguments:
+        loc: the draw, `(*batch, *event)`.
+        moments: mean and standard deviation of the law that it was drawn from, each of the shape of `loc`.
+        event_dim: how many last dimensions of `loc` make one event.
+
+    >>> zero = torch.zeros(3, 2)
+    >>> NoisyPoint(zero, (zero, zero + 1), event_dim=1).batch_shape
+    torch.Size([3])
+    """
+
+    def __init__(self, loc: Tensor, moments: tuple[Tensor, Tensor], event_dim: int = 0) -> None:
+        self.moment_loc, self.moment_scale = moments
+        super().__init__(loc, event_dim)
+
+
+class DensityAt(Distribution):
+    """A law of which the log-density is known at one point only.
+
+    This is what an exact but costly density leaves behind: a flow's or an autoregressive net's forward pass at a
+    point. It holds tensors alone, so it passes through `torch.func.vmap`.
+
+    Arguments:
+        log_density: log p(point) in nats, `(*batch)`.
+        mean: a draw of the law, `(*batch, *event)`, where there is one.
+
+    >>> DensityAt(torch.tensor([-1.5]), torch.zeros(1, 2)).log_prob(torch.ones(1, 2))
+    tensor([-1.5000])
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
+
+    def __init__(self, log_density: Tensor, mean: Tensor | None = None) -> None:
+        self.log_density = log_density
+        self.draw = mean
+        event = torch.Size() if mean is None else mean.shape[log_density.ndim :]
+        super().__init__(log_density.shape, event, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The draw that came with it, `(*batch, *event)`."""
+        if self.draw is None:
+            raise BadInput("this law is known by its density at one point alone, and was not drawn from")
+        return self.draw
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log-density at the one point, which `value` must be; in nats, `(*batch)`."""
+        return self.log_density
+
+
+class TeacherForced(Distribution):
+    """The law of an autoregressive net, for evaluation: its density by teacher forcing, its draws one by one.
+
+    Arguments:
+        given: x -> the law of each sub-pixel given those before it in x.
+        ancestral: () -> a draw, `(B, *event)`.
+        batch: B.
+        event: the shape of one x.
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
+
+    def __init__(
+        self,
+        given: Callable[[Tensor], Distribution],
+        ancestral: Callable[[], Tensor],
+        batch: int,
+        event: tuple[int, ...],
+    ) -> None:
+        self.given = given
+        self.ancestral = ancestral
+        super().__init__(torch.Size((batch,)), torch.Size(event), validate_args=False)
+
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
+        """One draw for each row, `(B, *event)`; `sample_shape` must be empty."""
+        if tuple(sample_shape):
+            raise BadInput("an autoregressive law is drawn from once for each code; repeat the codes")
+        return self.ancestral()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x|z), in nats, `(B,)`."""
+        return self.given(value).log_prob(value)
 
 
 class QuantizedNormal(Distribution):
@@ -209,6 +299,26 @@ def reparameterise(distribution: Distribution, noise: Tensor) -> Tensor:
     )
 
 
+def draw_and_score(distribution: Distribution, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """A draw z as a function of `noise` ~ N(0, 1), and log q(z) in nats, `(*batch)`.
+
+    A transformed law is scored on the way: log q(z) = log q₀(z₀) - Σ log|det ∂f_k|, without inverting a transform.
+
+    >>> z, log_q = draw_and_score(standard_normal(2), torch.zeros(2))
+    >>> z, round(log_q.item(), 4)
+    (tensor([0., 0.]), -1.8379)
+    """
+    if not isinstance(distribution, TransformedDistribution):
+        z = reparameterise(distribution, noise)
+        return z, distribution.log_prob(z)
+    z, log_q = draw_and_score(distribution.base_dist, noise)
+    for transform in distribution.transforms:
+        before, z = z, transform(z)
+        change = transform.log_abs_det_jacobian(before, z)
+        log_q = log_q - change.reshape(*log_q.shape, -1).sum(-1)
+    return z, log_q
+
+
 def log_likelihood(distribution: Distribution, x: Tensor, noise: Tensor | None = None) -> Tensor:
     """log p(x), in nats, with `noise` in [0, 1) as the dequantisation where the law has one.
 
@@ -232,6 +342,15 @@ def log_likelihood(distribution: Distribution, x: Tensor, noise: Tensor | None =
     return distribution.log_prob(x)
 
 
+def is_diagonal_normal(q: Distribution) -> bool:
+    """Whether q is a diagonal normal over vectors.
+
+    >>> is_diagonal_normal(standard_normal(3)), is_diagonal_normal(Normal(0.0, 1.0))
+    (True, False)
+    """
+    return isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1
+
+
 def kl_divergence_to_standard_normal(q: Distribution) -> Tensor:
     """KL[q ‖ N(0, I)] = ½ Σ (μ² + σ² - 1 - ln σ²), in nats, `(B,)`.
 
@@ -246,12 +365,12 @@ def kl_divergence_to_standard_normal(q: Distribution) -> Tensor:
             "a deterministic encoder has no KL to the prior: give the encoder a 'gaussian' posterior, "
             "or match the codes to the prior with a critic"
         )
-    base = q.base_dist if isinstance(q, Independent) else None
-    if not isinstance(base, Normal) or len(q.event_shape) != 1:
+    if not is_diagonal_normal(q):
         raise BadInput(
             f"no closed form is known here for the KL of {type(q).__name__} to N(0, I); "
             "it needs a diagonal normal"
         )
+    base = q.base_dist  # type: ignore[attr-defined]
     return 0.5 * (base.loc.square() + base.scale.square() - 1 - 2 * base.scale.log()).sum(-1)
 
 

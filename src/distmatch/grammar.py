@@ -10,7 +10,8 @@ The grammar, in EBNF; white space means nothing:
 
     objective = sum, [ "|", "y" ] ;                            everything is given the label
     sum       = product, { "+", product } ;
-    product   = { number, "*" }, ( "(", sum, ")" | term ) ;
+    product   = { weight, "*" }, ( "(", sum, ")" | term ) ;
+    weight    = number | "ramp", "(", argument, { ",", argument }, ")" ;   a ramp changes with the step
     term      = call, [ ".", "to", "(", player, { ",", player }, ")" ] ;
     call      = name, [ "(", [ argument, { ",", argument } ], ")" ] ;
     argument  = [ name, "=" ], value ;
@@ -27,23 +28,32 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from inspect import Parameter, signature
 from types import FunctionType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
-from distmatch.comparisons import COMPARISONS, Comparison
+from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, Comparison, GeneratorLoss
 from distmatch.errors import BadInput, unknown
 from distmatch.objective import PLAYERS, Objective, Term
 from distmatch.penalties import PENALTIES, Penalty
-from distmatch.terms import KL, NLL, Distance, Match
+from distmatch.schedules import Ramp
+from distmatch.terms import IWAE, KL, NLL, Distance, Match, TargetRate
 from distmatch.variables import VARIABLES, Variable
 
-TERMS: dict[str, Callable[..., Term]] = {"nll": NLL, "kl": KL, "distance": Distance, "match": Match}
+TERMS: dict[str, Callable[..., Term]] = {
+    "nll": NLL,
+    "kl": KL,
+    "target_rate": TargetRate,
+    "iwae": IWAE,
+    "distance": Distance,
+    "match": Match,
+}
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 20
@@ -52,6 +62,8 @@ MAX_DEPTH = 20
 _NAMED: dict[Any, tuple[str, Mapping[str, Any]]] = {
     Variable: ("variable", VARIABLES),
     Comparison: ("comparison", COMPARISONS),
+    GeneratorLoss: ("generator loss", GENERATOR_LOSSES),
+    Ramp: ("ramp", {"ramp": Ramp}),
     **dict.fromkeys(get_args(Penalty) or (Penalty,), ("penalty", PENALTIES)),
     bool: ("switch", {"true": True, "false": False}),
 }
@@ -75,7 +87,7 @@ def parse(text: str) -> Objective:
     >>> parse("nll + 0.5*klx")
     Traceback (most recent call last):
     ...
-    distmatch.errors.BadInput: column 11: unknown term 'klx'; did you mean 'kl'? Known: distance, kl, match, nll
+    distmatch.errors.BadInput: column 11: unknown term 'klx'; did you mean 'kl'? Known: ...
       nll + 0.5*klx
                 ^
     """
@@ -85,7 +97,8 @@ def parse(text: str) -> Objective:
 def unparse(objective: Objective) -> str:
     """The text that `parse` reads as this objective; `BadInput` if there is none.
 
-    Numbers are always written, names where they differ from what would be taken without them.
+    Numbers are written, but for those that ask for nothing; names where they differ from what would be taken without
+    them.
 
     >>> from distmatch.systems import vgh, wgan_gp
     >>> unparse(vgh())
@@ -152,11 +165,22 @@ class _Reader:
             sentence = _MISPLACED.get(self.token.text, f"expected {expected}, but {self.token}")
             raise self.error(self.token.column, sentence)
         owners: dict[str, Term] = {}
+        for term, _ in sorted(terms, key=lambda t: t[0].rule is None):
+            owners |= {critic: term for critic in term.critics if critic not in owners}
         for term, column in terms:
             with self.blaming(column):
                 for critic in term.critics:
-                    _ = Objective(owners.setdefault(critic, term), term).critics
-        return Objective(*(term for term, _ in terms), given=given)
+                    _ = Objective(owners[critic], term).critics
+
+        def refused(count: int) -> bool:
+            try:
+                Objective(*(term for term, _ in terms[:count]), given=given)
+            except BadInput:
+                return True
+            return False
+
+        with self.blaming(terms[bisect_left(range(1, len(terms)), True, key=refused)][1]):
+            return Objective(*(term for term, _ in terms), given=given)
 
     def sum(self) -> list[tuple[Term, int]]:
         terms = self.product()
@@ -165,12 +189,14 @@ class _Reader:
         return terms
 
     def product(self) -> list[tuple[Term, int]]:
-        factors: list[tuple[float, int]] = []
-        while self.token.kind == "number" or self.token.text in ("+", "-"):
+        factors: list[tuple[float | Ramp, int]] = []
+        while self.token.kind == "number" or self.token.text in ("+", "-") or self.token.key == "ramp":
             sign = self.take("+", "-")
             if sign and sign.text == "-":
                 raise self.error(sign.column, "a weight cannot be negative: every term is minimised")
-            factors.append((self.number(), self.tokens[self.at - 1].column))
+            column = self.token.column
+            ramp = self.token.key == "ramp"
+            factors.append((self.call(self.step(), Ramp) if ramp else self.number(), column))
             if not self.take("*"):
                 hint = f"a weight is followed by '*' and a term, as in 0.5*kl, but {self.token}"
                 raise self.error(self.token.column, hint)
@@ -183,7 +209,12 @@ class _Reader:
             terms = [(self.weighted(factor, t, column), where) for t, where in terms]
         return terms
 
-    def weighted(self, factor: float, term: Term, column: int) -> Term:
+    def weighted(self, factor: float | Ramp, term: Term, column: int) -> Term:
+        if isinstance(factor, Ramp) or isinstance(term.weight, Ramp):
+            if isinstance(factor, Ramp) and isinstance(term.weight, Ramp):
+                raise self.error(column, "one ramp to a term: two of them cannot be multiplied")
+            with self.blaming(column):
+                return factor * term
         weight = factor * term.weight
         if not math.isfinite(weight) or (weight == 0 != factor and term.weight != 0):
             raise self.error(column, "the product of the weights is beyond the range of floating point")
@@ -433,6 +464,8 @@ def _said(item: Any, known: Mapping[str, Any]) -> str:
     for name, entry in known.items():
         if entry == item:
             return name
+        if isinstance(entry, type) and not isinstance(item, entry):
+            continue
         if isinstance(entry, FunctionType | type) and (text := _call(name, entry, item)):
             return text
     raise BadInput(f"this objective cannot be written as text: its {type(item).__name__} has no name here")
@@ -451,7 +484,9 @@ def _call(name: str, build: Callable[..., Any], item: Any) -> str:
     values = {a: getattr(item, a) for a in known if hasattr(item, a)}
     if not makes(values):
         return ""
-    for a in [a for a, v in values.items() if v is None or isinstance(v, str | bool | Comparison)][::-1]:
+    quiet = {f.name for f in fields(build) if f.metadata.get("quiet")} if is_dataclass(build) else set()
+    kinds = str | bool | Comparison
+    for a in [a for a, v in values.items() if v is None or isinstance(v, kinds) or a in quiet][::-1]:
         less = {b: v for b, v in values.items() if b != a}
         if makes(less):
             values = less

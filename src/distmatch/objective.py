@@ -15,10 +15,12 @@ from typing import Any, Generic, Self, TypeVar
 from torch import Tensor
 
 from distmatch.errors import BadInput
-from distmatch.variables import Draws, Variable, with_parents
+from distmatch.noise import Noise
+from distmatch.schedules import Ramp
+from distmatch.variables import Z_CODE, Z_MARGINAL, Z_PRIOR, Draws, Variable, with_parents
 
-Weight = float | Tensor
-PLAYERS = ("encoder", "decoder")
+Weight = float | Tensor | Ramp
+PLAYERS = ("encoder", "decoder", "prior", "lens")
 
 
 class Critics:
@@ -40,6 +42,11 @@ class Critics:
         if key not in self._scores:
             self._scores[key] = self.at(name, *(self.draws[v] for v in variables))
         return self._scores[key]
+
+    def features(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
+        """What a critic's last hidden layer makes of a tuple of draws, `(B, F)`."""
+        given: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
+        return self.nets[name](*(self.draws[v] for v in variables), hidden=True, **given)
 
     def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
         """All scores so far: (critic, draws) -> scores `(B,)`."""
@@ -63,8 +70,10 @@ class Term(ABC):
     weight: Weight = 1.0
     only: tuple[str, ...] = ()
 
+    scores_codes = False  # whether it evaluates q(z|x), so that a posterior without a density will not do
+
     def __post_init__(self) -> None:
-        if isinstance(self.weight, Tensor):
+        if isinstance(self.weight, Tensor | Ramp):
             return
         if not 0 <= self.weight < math.inf:
             raise BadInput(f"a term's weight is {self.weight:g}; give a finite number, 0 or above")
@@ -99,13 +108,23 @@ class Term(ABC):
 
     @property
     def rule(self) -> Any:
-        """What its critic minimises; terms that share a critic must have the same."""
+        """What its critic minimises, None for a term that only asks it; terms that share a critic must agree."""
         return None
 
     @property
-    def noise(self) -> tuple[str, ...]:
-        """Names of the uniform noise `(B,)` that it takes from `draws.noise`."""
-        return ()
+    def noise(self) -> Mapping[str, Noise]:
+        """What it takes from `draws.noise`, by name."""
+        return {}
+
+    @property
+    def samples(self) -> int:
+        """How many codes it wants for each datum."""
+        return 1
+
+    @property
+    def pack(self) -> int:
+        """How many examples its critic is given at once."""
+        return 1
 
     @property
     def laws(self) -> tuple[Variable, ...]:
@@ -135,7 +154,7 @@ class Term(ABC):
                 raise BadInput(f"{self.name} does not depend on {p!r}, so it cannot be minimised by it alone")
         return replace(self, only=players)
 
-    def __rmul__(self, weight: Weight) -> Self:
+    def __rmul__(self, weight: Any) -> Self:
         return replace(self, weight=weight * self.weight)
 
     def __add__(self, other: Term | Objective) -> Objective:
@@ -182,6 +201,19 @@ class Objective:
                 )
         self.terms = terms
         self.given = given
+        if Z_MARGINAL in self.laws and Z_PRIOR in self.variables:
+            raise BadInput(
+                "a term has a learned prior, and another draws z from the fixed one: "
+                "leave kl(prior=learned) or the other term out"
+            )
+        if len({t.samples for t in terms if Z_CODE in with_parents((*t.variables, *t.laws))}) > 1:
+            raise BadInput(
+                "two terms want different numbers of codes for each datum: let iwae stand without other terms of ẑ"
+            )
+        if given and any(t.pack > 1 for t in terms):
+            raise BadInput(
+                "a critic of packs cannot be given the labels of their members: set pack=1, or leave '| y' out"
+            )
 
     def __add__(self, other: Term | Objective) -> Objective:
         more = other.terms if isinstance(other, Objective) else (other,)
@@ -232,7 +264,7 @@ class Objective:
         rules: dict[str, Any] = {}
         for t in self.terms:
             for name, spaces in t.critics.items():
-                if rules.setdefault(name, t.rule) != t.rule:
+                if t.rule is not None and rules.setdefault(name, t.rule) != t.rule:
                     raise BadInput(
                         f"critic {name!r} is asked to minimise two different losses; name one of them differently"
                     )
@@ -241,7 +273,21 @@ class Objective:
                         f"critic {name!r} is asked to score both {found[name]} and {spaces}; "
                         "name one of them differently"
                     )
+        for name in found.keys() - rules:
+            raise BadInput(
+                f"critic {name!r} is asked for its verdict, and no term trains it: add a match that does"
+            )
         return found
+
+    @_once
+    def samples(self) -> int:
+        """How many codes are drawn for each datum."""
+        return max(t.samples for t in self.terms)
+
+    @_once
+    def ramps(self) -> dict[str, Ramp]:
+        """The numbers that change while training goes on, by their path as in `numbers`."""
+        return {f"{i}.{path}": r for i, t in enumerate(self.terms) for path, r in _leaves(t, Ramp).items()}
 
     @_once
     def penalties(self) -> dict[str, tuple[str, Any]]:
@@ -280,7 +326,7 @@ class Objective:
     @property
     def needs_likelihood(self) -> bool:
         """Whether some term evaluates the decoder's density."""
-        return any(v.space == "x" for v in self.laws)
+        return any(v.net == "decoder" for v in self.laws)
 
     def __str__(self) -> str:
         text = " + ".join(str(t) for t in self.terms)
@@ -296,7 +342,8 @@ class Objective:
         >>> (NLL() + 0.5 * KL()).numbers()
         {'0.weight': 1.0, '1.weight': 0.5}
         """
-        return {f"{i}.{path}": value for i, t in enumerate(self.terms) for path, value in _numbers(t).items()}
+        kinds = float | Tensor
+        return {f"{i}.{path}": v for i, t in enumerate(self.terms) for path, v in _leaves(t, kinds).items()}
 
     def with_numbers(self, numbers: Mapping[str, float | Tensor]) -> Objective:
         """The same objective with some of its numbers replaced; lanes put a tensor of their own there."""
@@ -309,14 +356,15 @@ class Objective:
         return Objective(*terms, given=self.given)
 
 
-def _numbers(item: Any) -> dict[str, float | Tensor]:
-    found: dict[str, float | Tensor] = {}
+def _leaves(item: Any, kind: Any) -> dict[str, Any]:
+    """The values of this kind that a term or a penalty holds, by their path, but for those marked static."""
+    found: dict[str, Any] = {}
     for field in fields(item):
         value = getattr(item, field.name)
-        if isinstance(value, float | Tensor) and not field.metadata.get("static"):
-            found[field.name] = value
-        elif is_dataclass(value):
-            found |= {f"{field.name}.{path}": v for path, v in _numbers(value).items()}
+        if isinstance(value, kind):
+            found |= {} if field.metadata.get("static") else {field.name: value}
+        elif is_dataclass(value) and not isinstance(value, Ramp):
+            found |= {f"{field.name}.{path}": v for path, v in _leaves(value, kind).items()}
     return found
 
 
@@ -326,6 +374,8 @@ def _replaced(item: Any, path: list[str], value: float | Tensor) -> Any:
 
 
 def _weighted(weight: Weight) -> str:
+    if isinstance(weight, Ramp):
+        return "λ(step)·"
     if isinstance(weight, Tensor):
         return "λ·"
     return "" if weight == 1 else f"{weight:g}·"

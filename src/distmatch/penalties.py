@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput
+from distmatch.noise import Noise
+from distmatch.schedules import Ramp, now
 
 Score = Callable[..., Tensor]
 
@@ -40,6 +42,9 @@ def gradient_norms(score: Score, inputs: Sequence[Tensor], *, squared: bool = Fa
     return flat.square().sum(1) if squared else torch.linalg.vector_norm(flat, dim=1)
 
 
+Place = Literal["between", "target", "model", "around"]
+
+
 @dataclass(frozen=True)
 class GradientPenalty:
     """λ(‖∇f(u)‖ - c)² at a chosen place u, per sample.
@@ -47,38 +52,53 @@ class GradientPenalty:
     Args:
         weight: λ.
         centre: c; at 0 the penalty is λ‖∇f‖², with no root to differentiate.
-        place: `"between"` u = αp + (1-α)q with α ~ U[0, 1] for each sample (WGAN-GP), `"target"` (R1), `"model"` (R2).
+        place: `"between"` u = αp + (1-α)q with α ~ U[0, 1] for each sample (WGAN-GP), `"target"` (R1), `"model"` (R2),
+            `"around"` u = p + ½·sd(p)·U[0, 1] with fresh noise for each coordinate (DRAGAN).
     """
 
-    weight: float | Tensor = 10.0
+    weight: float | Tensor | Ramp = 10.0
     centre: float = field(default=1.0, metadata={"static": True})
-    place: Literal["between", "target", "model"] = "between"
+    place: Place = "between"
 
     per_sample = True
 
     def __post_init__(self) -> None:
-        if self.place not in ("between", "target", "model"):
-            raise BadInput(f"a gradient penalty's place is between, target or model, not {self.place!r}")
+        if self.place not in get_args(Place):
+            raise BadInput(
+                f"a gradient penalty's place is between, target, model or around, not {self.place!r}"
+            )
         _check(self, "weight", least=0.0)
         _check(self, "centre", least=0.0)
 
     @property
     def needs_noise(self) -> bool:
-        """Whether `__call__` wants uniform noise `(B,)`."""
-        return self.place == "between"
+        """Whether `__call__` wants noise."""
+        return self.place in ("between", "around")
+
+    @property
+    def noise(self) -> Noise:
+        """The noise that it wants: one number for each sample, or one of each argument's shape (`"x"`)."""
+        return Noise("uniform", "x" if self.place == "around" else "each")
 
     def __call__(
-        self, score: Score, target: Sequence[Tensor], model: Sequence[Tensor], noise: Tensor | None
+        self,
+        score: Score,
+        target: Sequence[Tensor],
+        model: Sequence[Tensor],
+        noise: Tensor | Sequence[Tensor] | None,
     ) -> Tensor:
-        """The penalty of each sample, `(B,)`."""
+        """The penalty of each sample, `(B,)`; `noise` is `(B,)`, or one tensor for each argument (`"around"`)."""
         if self.place == "between":
-            assert noise is not None
+            assert isinstance(noise, Tensor)
             places = [_interpolate(p, q, noise) for p, q in zip(target, model, strict=True)]
+        elif self.place == "around":
+            assert noise is not None
+            places = [p + 0.5 * p.detach().std() * u for p, u in zip(target, noise, strict=True)]
         else:
             places = list(target if self.place == "target" else model)
         if self.centre == 0:
-            return self.weight * gradient_norms(score, places, squared=True)
-        return self.weight * (gradient_norms(score, places) - self.centre) ** 2
+            return now(self.weight) * gradient_norms(score, places, squared=True)
+        return now(self.weight) * (gradient_norms(score, places) - self.centre) ** 2
 
     def project(self, weights: Sequence[Tensor]) -> None:
         """Weights are left alone."""
@@ -86,26 +106,56 @@ class GradientPenalty:
     def equation(self) -> str:
         """As it is printed."""
         inner = "‖∇f‖" if self.centre == 0 else f"(‖∇f‖ - {self.centre:g})"
-        return f"{_number(self.weight)}·E[{inner}²] {self.place}"
+        return f"{number_text(self.weight)}·E[{inner}²] {self.place}"
+
+
+@dataclass(frozen=True)
+class Roth:
+    """½γ{E_p (1 - D)²‖∇t‖² + E_q D²‖∇t‖²}, D = σ(t): what instance noise of variance γ does, to first order.
+
+    Args:
+        gamma: γ; a `Ramp` anneals it.
+    """
+
+    gamma: float | Tensor | Ramp = 2.0
+
+    per_sample = True
+    needs_noise = False
+    noise = Noise()
+
+    def __post_init__(self) -> None:
+        _check(self, "gamma", least=0.0)
+
+    def __call__(self, score: Score, target: Sequence[Tensor], model: Sequence[Tensor], noise: Any) -> Tensor:
+        """The penalty of each pair of samples, `(B,)`."""
+        on_p = (1 - score(*target).sigmoid()) ** 2 * gradient_norms(score, target, squared=True)
+        on_q = score(*model).sigmoid() ** 2 * gradient_norms(score, model, squared=True)
+        return now(self.gamma) * (0.5 * (on_p + on_q))
+
+    def project(self, weights: Sequence[Tensor]) -> None:
+        """Weights are left alone."""
+
+    def equation(self) -> str:
+        """As it is printed."""
+        return f"½·{number_text(self.gamma)}·(E_p[(1 - D)²‖∇f‖²] + E_q[D²‖∇f‖²])"
 
 
 @dataclass(frozen=True)
 class Clip:
     """Weights clipped to [-bound, bound] before each critic step, as in the first Wasserstein GAN."""
 
-    bound: float | Tensor = 0.01
+    bound: float | Tensor | Ramp = 0.01
 
     per_sample = False
     needs_noise = False
+    noise = Noise()
 
     def __post_init__(self) -> None:
         _check(self, "bound", least=0.0)
-        if not isinstance(self.bound, Tensor) and self.bound == 0:
+        if not isinstance(self.bound, Tensor | Ramp) and self.bound == 0:
             raise BadInput("weights clipped to ±0 are all zero; give a bound above 0")
 
-    def __call__(
-        self, score: Score, target: Sequence[Tensor], model: Sequence[Tensor], noise: Tensor | None
-    ) -> None:
+    def __call__(self, score: Score, target: Sequence[Tensor], model: Sequence[Tensor], noise: Any) -> None:
         """Nothing is added to the critic's loss."""
 
     def project(self, weights: Sequence[Tensor]) -> None:
@@ -121,16 +171,16 @@ class Clip:
 
     def equation(self) -> str:
         """As it is printed."""
-        return f"|weights| ≤ {_number(self.bound)}"
+        return f"|weights| ≤ {number_text(self.bound)}"
 
 
-Penalty = GradientPenalty | Clip
+Penalty = GradientPenalty | Roth | Clip
 
 
 def gradient_penalty(
-    weight: float | Tensor = 10.0,
+    weight: float | Tensor | Ramp = 10.0,
     centre: float = 1.0,
-    place: Literal["between", "target", "model"] = "between",
+    place: Place = "between",
 ) -> GradientPenalty:
     """λE(‖∇f(u)‖ - c)², one- or zero-centred (Gulrajani et al. 2017, arXiv:1704.00028).
 
@@ -145,13 +195,47 @@ def clipping(bound: float = 0.01) -> Clip:
     return Clip(bound)
 
 
-PENALTIES: dict[str, Callable[..., Penalty]] = {"gp": gradient_penalty, "clip": clipping}
+def r1(gamma: float | Ramp = 10.0) -> GradientPenalty:
+    """½γ E_p‖∇f‖², on the target's samples (Mescheder et al. 2018, arXiv:1801.04406; their code leaves out the ½).
+
+    >>> print(r1(10).equation())
+    5·E[‖∇f‖²] target
+    """
+    return GradientPenalty(0.5 * gamma, 0.0, "target")
+
+
+def r2(gamma: float | Ramp = 10.0) -> GradientPenalty:
+    """½γ E_q‖∇f‖², on the model's samples (Mescheder et al. 2018, arXiv:1801.04406)."""
+    return GradientPenalty(0.5 * gamma, 0.0, "model")
+
+
+def dragan(weight: float | Ramp = 10.0) -> GradientPenalty:
+    """λE(‖∇f(u)‖ - 1)² around the target's samples (Kodali et al. 2017, arXiv:1705.07215).
+
+    The authors' code scales each perturbation by one more uniform number; the paper takes normal ones.
+    """
+    return GradientPenalty(weight, 1.0, "around")
+
+
+def roth(gamma: float | Ramp = 2.0) -> Roth:
+    """½γ{E_p (1 - D)²‖∇t‖² + E_q D²‖∇t‖²} (Roth et al. 2017, arXiv:1705.09367)."""
+    return Roth(gamma)
+
+
+PENALTIES: dict[str, Callable[..., Penalty]] = {
+    "gp": gradient_penalty,
+    "clip": clipping,
+    "r1": r1,
+    "r2": r2,
+    "dragan": dragan,
+    "roth": roth,
+}
 
 
 def _check(penalty: Penalty, name: str, least: float) -> None:
     """Hold a number to a range and make it a float; a lane's tensor is left alone."""
     value = getattr(penalty, name)
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | Ramp):
         return
     if not least <= value < math.inf:
         raise BadInput(f"the {name} of a penalty is {value:g}; give a finite number, {least:g} or above")
@@ -162,5 +246,12 @@ def _interpolate(p: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
     return q + alpha.view(-1, *[1] * (p.dim() - 1)) * (p - q)
 
 
-def _number(value: float | Tensor) -> str:
+def number_text(value: float | Tensor | Ramp) -> str:
+    """A number as it is printed; λ for one that lanes or time change.
+
+    >>> number_text(2.0), number_text(Ramp(0, 1, 10))
+    ('2', 'λ(step)')
+    """
+    if isinstance(value, Ramp):
+        return "λ(step)"
     return "λ" if isinstance(value, Tensor) else f"{value:g}"

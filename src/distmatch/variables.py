@@ -1,29 +1,49 @@
-"""The six draws that every system compares, and the record that holds them.
+"""The six draws that every system compares, a few more that some ask for, and the record that holds them.
 
-| name      | in equations | law        | made by          |
-|-----------|--------------|------------|------------------|
-| `X`       | x            | p*(x)      | the data         |
-| `Z_PRIOR` | z            | p(z)       | the prior        |
-| `Z_CODE`  | ẑ            | q(z|x)     | encoder          |
-| `X_REC`   | x̂            | p(x|ẑ)     | encoder, decoder |
-| `X_GEN`   | x̃            | p(x|z)     | decoder          |
-| `Z_REC`   | z̃            | q(z|x̃)     | encoder, decoder |
+| name         | in equations | law        | made by          |
+|--------------|--------------|------------|------------------|
+| `X`          | x            | p*(x)      | the data         |
+| `Z_PRIOR`    | z            | p(z)       | the prior        |
+| `Z_CODE`     | ẑ            | q(z|x)     | encoder          |
+| `X_REC`      | x̂            | p(x|ẑ)     | encoder, decoder |
+| `X_GEN`      | x̃            | p(x|z)     | decoder          |
+| `Z_REC`      | z̃            | q(z|x̃)     | encoder, decoder |
+| `X_LENS`     | x̄            | data seen through a lens             | lens    |
+| `Z_NEAR`     | z′           | z + δ/‖δ‖, δ ~ N(0, I)               | the prior |
+| `X_NEAR`     | x̃′           | p(x|z′)    | decoder          |
+| `Z_MARGINAL` | z            | m(z), a prior that is learned; only its density at ẑ is asked for | prior |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 from torch.distributions import Distribution
 
-from distmatch.distributions import flatten_distribution, reparameterise
+from distmatch.distributions import (
+    Delta,
+    DensityAt,
+    draw_and_score,
+    flatten_distribution,
+    is_diagonal_normal,
+    reparameterise,
+)
 
 
 @dataclass(frozen=True)
 class Variable:
     """A random variable: its name in code, its symbol in equations, its law, and who makes it.
+
+    Args:
+        name: in code; its first letter is its space.
+        symbol: in equations.
+        law: its marginal, in equations.
+        net: whose output it is, if it is a net's.
+        players: all that it depends on.
+        parents: the draws that it is made from.
 
     >>> X_REC.players
     ('encoder', 'decoder')
@@ -34,6 +54,7 @@ class Variable:
     name: str
     symbol: str
     law: str
+    net: str = ""
     players: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
 
@@ -48,12 +69,18 @@ class Variable:
 
 X = Variable("x", "x", "p*(x)")
 Z_PRIOR = Variable("z_prior", "z", "p(z)")
-Z_CODE = Variable("z_code", "ẑ", "q(z)", ("encoder",), ("x",))
-X_REC = Variable("x_rec", "x̂", "p(x̂)", ("encoder", "decoder"), ("z_code",))
-X_GEN = Variable("x_gen", "x̃", "p(x̃)", ("decoder",), ("z_prior",))
-Z_REC = Variable("z_rec", "z̃", "q(z̃)", ("encoder", "decoder"), ("x_gen",))
+Z_NEAR = Variable("z_near", "z′", "p(z′)", parents=("z_prior",))
+X_LENS = Variable("x_lens", "x̄", "p*(x̄)", "lens", ("lens",), ("x",))
+Z_CODE = Variable("z_code", "ẑ", "q(z)", "encoder", ("encoder",), ("x",))
+Z_MARGINAL = Variable("z_marginal", "z", "m(z)", "prior", ("prior",), ("z_code",))
+X_REC = Variable("x_rec", "x̂", "p(x̂)", "decoder", ("encoder", "decoder"), ("z_code",))
+X_GEN = Variable("x_gen", "x̃", "p(x̃)", "decoder", ("decoder",), ("z_prior",))
+X_NEAR = Variable("x_near", "x̃′", "p(x̃′)", "decoder", ("decoder",), ("z_near",))
+Z_REC = Variable("z_rec", "z̃", "q(z̃)", "encoder", ("encoder", "decoder"), ("x_gen",))
 
-VARIABLES = {v.name: v for v in (X, Z_PRIOR, Z_CODE, X_REC, X_GEN, Z_REC)}
+_ORDER = (X, Z_PRIOR, Z_NEAR, X_LENS, Z_CODE, Z_MARGINAL, X_REC, X_GEN, X_NEAR, Z_REC)
+VARIABLES = {v.name: v for v in _ORDER if v is not Z_MARGINAL}
+"""The draws that a term may name."""
 
 
 def with_parents(variables: Iterable[Variable], laws: Iterable[Variable] = ()) -> tuple[Variable, ...]:
@@ -68,10 +95,10 @@ def with_parents(variables: Iterable[Variable], laws: Iterable[Variable] = ()) -
     """
     wanted = {v.name for v in variables}
     conditions = {v.name for v in laws}
-    for v in reversed(VARIABLES.values()):
+    for v in reversed(_ORDER):
         if v.name in wanted | conditions:
             wanted.update(v.parents)
-    return tuple(v for v in VARIABLES.values() if v.name in wanted)
+    return tuple(v for v in _ORDER if v.name in wanted)
 
 
 @dataclass(frozen=True)
@@ -94,8 +121,9 @@ class Draws:
         return self.values[variable.name]
 
     def detach(self) -> Draws:
-        """The same draws, cut off from the nets that made them. The laws are left behind."""
-        return replace(self, values={k: v.detach() for k, v in self.values.items()}, laws={})
+        """The same draws and laws, cut off from the nets that made them."""
+        tensors, rebuild = self.flatten()
+        return rebuild([t.detach() for t in tensors])
 
     def flatten(self) -> tuple[list[Tensor], Callable[[list[Tensor]], Draws]]:
         """The tensors of values and laws, and how to put a record back together from them.
@@ -119,41 +147,97 @@ class Draws:
 
 def draw(
     variables: Iterable[Variable],
-    nets: Mapping[str, Callable[..., Distribution]],
+    nets: Mapping[str, Callable[..., Any]],
     x: Tensor,
     noise: Mapping[str, Tensor],
     y: Tensor | None = None,
     laws: Iterable[Variable] = (),
+    samples: int = 1,
 ) -> Draws:
     """Make each wanted draw and law, and whatever they are made from, exactly once.
 
     Codes are reparameterised with outside noise. A visible draw (x̂, x̃) is the mean of the decoder's law: that is
     the sample itself where the decoder is implicit, and stays differentiable where it is not.
 
+    A law whose density has a price is scored here, once, where it is wanted: q(z|x) of a flow at ẑ, m(z) at ẑ, and
+    the p(x) or p(x|ẑ) of a decoder with `teacher_forced` at x. What is kept is a `DensityAt`, or the law given x.
+
     Args:
         variables: the draws wanted.
-        nets: `"encoder"` and `"decoder"`, where a draw needs them.
+        nets: `"encoder"`, `"decoder"`, `"lens"` and `"prior"`, where a draw needs them.
         x: data `(B, *x_shape)`.
-        noise: standard normal `(B, latent)` under `"z_prior"`, `"z_code"`, `"z_rec"`, for the draws wanted.
+        noise: standard normal `(B, latent)` under the names of codes (for z the draw from the prior itself).
         y: labels `(B,)`, given to every net if they are given.
         laws: the draws of which the law is wanted, whether or not the value is.
+        samples: K codes for each datum: ẑ and all that comes from it is `(K·B, ...)`, the data in order K times.
     """
-    given = {} if y is None else {"y": y}
     laws = tuple(laws)
     valued = {v.name for v in with_parents(variables, laws)}
-    wanted = valued | {v.name for v in laws}
+    asked = {v.name for v in laws}
     values: dict[str, Tensor] = {}
     made: dict[str, Distribution] = {}
-    for v in VARIABLES.values():
-        if v.name not in wanted:
+
+    def given(copies: int = 1) -> dict[str, Tensor]:
+        return {} if y is None else {"y": copied(y, copies)}
+
+    for v in _ORDER:
+        if v.name not in valued | asked:
             continue
         if v is X:
             values[v.name] = x
         elif v is Z_PRIOR:
             values[v.name] = noise[v.name]
-        else:
-            net = nets["encoder" if v.space == "z" else "decoder"]
-            law = made[v.name] = net(values[v.parents[0]], **given)
+        elif v is Z_NEAR:
+            step = noise[v.name]
+            values[v.name] = values["z_prior"] + step / step.norm(dim=1, keepdim=True)
+        elif v is X_LENS:
+            values[v.name] = nets["lens"](x, **given())
+        elif v is Z_MARGINAL:
+            law = nets["prior"](nets.get("encoder"))
+            made[v.name] = DensityAt(law.log_prob(values["z_code"]))
+        elif v.net == "encoder":
+            law = nets["encoder"](values[v.parents[0]], **given(), **_code_noise(nets["encoder"], v, noise))
+            copies = samples if v is Z_CODE else 1
+            priced = copies > 1 or not (is_diagonal_normal(law) or isinstance(law, Delta))
+            if v.name in asked and priced:
+                law = _scored(law, noise[v.name], copies)
+            made[v.name] = law
             if v.name in valued:
-                values[v.name] = reparameterise(law, noise[v.name]) if v.space == "z" else law.mean
+                values[v.name] = (
+                    law.mean if isinstance(law, DensityAt) else reparameterise(law, noise[v.name])
+                )
+        else:
+            copies = samples if v is X_REC else 1
+            forced = v.name in asked and getattr(nets["decoder"], "teacher_forced", False)
+            at = {"x": copied(x, copies)} if forced else {}
+            law = made[v.name] = nets["decoder"](values[v.parents[0]], **given(copies), **at)
+            if v.name in valued:
+                values[v.name] = law.mean
     return Draws(values, made, noise, y)
+
+
+def _code_noise(
+    encoder: Callable[..., Any], code: Variable, noise: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What an implicit encoder takes beside the data."""
+    return {"noise": noise[code.name]} if getattr(encoder, "noise_size", 0) else {}
+
+
+def _scored(law: Distribution, noise: Tensor, copies: int) -> DensityAt:
+    """A draw of each of `copies` copies of the law, `(K·B, latent)`, with its log-density."""
+    if copies == 1:
+        z, log_q = draw_and_score(law, noise)
+        return DensityAt(log_q, z)
+    z, log_q = draw_and_score(
+        law.expand((copies, *law.batch_shape)), noise.reshape(copies, -1, *noise.shape[1:])
+    )
+    return DensityAt(log_q.flatten(0, 1), z.flatten(0, 1))
+
+
+def copied(values: Tensor, copies: int) -> Tensor:
+    """All rows in order, K times: `(K·B, ...)`.
+
+    >>> copied(torch.tensor([1, 2]), 2)
+    tensor([1, 2, 1, 2])
+    """
+    return values if copies == 1 else values.repeat(copies, *[1] * (values.ndim - 1))

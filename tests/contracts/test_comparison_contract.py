@@ -11,18 +11,44 @@ import pytest
 import torch
 from torch import Tensor
 
-from distmatch.comparisons import COMPARISONS, Comparison, Sides
+from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, Comparison, Sides, by_name
 
 P = torch.tensor([0.05, 0.3, 0.15, 0.3, 0.2], dtype=torch.float64)
 Q = torch.tensor([0.4, 0.1, 0.2, 0.05, 0.25], dtype=torch.float64)
 RATIOS = torch.linspace(-4, 4, 33, dtype=torch.float64)
-INVERSES = (lambda r: r, torch.sigmoid, torch.exp)
-WITH_RATIO = [n for n, c in COMPARISONS.items() if c.log_ratio is not None]
-WITHOUT_RATIO = [n for n in COMPARISONS if n not in WITH_RATIO]
+INVERSES = (
+    lambda t: t,
+    torch.sigmoid,
+    lambda t: 1 + t,
+    lambda t: 2 * torch.expm1(t),
+    lambda t: 2 * t,
+    lambda t: t / 2,
+    lambda t: 1 + t - (-t).exp(),
+)
+CROSSES = [
+    "non_saturating/kl",
+    "least_squares/pearson",
+    "least_squares/neyman",
+    "brier/hellinger",
+    "lsif/kl",
+    "lsif/minimax",
+    "kliep/non_saturating",
+    "f_kl/reverse_kl",
+    "f_reverse_kl/kl",
+    "f_pearson/jeffreys",
+    "f_neyman/pearson",
+    "f_hellinger/jensen_shannon",
+    "f_jensen_shannon/neyman",
+    "f_gan/jeffreys",
+    "f_jeffreys/hellinger",
+]
+EVERY = COMPARISONS | {n: by_name(n) for n in CROSSES}
+WITH_RATIO = {n: c for n, c in EVERY.items() if c.log_ratio is not None}
+WITHOUT_RATIO = {n: c for n, c in EVERY.items() if c.log_ratio is None}
 
-every = pytest.mark.parametrize("by", COMPARISONS.values(), ids=COMPARISONS)
-with_ratio = pytest.mark.parametrize("by", [COMPARISONS[n] for n in WITH_RATIO], ids=WITH_RATIO)
-without_ratio = pytest.mark.parametrize("by", [COMPARISONS[n] for n in WITHOUT_RATIO], ids=WITHOUT_RATIO)
+every = pytest.mark.parametrize("by", EVERY.values(), ids=EVERY)
+with_ratio = pytest.mark.parametrize("by", WITH_RATIO.values(), ids=WITH_RATIO)
+without_ratio = pytest.mark.parametrize("by", WITHOUT_RATIO.values(), ids=WITHOUT_RATIO)
 
 
 def best_scores(by: Comparison, log_ratio: Tensor) -> Tensor:
@@ -121,14 +147,48 @@ def test_losses_are_unreduced_and_finite(by, shape, dtype):
                 assert out.isfinite().all()
 
 
+@with_ratio
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_log_ratio_is_finite_at_any_score_and_so_is_its_slope(by, dtype):
+    scores = torch.tensor([-1e4, -100, -2, -1, 0, 0.5, 1, 2, 100, 1e4], dtype=dtype, requires_grad=True)
+    found = by.log_ratio(scores)
+    (slope,) = torch.autograd.grad(found.sum(), scores)
+    assert (found.dtype, found.shape) == (dtype, scores.shape)
+    assert found.isfinite().all()
+    assert slope.isfinite().all()
+    assert (slope >= 0).all()
+
+
+@every
+def test_losses_go_through_vmap_and_the_compiler(by):
+    def slopes(scores: Tensor) -> Tensor:
+        sides = [side for side in (*by.critic, *by.players) if side is not None]
+        return torch.stack([torch.func.grad(lambda s, f=side: f(s).sum())(scores) for side in sides])
+
+    scores = torch.linspace(-3, 3, 6, dtype=torch.float64).reshape(2, 3)
+    expected = torch.stack([slopes(row) for row in scores])
+    torch.testing.assert_close(torch.func.vmap(slopes)(scores), expected, rtol=1e-12, atol=1e-12)
+    torch.compiler.reset()
+    compiled = torch.compile(slopes, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(scores[0]), expected[0], rtol=1e-12, atol=1e-12)
+
+
 def test_names_are_their_keys():
-    assert {c.name for c in COMPARISONS.values()} == COMPARISONS.keys()
-    assert all(COMPARISONS[n].name == n for n in COMPARISONS)
+    assert {c.name for c in EVERY.values()} == EVERY.keys()
+    assert all(EVERY[n].name == n for n in EVERY)
+
+
+def test_crosses_are_a_fair_sample():
+    """Every critic that holds a ratio but two that share another's, and every loss of the players, takes part."""
+    critics, generators = zip(*(n.split("/") for n in CROSSES), strict=True)
+    assert {*critics, "minimax", "reverse_kl"} == {n for n in WITH_RATIO if "/" not in n}
+    assert set(generators) == GENERATOR_LOSSES.keys()
 
 
 @every
 def test_it_prints_both_laws_and_has_a_reference(by):
     text = by.equation("p(x̃)", "p*(x)")
-    assert text.startswith(f"{by.symbol}[p(x̃)")
-    assert text.endswith("p*(x)]")
+    first, second = ("p*(x)", "p(x̃)") if by.target_first else ("p(x̃)", "p*(x)")
+    assert text.startswith(f"{by.symbol}[{first}")
+    assert text.endswith(f"{second}]")
     assert by.reference

@@ -12,7 +12,7 @@ from distmatch.objective import Objective
 from distmatch.training.step import Batch, State
 
 LABELS = 3
-CODES = ("z_prior", "z_code", "z_rec")
+CODES = ("z_prior", "z_near", "z_code", "z_rec")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -106,13 +106,15 @@ def batch(
     dtype: torch.dtype = torch.float64,
 ) -> Batch:
     """Uniform data, labels where the objective is given them, and all the noise that it asks for."""
+    rows = {"z_code": objective.samples * size}
     noise = {
-        v.name: torch.randn(size, latent, generator=g, dtype=dtype)
+        v.name: torch.randn(rows.get(v.name, size), latent, generator=g, dtype=dtype)
         for v in objective.variables
         if v.name in CODES
     }
     for t in objective.terms:
-        noise |= {n: torch.rand(size, generator=g, dtype=dtype) for n in t.noise}
+        sizes = {"x": (size, *x), "z": (size, latent)}
+        noise |= {name: law.draw(sizes, g, dtype) for name, law in t.noise.items()}
     y = torch.randint(LABELS, (size,), generator=g) if objective.given else None
     return Batch(torch.rand(size, *x, generator=g, dtype=dtype), noise, y)
 

@@ -7,7 +7,17 @@ import torch
 
 from distmatch.distributions import Delta, kl_divergence_to_standard_normal
 from distmatch.errors import BadInput
-from distmatch.networks import NETWORKS, DCGANOptions, MLPOptions, Shapes, build, has_batch_norm, with_labels
+from distmatch.networks import (
+    DCGANOptions,
+    MLPOptions,
+    ProgressiveOptions,
+    Shapes,
+    build,
+    has_batch_norm,
+    mixes_batch,
+    refuses_penalties,
+    with_labels,
+)
 from distmatch.networks.players import gaussian_posterior
 
 
@@ -54,7 +64,11 @@ def test_a_fresh_gaussian_encoder_is_near_the_prior():
     assert isinstance(q, Delta)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+NORMED = ["mlp", "dcgan"]
+PLAYERS = [*NORMED, "progressive"]
+
+
+@pytest.mark.parametrize("name", NORMED)
 def test_batch_norm_goes_where_the_options_say(name):
     shapes = Shapes((1, 8, 8), 2)
     for on in (False, True):
@@ -64,10 +78,94 @@ def test_batch_norm_goes_where_the_options_say(name):
             assert has_batch_norm(nets["encoder"]) == has_batch_norm(nets["decoder"]) == on
             assert has_batch_norm(nets["critic"]) == (on if other is None else other)
             assert not has_batch_norm(build(name, "critic", shapes, spaces=("z",), options=options))
+            assert (
+                mixes_batch(nets["critic"])
+                == refuses_penalties(nets["critic"])
+                == has_batch_norm(nets["critic"])
+            )
+    net = build(name, "critic", shapes, options={"width": 4, "batch_norm": True, "spectral_norm": True})
+    assert not has_batch_norm(net)
+
+
+@pytest.mark.parametrize("option", [{"minibatch_kernels": 3}, {"symmetric": True}])
+@pytest.mark.parametrize("name", NORMED)
+def test_critics_that_look_across_the_batch_say_so(name, option):
+    options = {"width": 4, "batch_norm": False, "code_width": 4} | option
+    seen, code = (build(name, "critic", Shapes((1, 8, 8), 2), spaces=s, options=options) for s in ("xz", "z"))
+    assert mixes_batch(seen)
+    assert refuses_penalties(seen)
+    assert not has_batch_norm(seen)
+    assert not mixes_batch(code)
+
+
+def test_a_growing_critic_bears_penalties():
+    shapes, small = Shapes((1, 8, 8), 2), {"width": 2, "most": 4}
+    with_it, without = (
+        build("progressive", "critic", shapes, options=small | {"minibatch_stddev": on})
+        for on in (True, False)
+    )
+    assert mixes_batch(with_it)
+    assert not mixes_batch(without)
+    assert not refuses_penalties(with_it)
+
+
+def test_maxout_critic_of_the_ring_has_the_published_counts():
+    options = MLPOptions(critic_width=200, critic_depth=3, critic_maxout=5)
+    net = build("mlp", "critic", Shapes((2,), 2, bounded=False), options=options)
+    assert count(net) == 3 * 1000 + 2 * 201 * 1000 + 201
+
+
+def test_a_critic_without_new_options_keeps_its_names():
+    shapes, options = Shapes((1, 8, 8), 2), {"width": 2}
+    flat, image = (build(name, "critic", shapes, options=options) for name in ("mlp", "dcgan"))
+    assert {k for k, _ in flat.named_parameters()} == {
+        f"body.{i}.{k}" for i in (0, 2, 4) for k in ("weight", "bias")
+    }
+    assert [k for k, _ in image.named_parameters() if k.startswith("head")] == ["head.0.weight"]
+
+
+def test_initial_std():
+    net = build(
+        "mlp", "decoder", Shapes((2,), 2, bounded=False), likelihood="implicit", options={"initial_std": 0.02}
+    )
+    hidden = next(m for m in net.modules() if isinstance(m, torch.nn.Linear) and m.in_features == 400)
+    assert hidden.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not hidden.bias.any()
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+@pytest.mark.parametrize("packed", [2, 3])
+@pytest.mark.parametrize("name", PLAYERS)
+def test_packed_critics(name, packed, labels):
+    """One score for several data side by side, each of which it looks at, and labels count once."""
+    shapes, small = Shapes((2, 8, 8), 2, labels), {"width": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, one = (build(name, "critic", shapes, spaces=("x",) * n, options=small) for n in (packed, 1))
+    first = next(p for k, p in net.named_parameters() if k.endswith("weight"))
+    assert first.shape[1] - next(p for k, p in one.named_parameters() if k.endswith("weight")).shape[1] == (
+        (packed - 1) * (128 if name == "mlp" else 2)
+    )
+    xs = [torch.rand(4, 2, 8, 8, requires_grad=True) for _ in range(packed)]
+    scores = net(*xs, **({"y": torch.tensor([0, 1, 2, 0])} if labels else {}))
+    assert scores.shape == (4,)
+    grads = torch.autograd.grad(scores.square().sum(), xs)
+    assert all(g.any() for g in grads)
+
+
+@pytest.mark.parametrize("spaces", [("x",), ("x", "z"), ("z",)])
+@pytest.mark.parametrize("name", PLAYERS)
+def test_hidden_features_are_what_the_head_is_given(name, spaces):
+    net = build(name, "critic", Shapes((1, 8, 8), 2), spaces=spaces, options={"width": 4, "code_width": 4})
+    inputs = [torch.rand(4, 1, 8, 8) if s == "x" else torch.rand(4, 2) for s in spaces]
+    head = net.body[-1] if hasattr(net, "body") else net.head
+    h = net(*inputs, hidden=True)
+    assert h.ndim == 2
+    torch.testing.assert_close(head(h).squeeze(-1), net(*inputs))
 
 
 def test_scores_and_laws_are_per_sample_without_batch_norm():
-    for name in NETWORKS:
+    for name in NORMED:
         net = build(name, "critic", Shapes((1, 8, 8), 2), options={"batch_norm": False, "width": 4})
         x = torch.rand(4, 1, 8, 8)
         torch.testing.assert_close(net(x)[:2], net(x[:2]))
@@ -107,6 +205,20 @@ TOY, IMAGE = Shapes((2,), 2, bounded=False), Shapes((1, 28, 28), 2)
         (lambda: MLPOptions(depth=2.5), "depth is 2.5"),
         (lambda: MLPOptions(activation="gelu"), "unknown activation 'gelu'"),
         (lambda: DCGANOptions(code_depth=-1), "code_depth is -1"),
+        (lambda: MLPOptions(critic_maxout=1), "give 2 pieces or more"),
+        (
+            lambda: MLPOptions(minibatch_kernels=-1),
+            "minibatch_kernels is -1; give a whole number of at least 0",
+        ),
+        (lambda: MLPOptions(initial_std=0.0), "initial_std is 0.0"),
+        (lambda: MLPOptions(spectral_norm=True, critic_batch_norm=True), "would undo the spectral norm"),
+        (lambda: DCGANOptions(spectral_norm=True, critic_batch_norm=True), "would undo the spectral norm"),
+        (lambda: ProgressiveOptions(stable=0), "stable is 0"),
+        (lambda: build("progressive", "critic", TOY), "4 or 7 times a power of two; use dcgan or mlp"),
+        (lambda: build("progressive", "decoder", Shapes((1, 24, 24), 2)), "4 or 7 times a power of two"),
+        (lambda: build("progressive", "decoder", Shapes((1, 28, 32), 2)), "4 or 7 times a power of two"),
+        (lambda: build("progressive", "lens", IMAGE), "progressive has no lens; .*: mlp, dcgan"),
+        (lambda: build("dcgan", "lens", TOY), "lens is for images"),
         (lambda: Shapes((2, 2), 2), r"must be \(D,\) or \(C, H, W\)"),
         (lambda: Shapes((0,), 2), "sizes above 0"),
         (lambda: Shapes((2,), 0), "latent is 0"),

@@ -4,7 +4,8 @@ With s(u) = log(1 + eᵘ) the critic minimises E_p[s(-t)] + E_q[s(t)], a Bernoul
 is t* = log p/q, so that every function of t* estimates a functional of the density ratio. There the minimax players'
 loss is 2·JSD(p, q) - 2 log 2 and the reverse-KL players' KL(q ‖ p).
 
-Least squares is a Brier score of a linear d instead, with optimum d* = p/(p + q).
+Brier's score of D = σ(t) is as proper, with the same optimum t*; least squares is that score of a linear d instead,
+with optimum d* = p/(p + q).
 """
 
 from __future__ import annotations
@@ -13,11 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distmatch.comparisons.comparison import Comparison, Sides
-
-
-def _identity(t: Tensor) -> Tensor:
-    return t
+from distmatch.comparisons.comparison import Comparison, Sides, identity
 
 
 def _minus_log_d(t: Tensor) -> Tensor:
@@ -30,6 +27,13 @@ def _minus_log_not_d(t: Tensor) -> Tensor:
     return softplus(t)
 
 
+def _finite_logit(d: Tensor) -> Tensor:
+    """log d/(1 - d), finite for every score: d is held inside (0, 1) by the dtype's rounding error."""
+    eps = torch.finfo(d.dtype).eps
+    d = d.clamp(eps, 1 - eps)
+    return d.log() - torch.log1p(-d)
+
+
 _BERNOULLI_SCORE = Sides(target=_minus_log_d, model=_minus_log_not_d)
 
 NON_SATURATING = Comparison(
@@ -37,7 +41,7 @@ NON_SATURATING = Comparison(
     symbol="D",
     critic=_BERNOULLI_SCORE,
     players=Sides(target=_minus_log_not_d, model=_minus_log_d),
-    log_ratio=_identity,
+    log_ratio=identity,
     reference="Goodfellow et al. 2014, arXiv:1406.2661, section 3",
 )
 
@@ -46,7 +50,7 @@ MINIMAX = Comparison(
     symbol="JS",
     critic=_BERNOULLI_SCORE,
     players=Sides(target=lambda t: -softplus(-t), model=lambda t: -softplus(t)),
-    log_ratio=_identity,
+    log_ratio=identity,
     reference="Goodfellow et al. 2014, arXiv:1406.2661, equation 1",
 )
 
@@ -55,8 +59,17 @@ REVERSE_KL = Comparison(
     symbol="KL",
     critic=_BERNOULLI_SCORE,
     players=Sides(target=None, model=lambda t: -t),
-    log_ratio=_identity,
+    log_ratio=identity,
     reference="Mescheder et al. 2017, arXiv:1701.04722; Mohamed and Lakshminarayanan 2016, arXiv:1610.03483",
+)
+
+BRIER = Comparison(
+    name="brier",
+    symbol="KL_brier",
+    critic=Sides(target=lambda t: torch.sigmoid(-t).square(), model=lambda t: torch.sigmoid(t).square()),
+    players=REVERSE_KL.players,
+    log_ratio=identity,
+    reference="Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3.1; players' loss: -E_q log r",
 )
 
 LEAST_SQUARES = Comparison(
@@ -64,6 +77,6 @@ LEAST_SQUARES = Comparison(
     symbol="LS",
     critic=Sides(target=lambda d: 0.5 * (d - 1.0) ** 2, model=lambda d: 0.5 * d**2),
     players=Sides(target=lambda d: 0.5 * d**2, model=lambda d: 0.5 * (d - 1.0) ** 2),
-    log_ratio=torch.logit,
+    log_ratio=_finite_logit,
     reference="Mao et al. 2017, arXiv:1611.04076, targets (a, b, c) = (0, 1, 1), on both sides",
 )

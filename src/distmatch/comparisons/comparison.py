@@ -21,6 +21,32 @@ class Sides(NamedTuple):
     model: Elementwise | None
 
 
+def identity(t: Tensor) -> Tensor:
+    """t: the `log_ratio` of a critic whose score is log p/q itself."""
+    return t
+
+
+@dataclass(frozen=True)
+class Negative:
+    """u ↦ -function(u). Equal where the functions are."""
+
+    function: Elementwise
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return -self.function(u)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """u ↦ outer(inner(u)). Equal where both are."""
+
+    outer: Elementwise
+    inner: Elementwise
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return self.outer(self.inner(u))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How a critic tells the target p from the model q, and what the players do about it.
@@ -32,6 +58,7 @@ class Comparison:
         players: what encoder and decoder minimise.
         log_ratio: the map from the optimal critic's score to log p/q; None where the optimum holds no ratio.
         reference: where it comes from.
+        target_first: whether it is a divergence of the target from the model and printed so, as in `KL[p ‖ q]`.
     """
 
     name: str
@@ -40,13 +67,17 @@ class Comparison:
     players: Sides
     log_ratio: Elementwise | None
     reference: str
+    target_first: bool = False
 
     def equation(self, model: str, target: str) -> str:
         """The comparison of two laws, as it is printed.
 
-        >>> from distmatch.comparisons import WASSERSTEIN
+        >>> from distmatch.comparisons import F_KL, WASSERSTEIN
         >>> WASSERSTEIN.equation("p(x̃)", "p*(x)")
         'W₁[p(x̃), p*(x)]'
+        >>> F_KL.equation("p(x̃)", "p*(x)")
+        'KL[p*(x) ‖ p(x̃)]'
         """
         separator = ", " if self.symbol.startswith("W") else " ‖ "
-        return f"{self.symbol}[{model}{separator}{target}]"
+        first, second = (target, model) if self.target_first else (model, target)
+        return f"{self.symbol}[{first}{separator}{second}]"

@@ -4,10 +4,13 @@ Each measures one thing; the bench (`evaluate`) runs all that apply to a model u
 """
 
 from distmatch.diagnostics.bench import Results, by_metric, evaluate
+from distmatch.diagnostics.bits import bits_per_dim
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.codes import CodeMoments, RatioCalibration, code_moments, ratio_calibration
+from distmatch.diagnostics.conditional import class_agreement
 from distmatch.diagnostics.coverage import ModeCoverage, mode_coverage
 from distmatch.diagnostics.estimate import Estimate
+from distmatch.diagnostics.importance import log_likelihood
 from distmatch.diagnostics.likelihood import EvidenceLowerBound, evidence_lower_bound
 from distmatch.diagnostics.marginal_kl import MarginalKL, marginal_kl
 from distmatch.diagnostics.ms_ssim import ms_ssim, ms_ssim_diversity
@@ -27,10 +30,13 @@ __all__ = [
     "ReconstructionError",
     "Results",
     "Subject",
+    "bits_per_dim",
     "by_metric",
+    "class_agreement",
     "code_moments",
     "evaluate",
     "evidence_lower_bound",
+    "log_likelihood",
     "marginal_kl",
     "missing",
     "mode_coverage",

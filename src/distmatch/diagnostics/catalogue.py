@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from distmatch.diagnostics.bits import bits_per_dim
 from distmatch.diagnostics.codes import code_moments
+from distmatch.diagnostics.conditional import class_agreement
 from distmatch.diagnostics.coverage import SAMPLES, mode_coverage
 from distmatch.diagnostics.estimate import Estimate, seeded
+from distmatch.diagnostics.importance import log_likelihood
 from distmatch.diagnostics.likelihood import as_distribution, evidence_lower_bound, own_randomness
 from distmatch.diagnostics.marginal_kl import marginal_kl
 from distmatch.diagnostics.ms_ssim import BATCH_SIZE, BATCHES, CONVENTIONS, ms_ssim_diversity
 from distmatch.diagnostics.reconstruction import reconstruction_error
 from distmatch.diagnostics.subject import Data, Diagnostic, Options, Subject
 from distmatch.errors import BadInput
+
+WEIGHTED = 5000  # a tenth of this many examples, at most, for the importance-weighted bound
+JUDGED = 10_000  # labelled examples of the judge of classes
 
 
 def run_elbo(subject: Subject, options: Options) -> dict[str, Estimate]:
@@ -28,14 +36,68 @@ def run_elbo(subject: Subject, options: Options) -> dict[str, Estimate]:
         lambda z, y=None: decode(z, y),
         x,
         y=y,
+        prior=subject.prior,
         batch_size=options.batch_size,
         seed=options.seed,
     )
     return {"elbo": found.elbo, "rate": found.rate, "distortion": found.distortion}
 
 
+def run_log_likelihood(subject: Subject, options: Options) -> dict[str, Estimate]:
+    """The importance-weighted bound on a tenth of the held-out data."""
+    encode, decode = subject.encode, subject.decode
+    assert encode is not None
+    assert decode is not None
+    x, y = _held_out(subject, replace(options, samples=max(2, min(options.samples, WEIGHTED) // 10)))
+    found = log_likelihood(
+        lambda x, y=None: encode(x, y),
+        lambda z, y=None: decode(z, y),
+        x,
+        y=y,
+        prior=subject.prior,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    return {"log_likelihood": found}
+
+
+def run_bits_per_dim(subject: Subject, options: Options) -> dict[str, Estimate]:
+    """Of held-out data, where log p(x) is known."""
+    assert subject.log_prob is not None
+    x, y = _held_out(subject, options)
+    parts = []
+    for start in range(0, len(x), options.batch_size):
+        part = slice(start, start + options.batch_size)
+        parts.append(subject.log_prob(x[part], None if y is None else y[part]))
+    log_p = torch.cat(parts)
+    found = {"bits_per_dim": bits_per_dim(log_p, x[0].numel(), subject.grey_levels)}
+    if subject.grey_levels is None:
+        found["nll"] = Estimate.mean(-log_p.double(), "nats per example", "exact; error over examples")
+    return found
+
+
+def run_class_agreement(subject: Subject, options: Options) -> dict[str, Estimate]:
+    """Samples of all classes, and held-out data as the judge's own mark."""
+    assert subject.sample_given is not None
+    data, classes = _load(subject.train), _load(subject.train_labels)
+    assert data is not None
+    assert classes is not None
+    data, classes = _subset(data, JUDGED, options.seed), _subset(classes, JUDGED, options.seed)
+    asked = torch.arange(min(options.samples, 1000)) % (int(classes.max()) + 1)
+    found = {
+        "class_agreement": class_agreement(subject.sample_given(asked, options.seed), asked, data, classes)
+    }
+    if subject.test is not None and subject.test_labels is not None:
+        x, y = _held_out(subject, replace(options, samples=1000))
+        assert y is not None
+        found["class_agreement_data"] = class_agreement(x, y, data, classes)
+    return found
+
+
 def run_marginal_kl(subject: Subject, options: Options) -> dict[str, Estimate]:
     """Algorithm 2 over the encodings of the whole training set."""
+    if subject.prior is not None:
+        raise BadInput("is measured against N(0, I); the prior of this model was learned")
     loc, scale = _gaussians(subject, options)
     evaluate = max(2, min(len(loc), options.samples // 10))
     samples = max(2, options.samples // evaluate)
@@ -157,6 +219,30 @@ _ENTRIES = (
         run_elbo,
         "Kingma and Welling, 1312.6114",
         {"elbo": "higher", "rate": "", "distortion": ""},
+    ),
+    Diagnostic(
+        "log_likelihood",
+        "How likely is held-out data, with many draws of the code for each?",
+        ("encode", "decode", "has_likelihood", "test"),
+        run_log_likelihood,
+        "Burda, Grosse and Salakhutdinov, 1509.00519",
+        {"log_likelihood": "higher"},
+    ),
+    Diagnostic(
+        "bits_per_dim",
+        "How many bits does the model need to code held-out data?",
+        ("log_prob", "test"),
+        run_bits_per_dim,
+        "Theis, van den Oord and Bethge, 1511.01844",
+        {"bits_per_dim": "lower", "nll": "lower"},
+    ),
+    Diagnostic(
+        "class_agreement",
+        "Does the model draw the class that it was asked for?",
+        ("sample_given", "train", "train_labels"),
+        run_class_agreement,
+        "a 3-nearest-neighbour classifier of data; class_agreement_data is its mark on real ones",
+        {"class_agreement": "higher", "class_agreement_data": ""},
     ),
     Diagnostic(
         "marginal_kl",

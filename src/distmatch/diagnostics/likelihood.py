@@ -31,11 +31,12 @@ def evidence_lower_bound(
     x: Tensor,
     *,
     y: Tensor | None = None,
+    prior: Distribution | None = None,
     samples: int = 1,
     batch_size: int = 256,
     seed: int = 0,
 ) -> EvidenceLowerBound:
-    """log p(x) ≥ E_q[log p(x|z)] - KL(q(z|x)‖N(0, I)), per example.
+    """log p(x) ≥ E_q[log p(x|z)] - KL(q(z|x)‖p(z)), per example.
 
     The rate is the KL, in closed form where torch has one registered, otherwise log q(z|x) - log p(z) at the
     same draws. The distortion is -log p(x|z) at `samples` draws of z, averaged. Errors are over examples.
@@ -44,6 +45,7 @@ def evidence_lower_bound(
         encoder, decoder: encoder(x) and decoder(z), or with a second argument y if y is given, return
             torch.distributions over the code and over x; all but the first dimension are summed.
         x: (n, *), n ≥ 2; y: (n, *) labels.
+        prior: p(z) with batch shape (); None for N(0, I).
 
     Raises:
         BadInput: shapes, NaN, counts below one, something else than a distribution returned. What the
@@ -66,7 +68,7 @@ def evidence_lower_bound(
         for start in range(0, len(x), batch_size):
             batch = x[start : start + batch_size]
             label = () if y is None else (y[start : start + batch_size],)
-            rate, distortion = _parts(encoder, decoder, batch, label, samples)
+            rate, distortion = _parts(encoder, decoder, batch, label, samples, prior)
             rates.append(rate)
             distortions.append(distortion)
     rate, distortion = torch.cat(rates), torch.cat(distortions)
@@ -84,10 +86,11 @@ def _parts(
     x: Tensor,
     label: tuple[Tensor, ...],
     samples: int,
+    prior: Distribution | None,
 ) -> tuple[Tensor, Tensor]:
     """Rate and distortion of one batch, (B,) each, in float64."""
     q = as_distribution(encoder(x, *label), "the encoder", len(x))
-    p = standard_normal_like(q)
+    p = standard_normal_like(q) if prior is None else prior
     rate, sampled, distortion = _closed_form(q, p), [], []
     for _ in range(samples):
         z = q.sample()

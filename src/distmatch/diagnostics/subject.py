@@ -21,7 +21,11 @@ class Subject:
     Attributes:
         sample: (n, seed) -> x, n draws from the model.
         encode: (x, y or None) -> q(z|x); decode: (z, y or None) -> p(x|z), as torch.distributions.
+        sample_given: (y, seed) -> x, one draw for each label (n,).
         has_likelihood: whether the decoder's density means something (False for one that only generates).
+        log_prob: x -> log p(x) in nats (n,), where the model knows it.
+        grey_levels: how many levels the data had before noise made them continuous on [0, 1]; None for others.
+        prior: p(z), batch shape (); None for N(0, I).
         latent: the dimension of z.
         train, test: prepared data (n, *), as tensors or as functions that load them; with labels.
         modes, mode_scale: the true mixture's means (K, D) and its σ, where the data have them.
@@ -34,7 +38,11 @@ class Subject:
     sample: Callable[[int, int], Tensor] | None = None
     encode: Callable[[Tensor, Tensor | None], Distribution] | None = None
     decode: Callable[[Tensor, Tensor | None], Distribution] | None = None
+    sample_given: Callable[[Tensor, int], Tensor] | None = None
     has_likelihood: bool = False
+    log_prob: Callable[[Tensor, Tensor | None], Tensor] | None = None
+    grey_levels: int | None = None
+    prior: Distribution | None = None
     latent: int | None = None
     train: Data | None = None
     test: Data | None = None
@@ -81,6 +89,9 @@ REASONS = {
     "encode": "needs an encoder; this system has none",
     "decode": "needs a decoder; this system has none",
     "has_likelihood": "needs a decoder with a likelihood; this system has none",
+    "sample_given": "needs a model that is given labels; this one is not",
+    "log_prob": "needs a model that knows log p(x) itself; this one does not",
+    "train_labels": "needs labelled training data; none was given",
     "latent": "needs the latent dimension; this system has none",
     "train": "needs training data; none was given",
     "test": "needs held-out data; none was given",

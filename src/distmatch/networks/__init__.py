@@ -11,16 +11,28 @@ from torch import nn
 
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import dcgan, mlp
-from distmatch.networks.batch_norm import BatchNorm, has_batch_norm, recording
+from distmatch.networks import dcgan, mlp, pixelcnn, progressive, real_nvp
+from distmatch.networks.batch_norm import (
+    BatchNorm,
+    has_batch_norm,
+    mixes_batch,
+    recording,
+    refuses_penalties,
+)
 from distmatch.networks.dcgan import DCGANOptions
+from distmatch.networks.lens import Lens
 from distmatch.networks.mlp import MLPOptions
+from distmatch.networks.pixelcnn import PixelCNNOptions, PixelDecoder
 from distmatch.networks.players import POSTERIORS, Decoder, Encoder, FlatCritic, ImageCritic
+from distmatch.networks.priors import PRIORS, prior
+from distmatch.networks.progressive import ProgressiveOptions
+from distmatch.networks.real_nvp import RealNVP, RealNVPOptions
 from distmatch.networks.shapes import Shapes, with_labels
 
 __all__ = [
     "NETWORKS",
     "POSTERIORS",
+    "PRIORS",
     "BatchNorm",
     "DCGANOptions",
     "Decoder",
@@ -28,17 +40,26 @@ __all__ = [
     "Family",
     "FlatCritic",
     "ImageCritic",
+    "Lens",
     "MLPOptions",
     "NetworkOptions",
+    "PixelCNNOptions",
+    "PixelDecoder",
+    "ProgressiveOptions",
+    "RealNVP",
+    "RealNVPOptions",
     "Shapes",
     "build",
     "has_batch_norm",
+    "mixes_batch",
+    "prior",
     "recording",
+    "refuses_penalties",
     "with_labels",
 ]
 
-NetworkOptions = MLPOptions | DCGANOptions
-ROLES = ("encoder", "decoder", "critic")
+NetworkOptions = MLPOptions | DCGANOptions | ProgressiveOptions | PixelCNNOptions | RealNVPOptions
+ROLES = ("encoder", "decoder", "critic", "lens")
 
 
 @dataclass(frozen=True)
@@ -52,14 +73,21 @@ class Family:
         encoder: (shapes, posterior, options) -> `Encoder`.
         decoder: (shapes, likelihood, options) -> `Decoder`.
         critic: (shapes, spaces, options) -> a critic.
+        lens: (shapes, until, options) -> `Lens`; None where the family has none.
+        flow: whether its decoder is invertible: a code of the data's size, draws without a likelihood's parameters,
+            and p(x) itself known.
+        autoregressive: whether its decoder is a product of conditional laws, whose draws pass no gradient on.
     """
 
     description: str
     reference: str
-    options: type[MLPOptions] | type[DCGANOptions]
+    options: type[Any]
     encoder: Callable[..., nn.Module]
     decoder: Callable[..., nn.Module]
     critic: Callable[..., nn.Module]
+    lens: Callable[..., nn.Module] | None = None
+    flow: bool = False
+    autoregressive: bool = False
 
 
 NETWORKS: Mapping[str, Family] = MappingProxyType(
@@ -71,6 +99,7 @@ NETWORKS: Mapping[str, Family] = MappingProxyType(
             mlp.encoder,
             mlp.decoder,
             mlp.critic,
+            mlp.lens,
         ),
         "dcgan": Family(
             "convolutional; images of " + ", ".join(f"{side}×{side}" for side in dcgan.PLANS),
@@ -79,6 +108,33 @@ NETWORKS: Mapping[str, Family] = MappingProxyType(
             dcgan.encoder,
             dcgan.decoder,
             dcgan.critic,
+            dcgan.lens,
+        ),
+        "progressive": Family(
+            "growing with the step; images of side 4 or 7 times a power of two",
+            "Karras, Aila, Laine and Lehtinen, arXiv:1710.10196",
+            ProgressiveOptions,
+            progressive.encoder,
+            progressive.decoder,
+            progressive.critic,
+        ),
+        "pixelcnn": Family(
+            "gated and autoregressive, with or without a code; images",
+            "van den Oord et al., arXiv:1606.05328; with a code Gulrajani et al., arXiv:1611.05013",
+            PixelCNNOptions,
+            pixelcnn.encoder,
+            pixelcnn.decoder,
+            pixelcnn.critic,
+            autoregressive=True,
+        ),
+        "real-nvp": Family(
+            "invertible, with an exact density; images and points; its critics are dcgan's or mlp's",
+            "Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803",
+            RealNVPOptions,
+            real_nvp.encoder,
+            real_nvp.decoder,
+            real_nvp.critic,
+            flow=True,
         ),
     }
 )
@@ -93,17 +149,19 @@ def build(
     likelihood: str = "bernoulli",
     posterior: str = "gaussian",
     spaces: tuple[str, ...] = ("x",),
+    until: int | None = None,
     options: NetworkOptions | Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """A net of a family, initialised from torch's global generator (seed it, or fork it, around the call).
 
     Arguments:
         name: a key of `NETWORKS`.
-        role: `"encoder"`, `"decoder"` or `"critic"`.
+        role: `"encoder"`, `"decoder"`, `"critic"` or `"lens"`.
         shapes: what it must fit.
         likelihood: of a decoder, a key of `LIKELIHOODS`.
         posterior: of an encoder, a key of `POSTERIORS`.
         spaces: of a critic, `"x"` or `"z"` per input.
+        until: of a lens, the step from which on it is removed; None: never.
         options: the family's options, or a mapping of their names; None: the defaults.
 
     Raises:
@@ -129,6 +187,11 @@ def build(
         if not spaces or set(spaces) - {"x", "z"}:
             raise BadInput(f"a critic's spaces are {tuple(spaces)}: give at least one, each 'x' or 'z'")
         return family.critic(shapes, tuple(spaces), chosen)
+    if role == "lens":
+        if family.lens is None:
+            having = ", ".join(n for n, f in NETWORKS.items() if f.lens)
+            raise BadInput(f"{name} has no lens; take one of a family that has: {having}")
+        return family.lens(shapes, until, chosen)
     raise unknown("role", role, ROLES)
 
 

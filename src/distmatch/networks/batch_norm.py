@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class BatchNorm(nn.Module):
     [[-1.0, -1.0], [1.0, 1.0]]
     """
 
+    mixes_batch: ClassVar[bool] = True
     mean: Tensor
     var: Tensor
 
@@ -108,9 +110,35 @@ def recording(*nets: nn.Module) -> Iterator[None]:
 
 
 def has_batch_norm(net: nn.Module) -> bool:
-    """Whether any layer of `net` mixes the rows of a batch, so that per-sample penalties are not per sample.
+    """Whether any layer of `net` is batch norm, whose statistics for evaluation must be gathered.
 
     >>> has_batch_norm(nn.Sequential(nn.Linear(2, 2), BatchNorm(2))), has_batch_norm(nn.Linear(2, 2))
     (True, False)
     """
     return any(isinstance(m, (BatchNorm, nn.modules.batchnorm._BatchNorm)) for m in net.modules())
+
+
+def mixes_batch(net: nn.Module) -> bool:
+    """Whether any layer of `net` mixes the rows of a batch, so that its output for a row depends on the others.
+
+    A layer that does says so by `mixes_batch = True`; torch's own batch norm counts too.
+
+    >>> mixes_batch(nn.Sequential(nn.Linear(2, 2), BatchNorm(2))), mixes_batch(nn.Linear(2, 2))
+    (True, False)
+    """
+    return any(_mixes(m) for m in net.modules())
+
+
+def refuses_penalties(net: nn.Module) -> bool:
+    """Whether a per-sample penalty of `net` means nothing, because some layer mixes the rows of a batch.
+
+    A layer that mixes them and was published with such a penalty says so by `bears_penalties = True`.
+
+    >>> refuses_penalties(BatchNorm(2)), refuses_penalties(nn.Linear(2, 2))
+    (True, False)
+    """
+    return any(_mixes(m) and not getattr(m, "bears_penalties", False) for m in net.modules())
+
+
+def _mixes(layer: nn.Module) -> bool:
+    return getattr(layer, "mixes_batch", False) or isinstance(layer, nn.modules.batchnorm._BatchNorm)

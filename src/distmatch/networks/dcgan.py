@@ -6,7 +6,7 @@ critic, a 4×4 convolution to a 1×1 map, are written here as what they are: lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,9 +16,20 @@ from torch import nn
 from distmatch.errors import BadInput
 from distmatch.likelihoods import Likelihood
 from distmatch.networks.batch_norm import BatchNorm
-from distmatch.networks.mlp import check_sizes, code_critic, layers
+from distmatch.networks.heads import Linear, across_batch
+from distmatch.networks.initial import initialise
+from distmatch.networks.lens import Lens, image_lens
+from distmatch.networks.mlp import (
+    ACTIVATIONS,
+    check_norms,
+    check_sizes,
+    code_critic,
+    critic_batch_norm,
+    layers,
+)
 from distmatch.networks.players import Centre, Decoder, Encoder, FlatCritic, ImageCritic, Posterior
 from distmatch.networks.shapes import Shapes
+from distmatch.networks.spectral_norm import SpectralConv2d, SpectralLinear
 
 
 @dataclass(frozen=True)
@@ -28,12 +39,18 @@ class DCGANOptions:
     Arguments:
         width: maps at the largest scale (the papers' ngf and ndf).
         batch_norm: in encoder and decoder.
-        critic_batch_norm: in critics that see x (never on their first layer); None: `batch_norm`.
+        critic_batch_norm: in critics that see x (never on their first layer); None: `batch_norm`, and none with
+            `spectral_norm`.
+        spectral_norm: in all critics, each weight (but minibatch discrimination's) over its largest singular value.
+        minibatch_kernels: kernels of minibatch discrimination in critics that see x; 0: none.
+        symmetric: two symmetric layers of 8·width units before the last of critics that see x.
         code_width: units per hidden layer of critics over z alone.
         code_depth: hidden layers of critics over z alone.
+        lens_width: maps per layer of a lens.
+        lens_blocks: residual blocks of a lens.
 
     Raises:
-        BadInput: a size below 1.
+        BadInput: a size below 1, or options that contradict one another.
 
     >>> DCGANOptions().width
     64
@@ -42,11 +59,18 @@ class DCGANOptions:
     width: int = 64
     batch_norm: bool = True
     critic_batch_norm: bool | None = None
+    spectral_norm: bool = False
+    minibatch_kernels: int = 0
+    symmetric: bool = False
     code_width: int = 1000
     code_depth: int = 3
+    lens_width: int = 32
+    lens_blocks: int = 8
 
     def __post_init__(self) -> None:
-        check_sizes(self, "width", "code_width", "code_depth")
+        check_sizes(self, "width", "code_width", "code_depth", "lens_width", "lens_blocks")
+        check_sizes(self, "minibatch_kernels", least=0)
+        check_norms(self)
 
 
 @dataclass(frozen=True)
@@ -124,22 +148,6 @@ def plan_of(shapes: Shapes) -> Plan:
     return PLANS[shapes.x[1]]
 
 
-def initialise(net: nn.Module) -> nn.Module:
-    """Weights N(0, 0.02²), batch norm's N(1, 0.02²), biases 0, as in DCGAN; returns the net.
-
-    >>> initialise(nn.Linear(2, 2)).bias.tolist()
-    [0.0, 0.0]
-    """
-    for m in net.modules():
-        if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(m.weight, 0.0, 0.02)
-            if m.bias is not None:
-                nn.init.zeros_(m.bias)
-        elif isinstance(m, BatchNorm):
-            nn.init.normal_(m.weight, 1.0, 0.02)
-    return net
-
-
 def maps(width: int, units: float) -> int:
     """Whole maps for `units` of `width`, at least one.
 
@@ -154,7 +162,9 @@ def norm(features: int, batch_norm: bool) -> list[nn.Module]:
     return [BatchNorm(features)] if batch_norm else []
 
 
-def features(plan: Plan, channels: int, width: int, batch_norm: bool) -> tuple[nn.Sequential, int]:
+def features(
+    plan: Plan, channels: int, width: int, batch_norm: bool, conv2d: Callable[..., nn.Conv2d] = nn.Conv2d
+) -> tuple[nn.Sequential, int]:
     """The convolutions of encoder and critic, flattened, and how many features they give.
 
     Leaky ReLU of slope 0.2; batch norm on all but the first, whose place a bias takes where it is off.
@@ -163,7 +173,7 @@ def features(plan: Plan, channels: int, width: int, batch_norm: bool) -> tuple[n
     for i, conv in enumerate(plan.down):
         out = maps(width, conv.maps)
         bias = i > 0 and not batch_norm
-        body.append(nn.Conv2d(channels, out, conv.kernel, conv.stride, conv.padding, bias=bias))
+        body.append(conv2d(channels, out, conv.kernel, conv.stride, conv.padding, bias=bias))
         body += [*norm(out, batch_norm and i > 0), nn.LeakyReLU(0.2)]
         channels = out
     return nn.Sequential(*body, nn.Flatten()), channels * plan.side**2
@@ -205,19 +215,28 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> De
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: DCGANOptions) -> ImageCritic | FlatCritic:
     """Scores of images; as in ALI, codes go through two layers, then beside the features through two more."""
+    linear: Linear = SpectralLinear if options.spectral_norm else nn.Linear
     if "x" not in spaces:
-        return code_critic(shapes, spaces, options.code_width, options.code_depth)
-    batch_norm = options.batch_norm if options.critic_batch_norm is None else options.critic_batch_norm
+        return code_critic(shapes, spaces, options.code_width, options.code_depth, linear)
     channels = spaces.count("x") * shapes.x[0] + shapes.labels
-    convs, size = features(plan_of(shapes), channels, options.width, batch_norm)
-    code, head = None, nn.Sequential(nn.Linear(size, 1, bias=False))
+    conv2d = SpectralConv2d if options.spectral_norm else nn.Conv2d
+    convs, size = features(plan_of(shapes), channels, options.width, critic_batch_norm(options), conv2d)
+    code, h = None, 8 * options.width
     if "z" in spaces:
-        h = 8 * options.width
         code_sizes = [spaces.count("z") * shapes.latent, h, h]
-        code = nn.Sequential(*layers(code_sizes, "leaky-relu", activate_last=True))
-        head = nn.Sequential(*layers([size + h, 2 * h, 1], "leaky-relu"))
-    net = ImageCritic(prepare(shapes), convs, code, head, shapes, spaces)
-    initialise(net.features)
+        code = nn.Sequential(*layers(code_sizes, "leaky-relu", activate_last=True, linear=linear))
+        size += h
+    kernels, symmetric = options.minibatch_kernels, h if options.symmetric else 0
+    head, size = across_batch(size, kernels, symmetric, ACTIVATIONS["leaky-relu"], linear)
     if code is None:
-        initialise(net.head)
-    return net
+        last = initialise(nn.Sequential(*head, linear(size, 1, bias=False)))
+    else:
+        last = nn.Sequential(*head, *layers([size, 2 * h, 1], "leaky-relu", linear=linear))
+    return ImageCritic(prepare(shapes), initialise(convs), code, last, shapes, spaces)
+
+
+def lens(shapes: Shapes, until: int | None, options: DCGANOptions) -> Lens:
+    """L(x) = x + residual, by convolutions; images of any size."""
+    if len(shapes.x) != 3:
+        raise BadInput(f"dcgan's lens is for images (C, H, W), and the data is of shape {shapes.x}; use mlp")
+    return image_lens(shapes, until, options.lens_width, options.lens_blocks)

@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
-from torch.nn import functional as F
+from torch.distributions import Distribution
 
-from distmatch.distributions import Delta
 from distmatch.errors import BadInput
 from distmatch.likelihoods import Likelihood
+from distmatch.networks.posteriors import POSTERIORS as POSTERIORS
+from distmatch.networks.posteriors import Posterior
+from distmatch.networks.posteriors import gaussian_posterior as gaussian_posterior
 from distmatch.networks.shapes import Shapes, with_labels
-
-SCALE_FLOOR = 1e-6
-SOFTPLUS_OF_ONE = math.log(math.e - 1)  # softplus of it is 1
-
-
-def gaussian_posterior(raw: Tensor) -> Distribution:
-    """N(μ, diag σ²) from `(B, 2·latent)`: μ the first half, σ = softplus(second + ln(e-1)) + 1e-6.
-
-    Raw output 0 is N(0, I) (to the floor of 1e-6, which keeps ln σ finite), and σ grows linearly, so that
-    neither end overflows.
-
-    >>> gaussian_posterior(torch.zeros(1, 2)).base_dist.scale
-    tensor([[1.0000]])
-    """
-    loc, free = raw.chunk(2, dim=-1)
-    scale = F.softplus(free + SOFTPLUS_OF_ONE) + SCALE_FLOOR
-    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
-
-
-def deterministic_posterior(raw: Tensor) -> Distribution:
-    """The point mass at raw `(B, latent)`.
-
-    >>> deterministic_posterior(torch.ones(1, 2)).mean
-    tensor([[1., 1.]])
-    """
-    return Delta(raw, event_dim=1)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """How an encoder's raw output `(B, latent · channels)` becomes a law over z."""
-
-    channels: int
-    law: Callable[[Tensor], Distribution]
-
-
-POSTERIORS: Mapping[str, Posterior] = MappingProxyType(
-    {
-        "gaussian": Posterior(2, gaussian_posterior),
-        "deterministic": Posterior(1, deterministic_posterior),
-    }
-)
-"""The laws that an encoder may have, by the name that the command line takes."""
 
 
 def full(raw: Tensor) -> Tensor:
@@ -83,23 +36,36 @@ class Centre(nn.Module):
 
 
 class Encoder(nn.Module):
-    """q(z|x) = posterior(body(prepare(x), y)).
+    """q(z|x) = posterior(body(prepare(x), y), noise); `noise_size` is the posterior's, 0 where it takes none.
 
     Arguments:
         prepare: what is done to x before the labels join it (flatten, or centre).
         body: to `(B, latent · posterior.channels)`.
         shapes: of x, z and y.
-        posterior: the law made from the body's output.
+        posterior: the law made from the body's output; its weights, where it has any, are in `head`.
     """
 
     def __init__(self, prepare: nn.Module, body: nn.Module, shapes: Shapes, posterior: Posterior) -> None:
         super().__init__()
         self.prepare, self.body = prepare, body
         self.shapes, self.posterior = shapes, posterior
+        self.head, self.noise_size = posterior.head(shapes), posterior.noise_size
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """The law of z given x `(B, *x)`: batch shape `(B,)`, event shape `(latent,)`."""
-        return self.posterior.law(full(self.body(with_labels(self.prepare(x), y, self.shapes.labels))))
+    def forward(self, x: Tensor, y: Tensor | None = None, noise: Tensor | None = None) -> Distribution:
+        """The law of z given x `(B, *x)`: batch shape `(B,)`, event shape `(latent,)`.
+
+        Arguments:
+            x: data.
+            y: labels `(B,)`, exactly where the shapes have them.
+            noise: ε ~ N(0, I), `(B, noise_size)`, exactly where the posterior takes it.
+        """
+        if (noise is None) != (self.noise_size == 0):
+            raise BadInput(
+                f"this encoder's posterior takes noise of size {self.noise_size}: "
+                + ("leave the noise out" if self.noise_size == 0 else "give it noise (B, noise_size)")
+            )
+        raw = full(self.body(with_labels(self.prepare(x), y, self.shapes.labels)))
+        return self.head(raw) if noise is None else self.head(raw, noise)
 
 
 class Decoder(nn.Module):
@@ -133,20 +99,27 @@ class FlatCritic(nn.Module):
     """A critic of any tuple of variables, flattened and set beside one another: scores `(B,)`.
 
     Arguments:
-        body: from the sum of the sizes (and labels) to `(B, 1)`.
+        body: from the sum of the sizes (and labels) to `(B, 1)`; all but its last module make the features.
         shapes: of x, z and y.
         spaces: `"x"` or `"z"` per input.
     """
 
-    def __init__(self, body: nn.Module, shapes: Shapes, spaces: tuple[str, ...]) -> None:
+    def __init__(self, body: nn.Sequential, shapes: Shapes, spaces: tuple[str, ...]) -> None:
         super().__init__()
         self.body, self.shapes, self.spaces = body, shapes, spaces
 
-    def forward(self, *inputs: Tensor, y: Tensor | None = None) -> Tensor:
-        """Scores `(B,)`, raw, of inputs `(B, *x)` or `(B, latent)` in the order of `spaces`."""
+    def forward(self, *inputs: Tensor, y: Tensor | None = None, hidden: bool = False) -> Tensor:
+        """Scores `(B,)`, raw, of inputs `(B, *x)` or `(B, latent)` in the order of `spaces`.
+
+        With `hidden`, the features `(B, F)` that the last layer is given.
+        """
         check_inputs(inputs, self.spaces)
         flat = torch.cat([v.flatten(1) for v in inputs], 1) if len(inputs) > 1 else inputs[0].flatten(1)
-        return full(self.body(with_labels(flat, y, self.shapes.labels)).squeeze(-1))
+        *inner, last = self.body
+        h = with_labels(flat, y, self.shapes.labels)
+        for layer in inner:
+            h = layer(h)
+        return full(h if hidden else last(h).squeeze(-1))
 
 
 class ImageCritic(nn.Module):
@@ -176,8 +149,11 @@ class ImageCritic(nn.Module):
         self.prepare, self.features, self.code, self.head = prepare, features, code, head
         self.shapes, self.spaces = shapes, spaces
 
-    def forward(self, *inputs: Tensor, y: Tensor | None = None) -> Tensor:
-        """Scores `(B,)`, raw, of inputs `(B, C, H, W)` or `(B, latent)` in the order of `spaces`."""
+    def forward(self, *inputs: Tensor, y: Tensor | None = None, hidden: bool = False) -> Tensor:
+        """Scores `(B,)`, raw, of inputs `(B, C, H, W)` or `(B, latent)` in the order of `spaces`.
+
+        With `hidden`, what the head is given: the features `(B, F)`, or `(B, F + G)` with codes.
+        """
         check_inputs(inputs, self.spaces)
         images = [v for v, s in zip(inputs, self.spaces, strict=True) if s == "x"]
         x = self.prepare(torch.cat(images, 1) if len(images) > 1 else images[0])
@@ -185,7 +161,7 @@ class ImageCritic(nn.Module):
         if self.code is not None:
             codes = [v for v, s in zip(inputs, self.spaces, strict=True) if s == "z"]
             h = torch.cat([h, self.code(torch.cat(codes, 1))], 1)
-        return full(self.head(h).squeeze(-1))
+        return full(h if hidden else self.head(h).squeeze(-1))
 
 
 def check_inputs(inputs: tuple[Tensor, ...], spaces: tuple[str, ...]) -> None:

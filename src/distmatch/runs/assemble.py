@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -14,17 +15,19 @@ from distmatch.data import PREPARATIONS, DataSet, load, to_unit
 from distmatch.errors import BadInput, unknown
 from distmatch.grammar import parse
 from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import NETWORKS, Shapes, build, has_batch_norm
+from distmatch.networks import NETWORKS, POSTERIORS, PRIORS, Shapes, build, prior, refuses_penalties
 from distmatch.networks.dcgan import PLANS
 from distmatch.objective import Objective
+from distmatch.runs.combinations import check
 from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.systems import find
-from distmatch.training import OPTIMISERS, SCHEDULES, Feed, Settings, Trainer
-from distmatch.variables import Z_CODE
+from distmatch.training import OPTIMISERS, PRIOR_LAWS, SCHEDULES, Feed, Settings, Trainer
+from distmatch.variables import X_LENS
 
 DEFAULT_EPOCHS = 20
 DEVICES = ("cpu", "cuda")
-DISCRETE = ("quantized-normal", "quantized-normal-per-pixel", "categorical")
+DEFAULT_LATENT = 20
+PSEUDO_INPUTS = 500
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def feed_of(
 ) -> Feed:
     """Batches of one split, prepared as the configuration says; `x`: its data where they lie on the device already."""
     part = getattr(data, split)
+    assert config.network.latent is not None
     preparation = PREPARATIONS[config.data.binarise]
     return Feed(
         objective,
@@ -101,6 +105,8 @@ def feed_of(
         prepare=partial(_prepared, preparation.apply) if data.is_image else _as_it_is,
         prepare_noise=data.is_image and preparation.needs_noise,
         dequantise=objective.needs_likelihood and LIKELIHOODS[config.network.likelihood].needs_dequantisation,
+        prior=config.network.prior if config.network.prior in PRIOR_LAWS else "normal",
+        code_noise=POSTERIORS[config.network.posterior].noise_size or None,
         device=config.device,
     )
 
@@ -114,52 +120,85 @@ def _as_it_is(x: Tensor, noise: Tensor | None) -> Tensor:
 
 
 def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConfig:
-    """The configuration with every `auto` and every number of steps decided."""
+    """The configuration with every `auto` and every number of steps decided; what cannot be is refused."""
     network, training = config.network, config.training
+    family = _family(network.family, network.likelihood, objective, data)
+    binarise = config.data.binarise
+    if binarise == "auto":
+        binarise = "dequantise" if NETWORKS[family].flow and data.is_image else "none"
     likelihood = network.likelihood
     if likelihood == "auto":
-        explicit = "bernoulli" if data.is_image else "gaussian"
-        likelihood = explicit if objective.needs_likelihood else "implicit"
+        likelihood = _likelihood(family, objective, data, binarise)
     if likelihood not in LIKELIHOODS:
         raise unknown("likelihood", likelihood, LIKELIHOODS)
-    if likelihood == "implicit" and objective.needs_likelihood:
-        raise BadInput(
-            "an implicit decoder has no likelihood, and the objective has a term nll: "
-            "choose another network.likelihood, or replace nll by distance(x, x_rec)"
-        )
-    if network.posterior == "deterministic" and Z_CODE in objective.laws:
-        raise BadInput(
-            "a deterministic encoder has no KL to the prior, and the objective has a term kl: "
-            "choose network.posterior=gaussian, or replace kl by match(z_code, z_prior)"
-        )
-    if config.data.binarise == "dequantise" and likelihood in DISCRETE:
-        raise BadInput(
-            f"the likelihood {likelihood} is of grey levels, and data.binarise=dequantise adds noise to them: "
-            "leave one of the two out"
-        )
-    family = network.family
-    if family == "auto":
-        convolutional = data.is_image and data.shape[1] == data.shape[2] and data.shape[1] in PLANS
-        family = "dcgan" if convolutional and likelihood == "implicit" else "mlp"
-    if family not in NETWORKS:
-        raise unknown("network", family, NETWORKS)
-    options = dict(network.options)
-    if any(penalty.per_sample for _, penalty in objective.penalties.values()):
-        options.setdefault("critic_batch_norm", False)
-    if objective.given and not data.labels:
-        raise BadInput(f"the objective is given the label y, and {data.name} has no labels")
-    if not data.is_image and config.data.binarise != "none":
-        raise BadInput(f"binarisation is for images; {data.name} has none, so leave data.binarise at none")
+    resolved = replace(
+        network,
+        family=family,
+        likelihood=likelihood,
+        latent=network.latent or (math.prod(data.shape) if NETWORKS[family].flow else DEFAULT_LATENT),
+        prior=_prior(network.prior, objective),
+        options=_options(family, network.options, objective),
+    )
+    config = replace(
+        config,
+        network=resolved,
+        data=replace(config.data, binarise=binarise),
+        training=_resolved_training(config, objective, len(data.train)),
+        device=_device(config.device),
+    )
+    check(config, objective, data)
     if training.average is not None and "decoder" not in objective.uses:
         raise BadInput(
             "training.average keeps the decoder's average, and no term has a decoder; leave it out"
         )
-    return replace(
-        config,
-        network=replace(network, likelihood=likelihood, family=family, options=options),
-        training=_resolved_training(config, objective, len(data.train)),
-        device=_device(config.device),
-    )
+    return config
+
+
+def _family(family: str, likelihood: str, objective: Objective, data: DataSet) -> str:
+    if family == "auto":
+        convolutional = data.is_image and data.shape[1] == data.shape[2] and data.shape[1] in PLANS
+        implicit = likelihood == "implicit" or (likelihood == "auto" and not objective.needs_likelihood)
+        family = "dcgan" if convolutional and implicit else "mlp"
+    if family not in NETWORKS:
+        raise unknown("network", family, NETWORKS)
+    return family
+
+
+def _likelihood(family: str, objective: Objective, data: DataSet, binarise: str) -> str:
+    if NETWORKS[family].flow or not objective.needs_likelihood:
+        return "implicit"
+    if NETWORKS[family].autoregressive:
+        return "bernoulli" if binarise in ("threshold", "dynamic") else "categorical"
+    return "bernoulli" if data.is_image else "gaussian"
+
+
+def _prior(prior: str, objective: Objective) -> str:
+    learned = "prior" in objective.uses
+    if prior == "auto":
+        return "mixture" if learned else "normal"
+    known = {**PRIOR_LAWS, **PRIORS}
+    if prior not in known:
+        raise unknown("prior", prior, known)
+    if learned and prior not in PRIORS:
+        raise BadInput(
+            f"the objective learns its prior, and {prior} has nothing to learn: "
+            f"set network.prior to one of {', '.join(PRIORS)}"
+        )
+    if not learned and prior in PRIORS:
+        raise BadInput(
+            f"nothing trains the prior {prior!r}: write kl(prior=learned), or leave network.prior out"
+        )
+    return prior
+
+
+def _options(family: str, options: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
+    """The family's options, with batch norm left out of critics whose penalty is per sample."""
+    chosen = dict(options)
+    known = {f.name for f in fields(NETWORKS[family].options)}
+    per_sample = any(penalty.per_sample for _, penalty in objective.penalties.values())
+    if per_sample and "critic_batch_norm" in known:
+        chosen.setdefault("critic_batch_norm", False)
+    return chosen
 
 
 def _resolved_training(config: RunConfig, objective: Objective, examples: int) -> TrainingConfig:
@@ -196,6 +235,7 @@ def _device(name: str) -> str:
 
 def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, nn.Module]:
     network = config.network
+    assert network.latent is not None
     shapes = Shapes(
         x=data.shape,
         latent=network.latent,
@@ -208,17 +248,30 @@ def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, n
         shapes=shapes,
         likelihood=network.likelihood,
         posterior=network.posterior,
+        until=_lens_closes(objective),
         options=network.options,
     )
-    nets = {player: make(player) for player in objective.uses}
+    nets = {player: make(player) for player in objective.uses if player != "prior"}
     nets |= {name: make("critic", spaces=spaces) for name, spaces in objective.critics.items()}
+    if "prior" in objective.uses:
+        nets["prior"] = prior(network.prior, shapes, x_init=to_unit(data.train.x[:PSEUDO_INPUTS]))
     for name, (critic, penalty) in objective.penalties.items():
-        if penalty.per_sample and has_batch_norm(nets[critic]):
+        if penalty.per_sample and refuses_penalties(nets[critic]):
             raise BadInput(
-                f"the penalty of {name} is per sample, and batch norm in its critic mixes the samples: "
-                "set network.critic_batch_norm=false"
+                f"the penalty of {name} is per sample, and its critic mixes the samples of a batch "
+                "(batch norm, minibatch or symmetric layers): set network.critic_batch_norm=false, leave the others out"
             )
     return nets
+
+
+def _lens_closes(objective: Objective) -> int | None:
+    """The step at which the lens is removed: the end of the longest ramp of the terms that it is in."""
+    ramps = [
+        ramp.steps
+        for path, ramp in objective.ramps.items()
+        if X_LENS in objective.terms[int(path.partition(".")[0])].variables
+    ]
+    return max(ramps, default=None)
 
 
 def _settings(config: RunConfig) -> Settings:
@@ -238,4 +291,6 @@ def _settings(config: RunConfig) -> Settings:
         clip_gradient=t.clip_gradient,
         average=t.average,
         precision=t.precision,
+        consensus=t.consensus,
+        unroll=t.unroll,
     )

@@ -27,14 +27,14 @@ class DataConfig:
         limit: use only the first examples of each split.
         size: the side to which images of `folder` and `celeba` are brought.
         binarise: of images: none, threshold (x > 1/2), dynamic (a fresh draw from Bernoulli(x) at each step), or
-            dequantise ((255x + u)/256).
+            dequantise ((255x + u)/256); auto is dequantise for a flow and none otherwise.
     """
 
     name: str = ""
     dir: str | None = None
     limit: int | None = None
     size: int | None = None
-    binarise: Literal["none", "threshold", "dynamic", "dequantise"] = "none"
+    binarise: Literal["auto", "none", "threshold", "dynamic", "dequantise"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,20 @@ class NetworkConfig:
     Args:
         family: a family of nets (`distmatch list networks`); auto takes dcgan for images and an implicit decoder,
             and mlp otherwise.
-        latent: the size of z.
+        latent: the size of z; 20, or for a flow that of the data.
         likelihood: p(x|z); auto is implicit where no term needs a density, else bernoulli for data in [0, 1] and
-            gaussian for the rest.
-        posterior: q(z|x): gaussian or deterministic.
+            gaussian for the rest; for an autoregressive net bernoulli for binarised images, else categorical.
+        posterior: q(z|x): gaussian, deterministic, sphere, flow or noise.
+        prior: p(z): normal, sphere or uniform, or where the objective learns it mixture, vamp or flow; auto is
+            normal, or mixture.
         options: the family's own, e.g. `network.width=256`.
     """
 
     family: str = "auto"
-    latent: int = 20
+    latent: int | None = None
     likelihood: str = "auto"
     posterior: str = "gaussian"
+    prior: str = "auto"
     options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
 
 
@@ -76,6 +79,8 @@ class TrainingConfig:
         clip_gradient: a bound on gradient norms.
         average: decay of the running average of the decoder's weights that is used for evaluation.
         precision: float32, or bf16 (autocast).
+        consensus: γ of consensus optimisation, which moves players and critics together by v + γ∇½‖v‖².
+        unroll: how many more of its steps the players look ahead of the critic.
         log_every: steps between lines of the log.
         checkpoint_every: steps between checkpoints.
         sample_every: steps between sample grids.
@@ -94,6 +99,8 @@ class TrainingConfig:
     clip_gradient: float | None = None
     average: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
+    consensus: float = 0.0
+    unroll: int = 0
     log_every: int | None = None
     checkpoint_every: int | None = None
     sample_every: int | None = None
@@ -292,6 +299,7 @@ def _check_ranges(config: RunConfig) -> None:
         "training.sample_every": (t.sample_every, 1),
         "network.latent": (config.network.latent, 1),
         "data.limit": (config.data.limit, 1),
+        "training.unroll": (t.unroll, 0),
         "seed": (config.seed, 0),
     }
     for path, (value, least) in at_least.items():
@@ -306,6 +314,10 @@ def _check_ranges(config: RunConfig) -> None:
     for path, number in positive.items():
         if number is not None and not 0 < number < float("inf"):
             raise BadInput(f"{path} is {number:g}; give a finite number above 0")
+    if not 0 <= t.consensus < float("inf"):
+        raise BadInput(f"training.consensus is {t.consensus:g}; give a finite number, 0 or above")
+    if t.consensus and t.unroll:
+        raise BadInput("training.consensus and training.unroll are both given; leave one of them out")
     if t.average is not None and not 0 < t.average < 1:
         raise BadInput(f"training.average is {t.average:g}; give a decay between 0 and 1, such as 0.999")
     if not all(0 <= b < 1 for b in t.betas):

@@ -72,7 +72,7 @@ def _check_finite(trained: Trained, path: Path) -> None:
         y = trained.labels("train")
         with torch.no_grad():
             x = trained.prepared("train", 16)
-            made.append(trained.encode(x, None if y is None else y[:16]).mean)
+            made.append(trained.encode(x, None if y is None else y[:16]).sample())
     if not all(m.isfinite().all() for m in made):
         step = trained.assembly.trainer.steps_done
         raise BadInput(

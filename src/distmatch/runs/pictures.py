@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 import torch
+from torch.distributions import TransformedDistribution
 
 from distmatch.files import put
 from distmatch.report.figures import figure_to_svg, scatter_2d
 from distmatch.report.grids import image_grid, png_bytes, reconstruction_grid
 from distmatch.runs.assemble import Assembly
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.trained import Trained, settle
+from distmatch.runs.trained import Trained, own_randomness, settle
 
 COUNT = 64
 SCATTERED = 2500
@@ -51,9 +52,10 @@ def save_reconstructions(trained: Trained, folder: RunFolder) -> None:
         return
     x = trained.prepared("test", COUNT // 2)
     y = trained.labels("test")
-    with torch.no_grad():
-        code = trained.encode(x, None if y is None else y[: len(x)]).mean
-    x_rec = trained.decoded(code, None if y is None else y[: len(x)])
+    with torch.no_grad(), own_randomness(GRID_SEED):
+        code = trained.encode(x, None if y is None else y[: len(x)])
+        z = code.sample() if isinstance(code, TransformedDistribution) else code.mean
+    x_rec = trained.decoded(z, None if y is None else y[: len(x)])
     put(folder.path / "reconstructions.png", png_bytes(reconstruction_grid(x, x_rec.clamp(0, 1), columns=8)))
 
 

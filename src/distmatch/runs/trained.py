@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,11 +11,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from distmatch.diagnostics import Subject
+from distmatch.distributions import TeacherForced
 from distmatch.errors import BadInput
-from distmatch.networks import has_batch_norm, recording
+from distmatch.networks import NETWORKS, POSTERIORS, PixelDecoder, has_batch_norm, recording
 from distmatch.runs.assemble import Assembly, assemble, feed_of
 from distmatch.runs.folder import RunFolder
-from distmatch.training import checkpoint
+from distmatch.training import PRIOR_LAWS, checkpoint
 from distmatch.variables import draw
 
 RECORDED_BATCHES = 50
@@ -29,36 +32,68 @@ class Trained:
     nets: dict[str, nn.Module]
 
     def sample(self, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
-        """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), as everywhere.
+        """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), or a draw of an autoregressive law.
 
         Args:
             n: how many.
             seed: of z, and of the labels.
             y: labels `(n,)`; drawn evenly where they are needed and not given.
         """
-        generator = torch.Generator().manual_seed(seed)
-        z = torch.randn(n, self.assembly.config.network.latent, generator=generator)
         if self.assembly.objective.given and y is None:
             y = torch.arange(n) % self.assembly.data.labels
-        return self.decoded(z, y)
+        return self.decoded(self.prior_draws(n, seed), y, seed)
 
-    def decoded(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The mean of p(x|z), `(n, *x_shape)`, on the CPU."""
-        parts = []
+    def prior_draws(self, n: int, seed: int = 0) -> Tensor:
+        """n draws of z from the prior, fixed or learned, `(n, latent)`."""
+        network = self.assembly.config.network
+        assert network.latent is not None
+        if (law := self.prior()) is None:
+            generator = torch.Generator().manual_seed(seed)
+            return PRIOR_LAWS[network.prior](torch.randn(n, network.latent, generator=generator))
+        with torch.no_grad(), own_randomness(seed):
+            return law.sample((n,))
+
+    def prior(self) -> Distribution | None:
+        """m(z), where the prior was learned."""
+        if "prior" not in self.nets:
+            return None
         with torch.no_grad():
+            return self.nets["prior"](self.nets.get("encoder"))
+
+    def decoded(self, z: Tensor, y: Tensor | None = None, seed: int = 0) -> Tensor:
+        """The mean of p(x|z), or a draw of an autoregressive law, `(n, *x_shape)`, on the CPU."""
+        parts = []
+        with torch.no_grad(), own_randomness(seed):
             for i in range(0, len(z), CHUNK):
-                parts.append(
-                    self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK]).mean.cpu()
-                )
+                law = self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK])
+                parts.append((law.sample() if isinstance(law, TeacherForced) else law.mean).cpu())
         return torch.cat(parts)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """p(x|z)."""
-        return self._call("decoder", z, y)
+        decoder = self.nets.get("decoder")
+        if not isinstance(decoder, PixelDecoder):
+            return self._call("decoder", z, y)
+        device, event = self.assembly.trainer.feed.device, self.assembly.data.shape
+        z, y = z.to(device), None if y is None else y.to(device)
+        noise = torch.rand(len(z), *event, device=device)
+        return TeacherForced(
+            lambda x: decoder(z, y, x), lambda: decoder.ancestral(z, noise, y), len(z), event
+        )
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(x) in nats, `(n,)`, of a flow or of an autoregressive net without a code."""
+        device = self.assembly.trainer.feed.device
+        labels = None if y is None else y.to(device)
+        with torch.no_grad():
+            x = x.to(device)
+            return self.nets["decoder"](None, labels, x).log_prob(x).cpu()
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """q(z|x)."""
-        return self._call("encoder", x, y)
+        """q(z|x); an implicit one at noise from torch's global generator."""
+        size = getattr(self.nets.get("encoder"), "noise_size", 0)
+        noise = {"noise": torch.randn(len(x), size).to(self.assembly.trainer.feed.device)} if size else {}
+        return self._call("encoder", x, y, **noise)
 
     def prepared(self, split: str, limit: int | None = None) -> Tensor:
         """A split as the nets see it; what is random in its preparation is fixed."""
@@ -78,12 +113,21 @@ class Trained:
         """What the diagnostics may ask of this run."""
         data, given = self.assembly.data, self.assembly.objective.given
         encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
+        network = self.assembly.config.network
+        known = NETWORKS[network.family].flow or getattr(self.nets.get("decoder"), "uses_code", True) is False
+        conditional = (
+            not known and network.likelihood != "implicit" and network.prior not in ("sphere", "uniform")
+        )
         return Subject(
             sample=self.sample if decodes else None,
+            sample_given=(lambda y, seed: self.sample(len(y), seed, y)) if decodes and given else None,
             encode=self.encode if encodes else None,
             decode=self.decode if decodes else None,
-            has_likelihood=decodes and self.assembly.config.network.likelihood != "implicit",
-            latent=self.assembly.config.network.latent,
+            has_likelihood=decodes and conditional and POSTERIORS[network.posterior].has_density,
+            log_prob=self.log_prob if decodes and known else None,
+            grey_levels=self._grey_levels(),
+            prior=self.prior(),
+            latent=network.latent,
             train=lambda: self.prepared("train"),
             test=(lambda: self.prepared("test")) if len(data.test) else None,
             train_labels=data.train.y if given else None,
@@ -93,12 +137,25 @@ class Trained:
             is_image=data.is_image,
         )
 
-    def _call(self, name: str, given: Tensor, y: Tensor | None) -> Distribution:
+    def _grey_levels(self) -> int | None:
+        """What a density on [0, 1] must be divided by for each level; None where the law is of levels or points."""
+        dequantised = self.assembly.config.data.binarise == "dequantise"
+        return 256 if self.assembly.data.is_image and dequantised else None
+
+    def _call(self, name: str, given: Tensor, y: Tensor | None, **more: Tensor) -> Distribution:
         if name not in self.nets:
             raise BadInput(f"this system has no {name}")
         device = self.assembly.trainer.feed.device
         labels = {} if y is None else {"y": y.to(device)}
-        return self.nets[name](given.to(device), **labels)
+        return self.nets[name](given.to(device), **labels, **more)
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """torch's global generator at this seed inside the block, and as it was after it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def settle(assembly: Assembly) -> Trained:
@@ -114,7 +171,7 @@ def settle(assembly: Assembly) -> Trained:
         with torch.no_grad(), recording(*nets.values()):
             for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
                 b = feed.next()
-                draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws)
+                draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
     return Trained(assembly, {n: net.eval() for n, net in nets.items()})
 
 

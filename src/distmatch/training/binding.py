@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,46 +14,93 @@ Slots = list[tuple[dict[str, Any], str, str]]
 _SLOTS: WeakKeyDictionary[nn.Module, Slots] = WeakKeyDictionary()
 
 
-def bind(net: nn.Module, params: Mapping[str, Tensor]) -> Callable[..., Any]:
-    """The net at these parameters: a callable that leaves the module as it found it.
+class Bound:
+    """A net at given parameters: a callable that leaves the module as it found it.
 
     It does what `torch.func.functional_call` does where all parameters are given, without looking them up anew at
     each call: it remembers where a net's parameters live, so a net that was bound once keeps its layers.
 
     Args:
         net: the module, whose own parameters are not touched.
-        params: parameters by their names, as `net.named_parameters()` has them; one that is left out (because it is
-            frozen) is the module's own.
+        params: parameters, and buffers that evolve, by their names as the module has them; one that is left out
+            (because it is frozen) is the module's own.
+    """
+
+    def __init__(self, net: nn.Module, params: Mapping[str, Tensor]) -> None:
+        self.net = net
+        self.params = params
+        self.teacher_forced = getattr(net, "teacher_forced", False)
+        self.noise_size = getattr(net, "noise_size", 0)
+
+    def __call__(self, *inputs: Any, **given: Any) -> Any:
+        """What the net returns at these parameters."""
+        if torch.compiler.is_compiling():
+            return functional_call(self.net, dict(self.params), inputs, given)
+        slots = [slot for slot in _slots(self.net) if slot[2] in self.params]
+        own = [home[key] for home, key, _ in slots]
+        try:
+            for home, key, name in slots:
+                home[key] = self.params[name]
+            return self.net(*inputs, **given)
+        finally:
+            for (home, key, _), value in zip(slots, own, strict=True):
+                home[key] = value
+
+
+def bind(net: nn.Module, params: Mapping[str, Tensor]) -> Bound:
+    """The net at these parameters.
 
     >>> net = nn.Linear(1, 1)
     >>> bind(net, {"weight": torch.ones(1, 1), "bias": torch.ones(1)})(torch.ones(1, 1))
     tensor([[2.]])
     """
-    if torch.compiler.is_compiling():
-        return lambda *inputs, **given: functional_call(net, dict(params), inputs, given)
-    return partial(_call, net, params)
+    return Bound(net, params)
 
 
-def _call(net: nn.Module, params: Mapping[str, Tensor], *inputs: Tensor, **given: Tensor) -> Any:
-    slots = [slot for slot in _slots(net) if slot[2] in params]
-    own = [home[key] for home, key, _ in slots]
-    try:
-        for home, key, name in slots:
-            home[key] = params[name]
-        return net(*inputs, **given)
-    finally:
-        for (home, key, _), value in zip(slots, own, strict=True):
-            home[key] = value
+class Evolution(nn.Module):
+    """A net's evolving buffers after one step of theirs, as a module, so that it can be bound like any other.
+
+    A module with a state of its own (spectral normalisation's power iteration) names its buffers in `evolving` and
+    returns their next values from `evolve()`; the step keeps them in its state.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self) -> dict[str, Tensor]:
+        """The next value of each buffer, by its name in the net."""
+        return {
+            f"{name}.{key}" if name else key: value
+            for name, module in self.net.named_modules()
+            if getattr(module, "evolving", ())
+            for key, value in module.evolve().items()
+        }
+
+
+def evolving(net: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a net that evolve, by their names."""
+    names = [
+        f"{name}.{key}" if name else key
+        for name, module in net.named_modules()
+        for key in getattr(module, "evolving", ())
+    ]
+    return {name: net.get_buffer(name) for name in names}
 
 
 def _slots(net: nn.Module) -> Slots:
-    """Where each parameter lives: its module's own dict, its key there, its name (one for parameters that are tied)."""
+    """Where each parameter and evolving buffer lives: its module's own dict, its key there, its name.
+
+    Parameters that are tied have one name.
+    """
     if net not in _SLOTS:
         names = {id(p): name for name, p in net.named_parameters()}
+        names |= {id(b): name for name, b in evolving(net).items()}
         _SLOTS[net] = [
-            (module._parameters, key, names[id(value)])
+            (home, key, names[id(value)])
             for module in net.modules()
-            for key, value in module._parameters.items()
-            if value is not None
+            for home in (module._parameters, module._buffers)
+            for key, value in home.items()
+            if value is not None and id(value) in names
         ]
     return _SLOTS[net]

@@ -8,14 +8,26 @@ from each other, and from that of a plain `manual_seed(seed)`, with which nets a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from distmatch.errors import BadInput
+from distmatch.errors import BadInput, unknown
 from distmatch.objective import Objective
 from distmatch.training.step import Batch
+from distmatch.variables import Z_CODE, Z_PRIOR
+
+PRIOR_LAWS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "normal": lambda e: e,
+        "sphere": lambda e: e * (e.shape[1] ** 0.5 / e.norm(dim=1, keepdim=True)),
+        "uniform": lambda e: torch.special.ndtr(e) * 2 - 1,
+    }
+)
+"""Fixed laws of z as functions of normal noise `(B, latent)`: N(0, I); on the sphere of radius √latent, where
+N(0, I) has its mass; uniform in [-1, 1]."""
 
 Prepare = Callable[[Tensor, Tensor | None], Tensor]
 RESIDENT_SHARE = 0.25  # of the device's free memory that a data set may take
@@ -43,10 +55,12 @@ class Feed:
         prepare: from stored data and uniform noise of its shape (None unless `prepare_noise`) to what nets see.
         prepare_noise: whether `prepare` wants noise.
         dequantise: whether the likelihood wants uniform noise `(B, *x_shape)`.
+        prior: the law of z, a name in `PRIOR_LAWS`.
+        code_noise: the size of the noise that an implicit encoder takes; None: that of the code.
         device: where batches are needed. Data that fit are held there; the rest is sent batch by batch.
 
     Raises:
-        BadInput: fewer examples than one batch, or a batch size below 1.
+        BadInput: fewer examples than one batch, a batch size below 1 or below the pack of a critic, an unknown prior.
     """
 
     def __init__(
@@ -61,6 +75,8 @@ class Feed:
         prepare: Prepare = unit,
         prepare_noise: bool = False,
         dequantise: bool = False,
+        prior: str = "normal",
+        code_noise: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if batch_size < 1:
@@ -70,6 +86,8 @@ class Feed:
                 f"the training split has {len(x)} examples, fewer than one batch of {batch_size}; "
                 "give a smaller --batch-size"
             )
+        if batch_size < (pack := max(t.pack for t in objective.terms)):
+            raise BadInput(f"a batch of {batch_size} holds no pack of {pack}; give a larger --batch-size")
         if objective.given and y is None:
             raise BadInput("the objective is given the label y, and these data have no labels")
         self.objective = objective
@@ -82,6 +100,10 @@ class Feed:
         self.prepare = prepare
         self.prepare_noise = prepare_noise
         self.dequantise = dequantise
+        if prior not in PRIOR_LAWS:
+            raise unknown("prior", prior, PRIOR_LAWS)
+        self.prior = PRIOR_LAWS[prior]
+        self.code_noise = code_noise or latent
         self.generator = torch.Generator(self.device).manual_seed(_stream(seed, 0))
         self.taken = 0
         self._order = torch.empty(0, dtype=torch.long)
@@ -116,11 +138,19 @@ class Feed:
 
     def noise(self, x: Tensor) -> dict[str, Tensor]:
         """What the draws and terms of one round need, for data `(B, *x_shape)`."""
-        size = len(x)
-        found = {v.name: self._normal(size, self.latent) for v in self.objective.variables if v.space == "z"}
-        for term in self.objective.terms:
-            for name in term.noise:
-                found[name] = self._uniform(size)
+        size, objective = len(x), self.objective
+        found: dict[str, Tensor] = {}
+        for v in objective.variables:
+            if v is Z_PRIOR:
+                found[v.name] = self.prior(self._normal(size, self.latent))
+            elif v is Z_CODE:
+                found[v.name] = self._normal(objective.samples * size, self.code_noise)
+            elif v.space == "z":
+                found[v.name] = self._normal(size, self.code_noise if v.net else self.latent)
+        sizes = {"x": tuple(x.shape), "z": (size, self.latent)}
+        for term in objective.terms:
+            for name, noise in term.noise.items():
+                found[name] = noise.draw(sizes, self.generator)
         if self.dequantise:
             found["dequantise"] = self._uniform(*x.shape)
         return found

@@ -69,6 +69,22 @@ class Optimiser(ABC):
                     moments[n][i].copy_(value)
                 p.sub_(_like(lr, p) * direction)
 
+    def updated(
+        self, params: Sequence[Tensor], grads: Sequence[Tensor], moments: Moments
+    ) -> tuple[list[Tensor], Moments]:
+        """The same step as a function: new parameters and moments, differentiable in everything given."""
+        t = moments["step"][0] + 1
+        lr = self.lr if self.schedule is None else self.lr * self.schedule(t - 1)
+        names = [n for n in moments if n != "step"]
+        new: Moments = {"step": [t], **{n: [] for n in names}}
+        moved = []
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            direction, after = self.direction(p, g, [moments[n][i] for n in names], t)
+            for n, value in zip(names, after, strict=True):
+                new[n].append(value)
+            moved.append(p - _like(lr, p) * direction)
+        return moved, new
+
     @cached_property
     def _plain(self) -> bool:
         return not any(isinstance(getattr(self, f.name), Tensor) for f in fields(self))
@@ -95,7 +111,7 @@ class Adam(Optimiser):
         v = b2 * moments[1] + (1 - b2) * g * g
         t = t.double()  # 1 - βᵗ loses five digits in float32
         mean, square = m / (1 - b1**t).to(p.dtype), v / (1 - b2**t).to(p.dtype)
-        return mean / (square.sqrt() + eps), [m, v]
+        return mean / (_root(square) + eps), [m, v]
 
     def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
         """torch's fused kernel, which reads memory and not strides: gradients are laid out as their parameters."""
@@ -136,7 +152,7 @@ class RMSProp(Optimiser):
         """g/(√v + ε)."""
         alpha = _like(self.alpha, p)
         v = alpha * moments[0] + (1 - alpha) * g * g
-        return g / (v.sqrt() + _like(self.eps, p)), [v]
+        return g / (_root(v) + _like(self.eps, p)), [v]
 
     def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
         """One horizontal kernel per operation."""
@@ -190,6 +206,11 @@ SCHEDULES: dict[str, Callable[[int], Schedule] | None] = {
     "cosine": cosine,
     "linear": linear,
 }
+
+
+def _root(square: Tensor) -> Tensor:
+    """√v, with a derivative of 0 instead of infinity at v = 0, for steps that are differentiated."""
+    return square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
 
 
 def _like(value: Number, p: Tensor) -> Any:

@@ -15,17 +15,18 @@ A player's gradient never computes another player's weights' gradients, nor a cr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value, vmap
+from torch.func import grad, grad_and_value, vmap
 
 from distmatch.objective import Critics, Objective
-from distmatch.training.binding import bind
+from distmatch.schedules import now
+from distmatch.training.binding import Bound, Evolution, bind, evolving
 from distmatch.training.optimisers import Adam, Moments, Optimiser
 from distmatch.variables import Draws, Variable, draw, with_parents
 
@@ -59,6 +60,10 @@ class Settings:
         average: decay of the running average of the decoder's weights that is kept for evaluation.
         precision: `"bf16"` runs the nets under autocast.
         lanes: whether every tensor carries a leading axis of runs.
+        consensus: γ of consensus optimisation: every gradient v becomes v + γ∇½‖v‖², v of all players and critics
+            together, which then move at once (Mescheder et al. 2017, arXiv:1705.10461).
+        unroll: the players' losses are taken against critics that have made this many more steps, and differentiated
+            through these (Metz et al. 2016, arXiv:1611.02163).
         functional: take gradients by `torch.func` alone, for `torch.compile`. The players' forward is then written
             twice, for the compiler to merge.
         norms: log gradient norms and mean scores too.
@@ -70,6 +75,8 @@ class Settings:
     clip_gradient: float | None = None
     average: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
+    consensus: float = 0.0
+    unroll: int = 0
     lanes: bool = False
     functional: bool = False
     norms: bool = False
@@ -77,11 +84,13 @@ class Settings:
 
 @dataclass
 class State:
-    """All that training changes: parameters by net, the optimisers' moments, the decoder's average."""
+    """All that training changes: parameters by net, the optimisers' moments, the decoder's average, and the buffers
+    that evolve (`binding.Evolution`)."""
 
     params: Params
     moments: dict[str, Moments]
     average: Params = field(default_factory=dict)
+    buffers: Params = field(default_factory=dict)
 
 
 def init(objective: Objective, nets: Mapping[str, nn.Module], settings: Settings) -> State:
@@ -95,7 +104,8 @@ def init(objective: Objective, nets: Mapping[str, nn.Module], settings: Settings
         side: getattr(settings, side).init(_flat(params, names)) for side, names in moved.items() if names
     }
     average = {"decoder": {k: p.clone() for k, p in params["decoder"].items()}} if settings.average else {}
-    return State(params, moments, average)
+    buffers = {n: {k: b.detach().clone() for k, b in evolving(net).items()} for n, net in nets.items()}
+    return State(params, moments, average, {n: b for n, b in buffers.items() if b})
 
 
 def step(
@@ -121,32 +131,45 @@ def step(
         The state, and the logs: each term by its name, each critic's parts as `critic/<name>/<part>`; scalars, or
         `(K,)` over lanes.
     """
-    model = _Functions(objective, nets, settings, numbers or {})
+    model = _Functions(objective, nets, settings, numbers or {}, state.buffers)
     players = {n: state.params[n] for n in objective.uses}
     critics = {n: state.params[n] for n in objective.critics}
     logs: Logs = {}
+    model.evolve(state, objective.uses)
 
     for batch in batches[:-1] if critics else ():
         draws = model.draws(model.scored, (), players, batch)
+        model.evolve(state, objective.critics)
         _move(model, "critics", state, model.critic_gradients(draws, critics, logs), logs)
+    model.evolve(state, objective.critics)
 
-    if settings.functional:
+    if settings.consensus:
+        gradients, moves = model.consensus_gradients(players, critics, batches[-1], logs)
+        _move(model, "critics", state, gradients, logs)
+        _move(model, "players", state, moves, logs)
+        return _averaged(state, settings), logs
+    if settings.functional or settings.unroll:
         leaves, draws = players, model.draws(objective.variables, objective.laws, players, batches[-1])
     else:
         leaves = {n: _leaves(p) if n in objective.players else p for n, p in players.items()}
         draws = model.draws(objective.variables, objective.laws, leaves, batches[-1])
-    gradients = model.critic_gradients(draws, critics, logs) if critics else None
+    gradients = model.critic_gradients(draws, critics, logs) if critics else {}
     if gradients and not settings.simultaneous:
         _move(model, "critics", state, gradients, logs)
-    moves = model.player_gradients(draws, leaves, critics, batches[-1], logs)
+    moves = model.player_gradients(draws, leaves, critics, batches[-1], state.moments.get("critics"), logs)
     if gradients and settings.simultaneous:
         _move(model, "critics", state, gradients, logs)
     _move(model, "players", state, moves, logs)
+    return _averaged(state, settings), logs
+
+
+def _averaged(state: State, settings: Settings) -> State:
+    """The decoder's running average one step on, in place."""
     if settings.average:
         with torch.no_grad():
             kept, new = list(state.average["decoder"].values()), list(state.params["decoder"].values())
             torch._foreach_lerp_(kept, new, 1.0 - settings.average)
-    return state, logs
+    return state
 
 
 class _Functions:
@@ -158,11 +181,13 @@ class _Functions:
         nets: Mapping[str, nn.Module],
         settings: Settings,
         numbers: Mapping[str, Tensor],
+        buffers: Params,
     ) -> None:
         self.objective = objective
         self.nets = nets
         self.settings = settings
         self.numbers = dict(numbers)
+        self.buffers = buffers
         self.scored = with_parents(v for t in objective.terms if t.critics for v in t.variables)
 
     def draws(
@@ -171,11 +196,12 @@ class _Functions:
         """Forward encoder and decoder once."""
         template: list[Callable[[list[Tensor]], Draws]] = []
 
-        def one(players: Params, tensors: dict[str, Tensor]) -> Any:
+        def one(players: Params, buffers: Params, tensors: dict[str, Tensor]) -> Any:
             with self._autocast():
                 rest = dict(tensors)
                 x, y = rest.pop("x"), rest.pop("y", None)
-                draws = draw(variables, self._bound(players), x, rest, y, laws)
+                nets = self._bound(players, buffers)
+                draws = draw(variables, nets, x, rest, y, laws, self.objective.samples)
             if not self.settings.lanes:
                 return draws
             flat, rebuild = draws.flatten()
@@ -183,15 +209,13 @@ class _Functions:
             return flat
 
         if not self.settings.lanes:
-            return _Record(draws=one(players, batch.tensors()))
-        flat = vmap(one)(players, batch.tensors())
+            return _Record(draws=one(players, self.buffers, batch.tensors()))
+        flat = vmap(one)(players, self.buffers, batch.tensors())
         return _Record(flat=flat, rebuild=template[0], extra=batch.tensors())
 
     def critic_gradients(self, draws: _Record, critics: Params, logs: Logs) -> Params:
         """The gradient of all critics' losses; weights are clipped first where a penalty says so."""
-        with torch.no_grad():
-            for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
-                penalty.project(list(critics[critic].values()))
+        self._project(critics)
         detached = draws.detach()
 
         def total(critics: Params) -> tuple[Tensor, Logs]:
@@ -203,11 +227,18 @@ class _Functions:
         return gradients
 
     def player_gradients(
-        self, draws: _Record, players: Params, critics: Params, batch: Batch, logs: Logs
+        self,
+        draws: _Record,
+        players: Params,
+        critics: Params,
+        batch: Batch,
+        moments: Moments | None,
+        logs: Logs,
     ) -> Params:
         """Each player's gradient of the terms that it minimises."""
         critics = {n: {k: p.detach() for k, p in c.items()} for n, c in critics.items()}
-        functional, groups = self.settings.functional, self.objective.groups
+        groups, unroll = self.objective.groups, self.settings.unroll
+        functional = self.settings.functional or unroll > 0
         values = {} if functional else self._map(self._player_losses, draws, critics)
         gradients: Params = {}
         for k, (group, terms) in enumerate(groups.items()):
@@ -216,21 +247,90 @@ class _Functions:
 
                 def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
                     again = self.draws(self.objective.variables, self.objective.laws, players | moved, batch)
-                    values = self._map(self._player_losses, again, critics)
+                    ahead = self._unrolled(again, critics, moments) if unroll and moments else critics
+                    values = self._map(self._player_losses, again, ahead)
                     return self._weighted(values, terms), values
 
                 found, values = _gradients(total, moved, True)
             else:
                 found = _pull(self._weighted(values, terms), moved, keep=k + 1 < len(groups))
-            for player, grads in found.items():
-                old = gradients.get(player)
-                gradients[player] = {n: old[n] + g for n, g in grads.items()} if old else grads
+            _add(gradients, found)
         logs.update({k: v.detach() for k, v in values.items()})
         return gradients
 
-    def _critic_losses(self, draws: Draws, critics: Params, objective: Objective) -> Logs:
+    def _unrolled(self, draws: _Record, critics: Params, moments: Moments) -> Params:
+        """The critics some steps on, as a differentiable function of the draws."""
+
+        def total(critics: Params) -> Tensor:
+            parts = self._map(self._critic_losses, draws, critics)
+            return self._sum([v for k, v in parts.items() if k.startswith("critic/")])
+
+        names = tuple(critics)
+        for _ in range(self.settings.unroll):
+            grads = _flat(grad(total)(critics), names)
+            flat, moments = self.settings.critics.updated(_flat(critics, names), grads, moments)
+            new = iter(flat)
+            critics = {n: {k: next(new) for k in c} for n, c in critics.items()}
+        return critics
+
+    def consensus_gradients(
+        self, players: Params, critics: Params, batch: Batch, logs: Logs
+    ) -> tuple[Params, Params]:
+        """v + γ∇½‖v‖² for critics and players, v the gradients of all losses together; weights are clipped first."""
+        self._project(critics)
+        moving = {n: p for n, p in players.items() if n in self.objective.players}
+
+        def of_critics(critics: Params, draws: _Record) -> tuple[Tensor, Logs]:
+            parts = self._map(self._critic_losses, draws, critics)
+            return self._sum([v for k, v in parts.items() if k.startswith("critic/")]), parts
+
+        def of_players(moved: Params, moving: Params, critics: Params, terms: Sequence[int]) -> Any:
+            everyone = players | moving | moved
+            draws = self.draws(self.objective.variables, self.objective.laws, everyone, batch)
+            values = self._map(self._player_losses, draws, critics)
+            return self._weighted(values, terms), values
+
+        def half_square(both: tuple[Params, Params]) -> tuple[Tensor, tuple[Params, Params, Logs]]:
+            critics, moving = both
+            draws = self.draws(self.scored, (), players | moving, batch)
+            field, parts = grad(of_critics, has_aux=True)(critics, draws)
+            moves: Params = {}
+            for group, terms in self.objective.groups.items():
+                moved = {p: moving[p] for p in group}
+                found, values = grad(of_players, has_aux=True)(moved, moving, critics, terms)
+                _add(moves, found)
+            all_of_it = [g for found in (field, moves) for net in found.values() for g in net.values()]
+            return 0.5 * self._sum([g.square().sum() for g in all_of_it]), (field, moves, parts | values)
+
+        correction, (field, moves, values) = grad(half_square, has_aux=True)((critics, moving))
+        logs.update({k: v.detach() for k, v in values.items()})
+        gamma = self.settings.consensus
+        return (_plus(field, gamma, correction[0]), _plus(moves, gamma, correction[1]))
+
+    def evolve(self, state: State, names: Iterable[str]) -> None:
+        """One step of the buffers that evolve, in place."""
+        with torch.no_grad():
+            for n in names:
+                if n not in state.buffers:
+                    continue
+                evolution = Evolution(self.nets[n])
+
+                def one(params: dict[str, Tensor], evolution: nn.Module = evolution) -> dict[str, Tensor]:
+                    return bind(evolution, {f"net.{k}": p for k, p in params.items()})()
+
+                new = (vmap(one) if self.settings.lanes else one)(state.params[n] | state.buffers[n])
+                for k, value in new.items():
+                    state.buffers[n][k].copy_(value)
+
+    def _project(self, critics: Params) -> None:
+        """What a penalty does to the weights before its critic's step."""
+        with torch.no_grad():
+            for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
+                penalty.project(list(critics[critic].values()))
+
+    def _critic_losses(self, draws: Draws, critics: Mapping[str, Bound], objective: Objective) -> Logs:
         """What the critics minimise, by `critic/<name>/<part>`; mean scores too if the logs want them."""
-        at_work = Critics(self._bound(critics), draws)
+        at_work = Critics(critics, draws)
         parts: Logs = {}
         for t in objective.terms:
             for part, value in t.critic_losses(draws, at_work).items():
@@ -242,18 +342,21 @@ class _Functions:
                 parts[f"score/{name}/{'+'.join(v.name for v in variables)}"] = score.mean().detach()
         return parts
 
-    def _player_losses(self, draws: Draws, critics: Params, objective: Objective) -> Logs:
+    def _player_losses(self, draws: Draws, critics: Mapping[str, Bound], objective: Objective) -> Logs:
         """What the players minimise, by the term's name, without its weight."""
-        at_work = Critics(self._bound(critics), draws)
+        at_work = Critics(critics, draws)
         named = zip(self.objective.names, objective.terms, strict=True)
         return {name: t.loss(draws, at_work).mean() for name, t in named if t.players}
 
     def _weighted(self, values: Logs, terms: Sequence[int]) -> Tensor:
         """The weighted sum of some terms."""
-        terms_of, names = self.objective.terms, self.objective.names
-        return self._sum(
-            [self.numbers.get(f"{i}.weight", terms_of[i].weight) * values[names[i]] for i in terms]
-        )
+        names = self.objective.names
+        return self._sum([self._weight(i) * values[names[i]] for i in terms])
+
+    def _weight(self, i: int) -> float | Tensor:
+        """The weight of a term, as it is now and in this lane."""
+        path = f"{i}.weight"
+        return self.numbers[path] if path in self.numbers else now(self.objective.terms[i].weight)
 
     def _sum(self, losses: Sequence[Tensor]) -> Tensor:
         """The sum of losses, and over lanes, which share nothing."""
@@ -265,15 +368,18 @@ class _Functions:
             if not self.settings.lanes:
                 objective = self.objective.with_numbers(self.numbers) if self.numbers else self.objective
                 assert draws.draws is not None
-                return losses(draws.draws, critics, objective)
+                return losses(draws.draws, self._bound(critics, self.buffers), objective)
 
-            def one(flat: list[Tensor], extra: dict[str, Tensor], critics: Params, numbers: Any) -> Logs:
-                return losses(draws.one(flat, extra), critics, self.objective.with_numbers(numbers))
+            def one(
+                flat: list[Tensor], extra: dict[str, Tensor], critics: Params, buffers: Params, numbers: Any
+            ) -> Logs:
+                objective = self.objective.with_numbers(numbers)
+                return losses(draws.one(flat, extra), self._bound(critics, buffers), objective)
 
-            return vmap(one)(draws.flat, draws.extra, critics, self.numbers)
+            return vmap(one)(draws.flat, draws.extra, critics, self.buffers, self.numbers)
 
-    def _bound(self, params: Params) -> dict[str, Callable[..., Any]]:
-        return {n: bind(self.nets[n], p) for n, p in params.items()}
+    def _bound(self, params: Params, buffers: Params) -> dict[str, Bound]:
+        return {n: bind(self.nets[n], p | buffers.get(n, {})) for n, p in params.items()}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "float32":
@@ -329,6 +435,17 @@ def _gradients(
     leaves = {n: _leaves(p) for n, p in params.items()}
     total, parts = loss(leaves)
     return _pull(total, leaves, keep=False), parts
+
+
+def _add(gradients: Params, found: Params) -> None:
+    """Sum gradients net by net, into the first."""
+    for n, grads in found.items():
+        old = gradients.get(n)
+        gradients[n] = {k: old[k] + g for k, g in grads.items()} if old else grads
+
+
+def _plus(a: Params, factor: float, b: Params) -> Params:
+    return {n: {k: g + factor * b[n][k] for k, g in p.items()} for n, p in a.items()}
 
 
 def _pull(total: Tensor, leaves: Params, keep: bool) -> Params:

@@ -15,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from distmatch.errors import BadInput
 from distmatch.objective import Critics, Objective
-from distmatch.training.binding import bind
+from distmatch.training.binding import bind, evolving
 from distmatch.training.feed import Feed
 from distmatch.training.memory import keep_heap
 from distmatch.training.step import Settings, State, init, step
@@ -85,6 +85,8 @@ class Trainer:
         self.feed = feed
         self.settings = settings or Settings()
         self.critic_steps = critic_steps if objective.critics else 1
+        # a net that changes with time has a method `at`, and is a function of its parameters and of that step
+        self._changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
         self.state: State = init(objective, self.nets, self.settings)
         self.steps_done = 0
         self.keys: list[str] = []
@@ -98,12 +100,33 @@ class Trainer:
         """
         batches = [self.feed.next() for _ in range(self.critic_steps)]
         settings = replace(self.settings, norms=True) if norms else self.settings
+        self._tell()
+        self._reset_moments()
         with _unvalidated():
-            self.state, logs = step(self.objective, self.nets, self.state, batches, settings)
+            self.state, logs = step(self.objective, self.nets, self.state, batches, settings, self._numbers())
         self.steps_done += 1
         self.keys = self.keys or [k for k in logs if not k.startswith(("score/", "gradient_norm/"))]
         self.pending.append(torch.stack([logs[k] for k in self.keys]))
         return logs
+
+    def _tell(self) -> None:
+        """Tell the nets that change with time how many steps are done."""
+        for module in self._changing:
+            module.at(self.steps_done)  # type: ignore[operator]
+
+    def _reset_moments(self) -> None:
+        """Forget the moments where a net that changes with time asks for it at this step."""
+        done = self.steps_done
+        if done and any(getattr(module, "resets_at", _never)(done) for module in self._changing):
+            for moments in self.state.moments.values():
+                for values in moments.values():
+                    for m in values:
+                        m.zero_()
+
+    def _numbers(self) -> dict[str, Tensor]:
+        """The numbers that change with time, as they are now."""
+        ramps = self.objective.ramps.items()
+        return {k: torch.tensor(r.at(self.steps_done), device=self.feed.device) for k, r in ramps}
 
     def collect(self) -> dict[str, float]:
         """The mean of each loss since the last call, read from the device at once.
@@ -155,6 +178,9 @@ class Trainer:
                 for key, p in net.named_parameters():
                     if key in trained:
                         p.copy_(trained[key])
+                for key, b in evolving(net).items():
+                    b.copy_(self.state.buffers[name][key])
+        self._tell()
         return self.nets
 
     def losses(self, feed: Feed, batches: int) -> dict[str, float]:
@@ -162,18 +188,19 @@ class Trainer:
 
         Terms with a critic are left out: a critic's verdict is no measure. In float32, whatever the precision.
         """
-        terms = [
-            (n, t) for n, t in zip(self.objective.names, self.objective.terms, strict=True) if not t.critics
-        ]
+        now = self.objective.with_numbers(self._numbers())
+        terms = [(n, t) for n, t in zip(now.names, now.terms, strict=True) if not t.critics]
         if not terms:
             return {}
-        params = self.state.params | self.state.average
-        nets = {n: bind(self.nets[n], params[n]) for n in self.objective.uses}
+        params, buffers = self.state.params | self.state.average, self.state.buffers
+        nets = {n: bind(self.nets[n], params[n] | buffers.get(n, {})) for n in self.objective.uses}
         total = dict.fromkeys((n for n, _ in terms), 0.0)
+        self._tell()
         with torch.no_grad(), _unvalidated():
             for _ in range(batches):
                 b = feed.next()
-                draws = draw(self.objective.variables, nets, b.x, b.noise, b.y, self.objective.laws)
+                wanted, laws = self.objective.variables, self.objective.laws
+                draws = draw(wanted, nets, b.x, b.noise, b.y, laws, self.objective.samples)
                 for name, term in terms:
                     total[name] += term.loss(draws, Critics({}, draws)).mean().item() / batches
         return total
@@ -205,7 +232,7 @@ class Trainer:
         Raises:
             BadInput: the snapshot is of other nets.
         """
-        wanted = ("params/", "average/")
+        wanted = ("params/", "average/", "buffers/")
         own = {k: v for k, v in self._kept().items() if k.startswith(wanted)}
         _copy(own, {k: v for k, v in tensors.items() if k.startswith(wanted)})
         self.steps_done = info["steps_done"]
@@ -215,9 +242,14 @@ class Trainer:
         state = self.state
         tensors = {f"params/{n}/{k}": p for n, ps in state.params.items() for k, p in ps.items()}
         tensors |= {f"average/{n}/{k}": p for n, ps in state.average.items() for k, p in ps.items()}
+        tensors |= {f"buffers/{n}/{k}": b for n, bs in state.buffers.items() for k, b in bs.items()}
         for side, moments in state.moments.items():
             tensors |= {f"moments/{side}/{n}/{i}": m for n, ms in moments.items() for i, m in enumerate(ms)}
         return tensors
+
+
+def _never(step: int) -> bool:
+    return False
 
 
 def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
