@@ -13,9 +13,12 @@ from torch.distributions import (
     AffineTransform,
     Bernoulli,
     Distribution,
+    ExpTransform,
     Independent,
     Laplace,
+    LogNormal,
     Normal,
+    StickBreakingTransform,
     TanhTransform,
     TransformedDistribution,
     kl_divergence,
@@ -24,9 +27,14 @@ from torch.func import grad, vmap
 
 from distmatch.distributions import (
     Delta,
+    DensityAt,
+    NoisyPoint,
     PixelCategorical,
     QuantizedNormal,
+    TeacherForced,
+    draw_and_score,
     flatten_distribution,
+    is_diagonal_normal,
     kl_divergence_to_standard_normal,
     log_likelihood,
     reparameterise,
@@ -226,6 +234,179 @@ def test_a_point_mass():
         law.log_prob(loc)
     with pytest.raises(BadInput, match="no likelihood"):
         log_likelihood(Independent(Delta(loc), 1), loc)
+
+
+def test_a_point_mass_expands():
+    loc = normals((4, 3))
+    law = Delta(loc, 1).expand((2, 4))
+    assert (law.batch_shape, law.event_shape) == ((2, 4), (3,))
+    assert law.mean.equal(torch.stack([loc, loc]))
+
+
+def test_a_noisy_point_is_a_point_that_tells_the_moments_of_its_law():
+    loc, mean, scale = normals((4, 3)), normals((4, 3), 1), normals((4, 3), 2).exp()
+    law = NoisyPoint(loc, (mean, scale), 1)
+    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
+    assert reparameterise(law, normals((4, 7))) is loc
+    assert (law.moment_loc, law.moment_scale) == (mean, scale)
+    with pytest.raises(BadInput, match="no likelihood"):
+        law.log_prob(loc)
+    tensors, rebuild = flatten_distribution(law)
+    assert [t for t in tensors if t is loc or t is mean or t is scale] == tensors
+    same = rebuild([2 * t for t in tensors])
+    assert isinstance(same, NoisyPoint)
+    assert same.moment_scale.equal(2 * scale)
+    assert same.mean.equal(2 * loc)
+
+
+# A draw with its density
+
+
+def closed_form(law: Distribution, z: Tensor, log_q: Tensor) -> None:
+    """Against the density that torch finds by inverting the transforms."""
+    torch.testing.assert_close(log_q, law.log_prob(z), rtol=1e-9, atol=1e-9)
+    assert log_q.shape == law.batch_shape
+
+
+def test_draw_and_score_of_a_normal():
+    loc, scale, noise = (normals((4, 3), s, **DOUBLE) for s in range(3))
+    law = Independent(Normal(loc, scale.exp()), 1)
+    z, log_q = draw_and_score(law, noise)
+    torch.testing.assert_close(z, loc + scale.exp() * noise)
+    expected = -0.5 * noise.square().sum(1) - scale.sum(1) - 1.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(log_q, expected)
+
+
+def test_draw_and_score_of_a_log_normal_by_hand():
+    """log q(z) = log N(log z; μ, σ²) - Σ log z."""
+    loc, scale, noise = (normals((4, 3), s, **DOUBLE) for s in range(3))
+    base = Independent(Normal(loc, scale.exp()), 1)
+    z, log_q = draw_and_score(TransformedDistribution(base, [ExpTransform()]), noise)
+    torch.testing.assert_close(log_q, base.log_prob(z.log()) - z.log().sum(1))
+    torch.testing.assert_close(log_q, LogNormal(loc, scale.exp()).log_prob(z).sum(1), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [AffineTransform(1.0, -0.5)],
+        [TanhTransform(), AffineTransform(torch.arange(12.0, **DOUBLE).reshape(4, 3), 2.0)],
+        [
+            AffineTransform(torch.ones(3, **DOUBLE), torch.arange(1.0, 4.0, **DOUBLE), event_dim=1),
+            ExpTransform(),
+        ],
+        [StickBreakingTransform()],
+    ],
+    ids=["affine", "tanh-affine", "event", "simplex"],
+)
+@pytest.mark.parametrize("independent", [True, False])
+def test_draw_and_score_of_transformed_laws(transforms, independent):
+    loc, scale, noise = (normals((4, 3), s, **DOUBLE) for s in range(3))
+    base: Distribution = Normal(loc, scale.exp(), validate_args=False)
+    base = Independent(base, 1) if independent else base
+    law = TransformedDistribution(base, transforms, validate_args=False)
+    z, log_q = draw_and_score(law, noise)
+    torch.testing.assert_close(z, reparameterise(law, noise))
+    closed_form(law, z, log_q)
+    nested = TransformedDistribution(law, [AffineTransform(0.5, 3.0)], validate_args=False)
+    closed_form(nested, *draw_and_score(nested, noise))
+
+
+def test_draw_and_score_of_many_draws_at_once():
+    loc, scale, noise = (
+        normals((4, 3), **DOUBLE),
+        normals((4, 3), 1, **DOUBLE),
+        normals((5, 4, 3), 2, **DOUBLE),
+    )
+    shift = AffineTransform(loc, 0.5)
+    law = TransformedDistribution(Independent(Normal(loc, scale.exp()), 1), [TanhTransform(), shift])
+    z, log_q = draw_and_score(law.expand((5, 4)), noise)
+    for k in range(5):
+        one, density = draw_and_score(law, noise[k])
+        torch.testing.assert_close(z[k], one)
+        torch.testing.assert_close(log_q[k], density)
+
+
+def test_draw_and_score_needs_no_inverse_and_is_differentiable():
+    class OneWay(TanhTransform):
+        def _inverse(self, y: Tensor) -> Tensor:
+            raise AssertionError("inverted")
+
+    def total(loc: Tensor) -> Tensor:
+        base = Independent(Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False)
+        law = TransformedDistribution(base, [OneWay()], validate_args=False)
+        z, log_q = draw_and_score(law, torch.zeros_like(loc))
+        return log_q.sum() + z.sum()
+
+    loc = normals((4, 3), **DOUBLE)
+    slope, step = grad(total)(loc), 1e-6
+    for i in range(3):
+        move = torch.zeros_like(loc)
+        move[2, i] = step
+        difference = (total(loc + move) - total(loc - move)) / (2 * step)
+        assert slope[2, i].item() == pytest.approx(difference.item(), rel=1e-6)
+
+
+# A density at one point
+
+
+def test_a_density_at_a_point_is_known_there_alone():
+    log_density, draw = normals((4,)), normals((4, 3), 1)
+    law = DensityAt(log_density, draw)
+    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
+    assert law.mean is draw
+    assert law.log_prob(draw) is log_density
+    bare = DensityAt(log_density)
+    assert (bare.batch_shape, bare.event_shape) == ((4,), ())
+    with pytest.raises(BadInput, match="at one point alone, and was not drawn from"):
+        _ = bare.mean
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_density_at_a_point_crosses_vmap(drawn):
+    log_density, draw = normals((5, 4)), normals((5, 4, 3), 1)
+    rebuilds = []
+
+    def tensors(log_density: Tensor, draw: Tensor) -> list[Tensor]:
+        flat, rebuild = flatten_distribution(DensityAt(log_density, draw if drawn else None))
+        rebuilds.append(rebuild)
+        return flat
+
+    lanes = vmap(tensors)(log_density, draw)
+    assert len(lanes) == 1 + drawn
+    outside = rebuilds[0](lanes)
+    assert outside.batch_shape == (5, 4)
+    assert outside.log_prob(draw).equal(log_density)
+    assert not drawn or outside.mean.equal(draw)
+    inner = vmap(lambda ts, z: rebuilds[0](ts).log_prob(z))(lanes, draw)
+    assert inner.equal(log_density)
+
+
+def test_diagonal_normals_are_told_from_others():
+    diagonal = Independent(Normal(torch.zeros(4, 3), 1.0), 1)
+    assert is_diagonal_normal(diagonal)
+    others = [
+        diagonal.base_dist,
+        Independent(diagonal.base_dist, 2),
+        Independent(Laplace(torch.zeros(4, 3), 1.0), 1),
+        Independent(LogNormal(torch.zeros(4, 3), 1.0), 1),
+        TransformedDistribution(diagonal, [TanhTransform()]),
+        Delta(torch.zeros(4, 3), 1),
+        DensityAt(torch.zeros(4), torch.zeros(4, 3)),
+    ]
+    assert not any(map(is_diagonal_normal, others))
+
+
+def test_a_teacher_forced_law_is_scored_at_what_it_is_given_and_drawn_from_once():
+    drawn = normals((4, 3))
+    law = TeacherForced(lambda x: Independent(Normal(x.cumsum(1) - x, 1.0), 1), lambda: drawn, 4, (3,))
+    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
+    assert law.sample() is drawn
+    x = normals((4, 3), 1)
+    before = torch.stack([torch.zeros(4), x[:, 0], x[:, 0] + x[:, 1]], 1)
+    torch.testing.assert_close(law.log_prob(x), Normal(before, 1.0).log_prob(x).sum(1))
+    with pytest.raises(BadInput, match="once for each code"):
+        law.sample((2,))
 
 
 # Likelihoods

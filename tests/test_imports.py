@@ -6,19 +6,25 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
 # Each room, and the rooms it may import, from the ground up.
-GROUND = {"errors", "files", "distributions", "variables"}
+GROUND = {"errors", "files", "schedules", "noise", "distributions", "variables"}
+TERMS = {"comparisons", "penalties", "objective", "terms", "moments", "geometry", "critic_terms"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "schedules": {"errors"},
+    "noise": set(),
     "distributions": {"errors"},
     "variables": {"errors", "distributions"},
     "likelihoods": {"errors", "distributions"},
     "comparisons": {"errors"},
-    "penalties": {"errors"},
+    "penalties": {"errors", "schedules", "noise"},
     "objective": GROUND,
     "terms": GROUND | {"comparisons", "penalties", "objective"},
-    "grammar": GROUND | {"comparisons", "penalties", "objective", "terms"},
-    "systems": GROUND | {"comparisons", "penalties", "objective", "terms"},
+    "moments": GROUND | {"comparisons", "objective"},
+    "geometry": GROUND | {"penalties", "objective"},
+    "critic_terms": GROUND | {"comparisons", "objective"},
+    "grammar": GROUND | TERMS,
+    "systems": GROUND | TERMS | {"grammar"},
     "networks": GROUND | {"likelihoods"},
     "data": {"errors", "files"},
     "diagnostics": {"errors"},

@@ -8,7 +8,19 @@ from torch import Tensor
 
 from contracts.toys import generator
 from distmatch.errors import BadInput
-from distmatch.penalties import Clip, GradientPenalty, clipping, gradient_norms, gradient_penalty
+from distmatch.penalties import (
+    Clip,
+    GradientPenalty,
+    Roth,
+    clipping,
+    dragan,
+    gradient_norms,
+    gradient_penalty,
+    r1,
+    r2,
+    roth,
+)
+from distmatch.schedules import Ramp
 
 B, H = 5, 1e-6
 
@@ -101,6 +113,82 @@ def test_a_linear_critic_of_slope_one_pays_nothing_at_centre_one():
     torch.testing.assert_close(paid, torch.zeros_like(paid), rtol=0, atol=1e-15)
 
 
+def test_r1_and_r2_are_half_their_gamma():
+    """½γ‖∇f‖², on the target's samples and on the model's."""
+    p, q = normals(0, B, 3), normals(1, B, 3)
+    for make, u in ((r1, p), (r2, q)):
+        assert not make().needs_noise
+        expected = 0.5 * 3.0 * (differences(f, u) ** 2).sum(1)
+        torch.testing.assert_close(make(3.0)(f, [p], [q], None), expected, rtol=1e-6, atol=1e-7)
+    assert r1(10) == gradient_penalty(5.0, 0.0, "target")
+    assert r2(Ramp(0, 4, 9)) == gradient_penalty(Ramp(0, 2, 9), 0.0, "model")
+
+
+def test_dragan_looks_around_the_data():
+    """λ(‖∇f(p + ½·sd(p)·u)‖ - 1)², u uniform, sd over all numbers of the batch."""
+    p, q, u = (
+        normals(0, B, 3),
+        normals(1, B, 3),
+        torch.rand(B, 3, generator=generator(2), dtype=torch.float64),
+    )
+    mean = p.sum() / p.numel()
+    spread = ((p - mean).square().sum() / (p.numel() - 1)).sqrt()
+    expected = 4 * (differences(f, p + 0.5 * spread * u).norm(dim=1) - 1) ** 2
+    torch.testing.assert_close(dragan(4.0)(f, [p], [q], [u]), expected, rtol=1e-6, atol=1e-7)
+    assert (dragan().needs_noise, dragan().noise.law, dragan().noise.shape) == (True, "uniform", "x")
+
+
+def test_dragan_has_a_spread_for_each_input_of_a_joint():
+    p, u = [normals(0, B, 1, 2, 2), 5 * normals(1, B, 3)], [normals(2, B, 1, 2, 2), normals(3, B, 3)]
+    seen = []
+
+    def score(x: Tensor, z: Tensor) -> Tensor:
+        seen.append((x, z))
+        return x.flatten(1).sum(1) + z.sum(1)
+
+    dragan()(score, p, p, u)
+    for found, v, e in zip(seen[0], p, u, strict=True):
+        torch.testing.assert_close(found, v + 0.5 * v.std() * e)
+
+
+def test_the_spread_of_the_data_is_held_still():
+    """It is a number as far as gradients go."""
+    u = torch.rand(B, 3, generator=generator(2), dtype=torch.float64)
+    p = normals(0, B, 3).requires_grad_()
+    spread = p.detach().std()
+    (found,) = torch.autograd.grad(dragan(1.0)(f, [p], [p], [u]).sum(), p)
+    (expected,) = torch.autograd.grad(((gradient_norms(f, [p + 0.5 * spread * u]) - 1) ** 2).sum(), p)
+    torch.testing.assert_close(found, expected)
+
+
+def test_roth_by_hand():
+    """½γ{(1 - D(p))²‖∇t(p)‖² + D(q)²‖∇t(q)‖²}."""
+    p, q = normals(0, B, 3), normals(1, B, 3)
+    on_p, on_q = (1 / (1 + (-f(u)).exp()) for u in (p, q))
+    squares = [(differences(f, u) ** 2).sum(1) for u in (p, q)]
+    expected = 0.5 * 3.0 * ((1 - on_p) ** 2 * squares[0] + on_q**2 * squares[1])
+    torch.testing.assert_close(roth(3.0)(f, [p], [q], None), expected, rtol=1e-6, atol=1e-7)
+    assert roth(3) == Roth(gamma=3.0)
+    assert roth(3.0).equation() == "½·3·(E_p[(1 - D)²‖∇f‖²] + E_q[D²‖∇f‖²])"
+
+
+def test_roths_gradient_in_the_critic_by_autograd():
+    """t(u) = w·u: ∇t = w, so the penalty is ½γ{(1 - D(p))² + D(q)²}‖w‖²."""
+    w = normals(4, 3).requires_grad_()
+    p, q = normals(0, B, 3), normals(1, B, 3)
+    found = roth(2.0)(lambda u: u @ w, [p], [q], None)
+    by_hand = ((1 - (p @ w).sigmoid()) ** 2 + (q @ w).sigmoid() ** 2) * w.square().sum()
+    torch.testing.assert_close(found, by_hand)
+    for a, b in zip(torch.autograd.grad(found.sum(), w), torch.autograd.grad(by_hand.sum(), w), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("penalty", [gradient_penalty(Ramp(0, 1, 9)), roth(Ramp(0, 1, 9)), r1(Ramp(0, 1, 9))])
+def test_a_ramp_must_be_evaluated_first(penalty):
+    with pytest.raises(BadInput, match="has no value by itself"):
+        penalty(f, [normals(0, B, 3)], [normals(1, B, 3)], torch.ones(B))
+
+
 def test_clipping_bounds_the_weights_and_no_more():
     weights = [normals(0, 20), normals(1, 3, 4)]
     expected = [w.clamp(-0.3, 0.3) for w in weights]
@@ -116,10 +204,14 @@ def test_printed():
 
 
 def test_refusals():
-    with pytest.raises(BadInput, match="place is between, target or model, not 'betwixt'"):
+    with pytest.raises(BadInput, match="place is between, target, model or around, not 'betwixt'"):
         GradientPenalty(place="betwixt")  # type: ignore[arg-type]
     for number in (-1.0, float("inf"), float("nan")):
         with pytest.raises(BadInput, match="bound"):
             Clip(number)
         with pytest.raises(BadInput, match="weight"):
             gradient_penalty(number)
+        with pytest.raises(BadInput, match="the gamma of a penalty"):
+            roth(number)
+    with pytest.raises(BadInput, match="all zero; give a bound above 0"):
+        Clip(0)

@@ -39,7 +39,10 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from torch import Tensor
 
 from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, Comparison, GeneratorLoss
+from distmatch.critic_terms import AdaptiveContrast, FeatureDistance, MixedBatch
 from distmatch.errors import BadInput, unknown
+from distmatch.geometry import Clamp, CosineDistance
+from distmatch.moments import MMD, CodeKL
 from distmatch.objective import PLAYERS, Objective, Term
 from distmatch.penalties import PENALTIES, Penalty
 from distmatch.schedules import Ramp
@@ -53,6 +56,13 @@ TERMS: dict[str, Callable[..., Term]] = {
     "iwae": IWAE,
     "distance": Distance,
     "match": Match,
+    "mmd": MMD,
+    "code_kl": CodeKL,
+    "cosine_distance": CosineDistance,
+    "feature_distance": FeatureDistance,
+    "clamp": Clamp,
+    "adaptive_contrast": AdaptiveContrast,
+    "mixed_batch": MixedBatch,
 }
 
 MAX_LENGTH = 10_000
@@ -116,6 +126,36 @@ def unparse(objective: Objective) -> str:
     if not same:
         raise BadInput(f"this objective cannot be written as text: {_short(text)!r} says something else")
     return text
+
+
+def read_option(build: Callable[..., Any], name: str, value: str | float | bool) -> Any:
+    """What a text, a number or a switch means as an argument of a declaration, by the argument's annotation.
+
+    >>> from distmatch.systems import gan, vae
+    >>> read_option(gan, "penalty", "r1(10)").equation(), read_option(vae, "beta", "ramp(0, 1, 1000)").end
+    ('5·E[‖∇f‖²] target', 1.0)
+    """
+    parameter = signature(build).parameters[name]
+    argument = _argument(parameter, get_type_hints(build)[name])
+    text = option_text(value)
+    try:
+        reader = _Reader(text)
+        found = reader.value(name, argument)
+        if reader.token.kind != "end":
+            raise reader.error(reader.token.column, f"nothing is expected after it, but {reader.token}")
+        return found
+    except BadInput as error:
+        sentence = str(error).splitlines()[0].partition(": ")[2]
+        raise BadInput(f"system.{name} cannot be {_short(text)!r}: {sentence}") from None
+
+
+def option_text(value: Any) -> str:
+    """The text that `read_option` reads as this value.
+
+    >>> option_text(None), option_text(PENALTIES["clip"](0.1)), option_text(Ramp(0, 1, 10))
+    ('none', 'clip(0.1)', 'ramp(0, end=1, steps=10)')
+    """
+    return value if isinstance(value, str) else _value(value)
 
 
 class _Token(NamedTuple):
@@ -292,8 +332,8 @@ class _Reader:
             self.listed(lambda: joint.append(self.named(argument, f"a {argument.word}")))
             return tuple(joint)
         if token.kind != "number" and token.text not in ("+", "-"):
-            words = [argument.word if argument.names else "name" if argument.keeps else "", argument.number]
-            return self.named(argument, f"a {' or a '.join(filter(None, words))} as {what}")
+            one = " or ".join([argument.number, *argument.names]) if argument.number else argument.word
+            return self.named(argument, f"a {'name' if argument.keeps and not argument.names else one} as {what}")
         if not argument.number:
             raise self.error(token.column, f"{what} is a name, not a number")
         sign = self.take("+", "-")
@@ -309,7 +349,7 @@ class _Reader:
         token = self.name(what)
         if argument.keeps and token.key not in map(_key, argument.names):
             return token.text
-        if not argument.names:
+        if not argument.names or (argument.number and token.key not in map(_key, argument.names)):
             raise self.error(token.column, f"expected {what}, but {token}")
         entry = argument.names[self.find(argument.word, token, argument.names)]
         return self.call(token, entry) if isinstance(entry, FunctionType | type) else entry

@@ -237,6 +237,7 @@ def _scored(law: Distribution, noise: Tensor, copies: int) -> DensityAt:
 def copied(values: Tensor, copies: int) -> Tensor:
     """All rows in order, K times: `(K·B, ...)`.
 
+    >>> import torch
     >>> copied(torch.tensor([1, 2]), 2)
     tensor([1, 2, 1, 2])
     """

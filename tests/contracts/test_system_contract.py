@@ -7,90 +7,178 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts.toys import LABELS, assert_same, batch, copied, flat, generator, linear_nets, stack
-from distmatch.networks import Shapes, build
+from contracts.toys import (
+    LABELS,
+    Toy,
+    assert_same,
+    batch,
+    copied,
+    flat,
+    generator,
+    linear_nets,
+    numbers_at,
+    stack,
+    toy_of,
+)
+from distmatch.networks import NETWORKS, Shapes, build, prior
 from distmatch.objective import Objective
-from distmatch.systems import SYSTEMS
+from distmatch.systems import SYSTEMS, System
 from distmatch.training.optimisers import SGD, Adam
 from distmatch.training.step import Batch, Settings, State, init, step
 from distmatch.variables import draw
 
 K, ROUNDS, STEPS = 3, 2, 2
-X_SHAPE, LATENT = (1, 4, 4), 2
-OPTIONS = {"width": 8, "depth": 1, "code_width": 8, "code_depth": 1}
+SMALL = {
+    "mlp": {"width": 8, "depth": 1, "code_width": 8, "code_depth": 1, "lens_width": 4, "lens_blocks": 1},
+    "pixelcnn": {"width": 4, "layers": 2, "kernel": 3, "code_width": 8, "code_depth": 1},
+    "real-nvp": {"width": 4, "blocks": 1, "couplings": 1, "scales": 1},
+    "progressive": {"width": 4, "most": 4, "stable": 1, "fade": 4},
+}
 SETTINGS = Settings(  # ε well above the rounding of a clipped critic's gradients, which Adam would blow up
     players=Adam(lr=1e-2, eps=1e-5), critics=Adam(lr=2e-2, eps=1e-5)
 )
-every = pytest.mark.parametrize("objective", [s.objective() for s in SYSTEMS.values()], ids=SYSTEMS)
 
 
-def mlps(objective: Objective, seed: int) -> dict[str, nn.Module]:
-    """Nets of the package for tiny images, from a seed that leaves torch's generator alone."""
-    shapes = Shapes(X_SHAPE, LATENT, LABELS if objective.given else 0)
-    likelihood = "bernoulli" if objective.needs_likelihood else "implicit"
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        nets = {n: build("mlp", n, shapes, likelihood=likelihood, options=OPTIONS) for n in objective.uses}
-        for name, spaces in objective.critics.items():
-            nets[name] = build("mlp", "critic", shapes, spaces=spaces, options=OPTIONS)
-    return nets
+@dataclass(frozen=True)
+class Subject:
+    """An objective, with the nets that its system trains, as small as they can be, and how it is stepped."""
+
+    objective: Objective
+    toy: Toy
+    options: tuple[tuple[str, Any], ...] = ()
+    consensus: float = 0.0
+    unroll: int = 0
+
+    @property
+    def family(self) -> str:
+        return self.toy.family if self.toy.family in SMALL else "mlp"
+
+    @property
+    def shapes(self) -> Shapes:
+        x = (1, 4, 4)
+        return Shapes(x, 16 if NETWORKS[self.family].flow else 2, LABELS if self.objective.given else 0)
+
+    def settings(self, **more: Any) -> Settings:
+        return replace(SETTINGS, consensus=self.consensus, unroll=self.unroll, **more)
+
+    def nets(self, seed: int) -> dict[str, nn.Module]:
+        """Nets of the package for tiny images, from a seed that leaves torch's generator alone."""
+        objective, shapes = self.objective, self.shapes
+        explicit = objective.needs_likelihood and not NETWORKS[self.family].flow
+
+        def make(role: str, **more: Any) -> nn.Module:
+            if role == "prior":
+                return prior(self.toy.prior, shapes, components=3)
+            return build(self.family, role, shapes, options=SMALL[self.family] | dict(self.options), **more)
+
+        more = {
+            "encoder": {"posterior": self.toy.posterior},
+            "decoder": {"likelihood": "bernoulli" if explicit else "implicit"},
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            nets = {n: make(n, **more.get(n, {})) for n in objective.uses}
+            nets |= {n: make("critic", spaces=spaces) for n, spaces in objective.critics.items()}
+        for net in nets.values():
+            if hasattr(net, "at"):
+                net.at(3)
+        return nets
+
+    def batches(self, seed: int) -> list[list[Batch]]:
+        """For each step, one batch a critic step."""
+        g, shapes = generator(seed), self.shapes
+        code = 32 if self.toy.posterior == "noise" else shapes.latent
+        return [
+            [batch(self.objective, g, 8, shapes.x, shapes.latent, torch.float32, code) for _ in range(ROUNDS)]
+            for _ in range(STEPS)
+        ]
+
+    def numbers(self) -> dict[str, Tensor]:
+        return {k: v.float() for k, v in numbers_at(self.objective).items()}
 
 
-def batches(objective: Objective, seed: int) -> list[list[Batch]]:
-    """For each step, one batch a critic step."""
-    g = generator(seed)
-    return [
-        [batch(objective, g, 8, X_SHAPE, LATENT, torch.float32) for _ in range(ROUNDS)] for _ in range(STEPS)
-    ]
+def subject(system: System) -> Subject:
+    """What a system's own defaults ask for."""
+    asked = {k.removeprefix("network."): v for k, v in system.defaults.items() if k.startswith("network.")}
+    own = {k: v for k, v in asked.items() if k in ("spectral_norm", "symmetric", "uses_code")}
+    if "minibatch_kernels" in asked:
+        own["minibatch_kernels"] = 3
+    training = {k: system.defaults.get(f"training.{k}", 0) for k in ("consensus", "unroll")}
+    return Subject(system.objective(), toy_of(system), tuple(own.items()), **training)
 
 
-def alone(objective: Objective, settings: Settings, seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def subjects() -> dict[str, Subject]:
+    """One for each system; those that differ by the size of their nets alone share one."""
+    found: dict[Subject, str] = {}
+    for name, system in SYSTEMS.items():
+        one = subject(system)
+        if one.family != one.toy.family:
+            one = replace(one, toy=replace(one.toy, family="mlp"))
+        found.setdefault(one, name)
+    return {name: one for one, name in found.items()}
+
+
+SUBJECTS = subjects()
+every = pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
+
+
+def alone(
+    subject: Subject,
+    settings: Settings,
+    seed: int,
+    numbers: Mapping[str, Tensor] | None = None,
+    objective: Objective | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One run by itself: where its parameters end, and its last logs."""
-    nets = mlps(objective, seed)
+    nets, objective = subject.nets(seed), objective or subject.objective
     state = init(objective, nets, settings)
-    for data in batches(objective, seed):
-        state, logs = step(objective, nets, state, data, settings)
+    for data in subject.batches(seed):
+        state, logs = step(objective, nets, state, data, settings, subject.numbers() | dict(numbers or {}))
     return copied(state), logs
 
 
-def stacked(objective: Objective, settings: Settings) -> tuple[dict[str, nn.Module], State]:
+def stacked(subject: Subject, settings: Settings) -> tuple[dict[str, nn.Module], State]:
     """The first state of K runs side by side."""
-    nets = [mlps(objective, k) for k in range(K)]
+    objective = subject.objective
+    nets = [subject.nets(k) for k in range(K)]
     states = [init(objective, n, settings) for n in nets]
-    for n in states[0].params:
-        for key in states[0].params[n]:
-            states[0].params[n][key] = torch.stack([s.params[n][key] for s in states])
+    for part in ("params", "buffers"):
+        for n, held in getattr(states[0], part).items():
+            for key in held:
+                held[key] = torch.stack([getattr(s, part)[n][key] for s in states])
     side = {"players": objective.players, "critics": tuple(objective.critics)}
     moments = {
         s: getattr(settings, s).init([p for n in names for p in states[0].params[n].values()])
         for s, names in side.items()
         if names
     }
-    return nets[0], State(states[0].params, moments)
+    return nets[0], replace(states[0], moments=moments)
 
 
 def together(
-    objective: Objective,
+    subject: Subject,
     settings: Settings,
     numbers: Mapping[str, Tensor] | None = None,
     compiled: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The K runs as lanes."""
     settings = replace(settings, lanes=True)
-    nets, state = stacked(objective, settings)
+    nets, state = stacked(subject, settings)
+    numbers = {k: v.expand(K) for k, v in subject.numbers().items()} | dict(numbers or {})
 
     def take(state: State, data: list[Batch]) -> tuple[State, dict[str, Tensor]]:
-        return step(objective, nets, state, data, settings, numbers)
+        return step(subject.objective, nets, state, data, settings, numbers)
 
     if compiled:
         torch.compiler.reset()
         take = torch.compile(take, fullgraph=True, backend="aot_eager")
-    for lanes in zip(*[batches(objective, k) for k in range(K)], strict=True):
+    for lanes in zip(*[subject.batches(k) for k in range(K)], strict=True):
         state, logs = take(state, [stack(list(b)) for b in zip(*lanes, strict=True)])
     return copied(state), logs
 
@@ -100,16 +188,19 @@ def lane(values: dict[str, Tensor], k: int) -> dict[str, Tensor]:
 
 
 @every
-def test_compiled_equals_eager_and_its_parameters_move(objective):
-    expected, expected_logs = alone(objective, SETTINGS, 0)
-    nets, settings = mlps(objective, 0), replace(SETTINGS, functional=True)
+def test_compiled_equals_eager_and_its_parameters_move(subject):
+    objective, numbers = subject.objective, subject.numbers()
+    expected, expected_logs = alone(subject, subject.settings(), 0)
+    nets, settings = subject.nets(0), subject.settings(functional=True)
     torch.compiler.reset()
     take = torch.compile(
-        lambda state, data: step(objective, nets, state, data, settings), fullgraph=True, backend="aot_eager"
+        lambda state, data: step(objective, nets, state, data, settings, numbers),
+        fullgraph=True,
+        backend="aot_eager",
     )
     state = init(objective, nets, settings)
     start = copied(state)
-    for data in batches(objective, 0):
+    for data in subject.batches(0):
         before = copied(state)
         state, logs = take(state, data)
         moved = [k for k, p in flat(state).items() if not torch.equal(p, before[k])]
@@ -125,13 +216,13 @@ def test_compiled_equals_eager_and_its_parameters_move(objective):
 
 def test_compiling_needs_no_eager_step_before_it():
     """What an objective keeps of itself is found out before the compiler looks."""
-    expected, _ = alone(SYSTEMS["gan"].objective(), SETTINGS, 0)
+    expected, _ = alone(SUBJECTS["gan"], SETTINGS, 0)
     fresh, settings = SYSTEMS["gan"].objective(), replace(SETTINGS, functional=True)
-    nets = mlps(fresh, 0)
+    nets = SUBJECTS["gan"].nets(0)
     state = init(fresh, nets, settings)
     torch.compiler.reset()
     take = torch.compile(step, fullgraph=True, backend="aot_eager")
-    for data in batches(fresh, 0):
+    for data in SUBJECTS["gan"].batches(0):
         state, _ = take(fresh, nets, state, data, settings)
     assert_same(flat(state), expected, rtol=1e-5, atol=1e-5)
 
@@ -139,43 +230,44 @@ def test_compiling_needs_no_eager_step_before_it():
 @every
 @pytest.mark.parametrize("functional", [False, True], ids=["", "functional"])
 @pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating", "simultaneous"])
-def test_a_lane_is_the_run_that_it_would_be_alone(objective, functional, simultaneous):
-    settings = replace(SETTINGS, functional=functional, simultaneous=simultaneous)
-    found, logs = together(objective, settings)
+def test_a_lane_is_the_run_that_it_would_be_alone(subject, functional, simultaneous):
+    settings = subject.settings(functional=functional, simultaneous=simultaneous)
+    found, logs = together(subject, settings)
     for k in range(K):
-        expected, expected_logs = alone(objective, settings, k)
+        expected, expected_logs = alone(subject, settings, k)
         assert_same(lane(found, k), expected, rtol=1e-5, atol=1e-5)
         assert_same(lane(logs, k), expected_logs, rtol=1e-4, atol=1e-5)
 
 
 @every
-def test_lanes_differ_in_every_number_that_they_may_differ_in(objective):
+def test_lanes_differ_in_every_number_that_they_may_differ_in(subject):
     """Weights of terms and of penalties, and both learning rates: `(K,)` each."""
+    objective = subject.objective
     paths = [n for n in objective.numbers() if n.endswith("weight")]
     numbers = {n: torch.tensor([0.5, 1.0, 3.0]) * (i + 1) for i, n in enumerate(paths)}
     rates = {"players": torch.tensor([0.01, 0.003, 0.02]), "critics": torch.tensor([0.005, 0.02, 0.01])}
-    settings = Settings(**{side: SGD(lr=lr, momentum=0.5) for side, lr in rates.items()})
-    found, logs = together(objective, settings, numbers)
+    settings = subject.settings(**{side: SGD(lr=lr, momentum=0.5) for side, lr in rates.items()})
+    found, logs = together(subject, settings, numbers)
     for k in range(K):
         one = objective.with_numbers({n: float(v[k]) for n, v in numbers.items()})
-        single = Settings(**{side: SGD(lr=float(lr[k]), momentum=0.5) for side, lr in rates.items()})
-        expected, expected_logs = alone(one, single, k)
+        single = subject.settings(**{side: SGD(lr=float(lr[k]), momentum=0.5) for side, lr in rates.items()})
+        expected, expected_logs = alone(subject, single, k, objective=one)
         assert_same(lane(found, k), expected, rtol=1e-5, atol=1e-5)
         assert_same(lane(logs, k), expected_logs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["wgan-gp", "vgh++"])
 def test_compiled_lanes_equal_lanes(name):
-    objective = SYSTEMS[name].objective()
-    settings = Settings(
+    subject = SUBJECTS[name]
+    settings = subject.settings(
         players=SGD(lr=torch.tensor([0.01, 0.02, 0.03])),
         critics=SGD(lr=0.02),
         functional=True,
         clip_gradient=5.0,
     )
-    numbers = {n: torch.tensor([0.5, 1.0, 3.0]) for n in objective.numbers() if n.endswith("weight")}
-    expected, expected_logs = together(objective, settings, numbers)
-    found, logs = together(objective, settings, numbers, compiled=True)
+    numbers = {n: torch.tensor([0.5, 1.0, 3.0]) for n in subject.objective.numbers() if n.endswith("weight")}
+    expected, expected_logs = together(subject, settings, numbers)
+    found, logs = together(subject, settings, numbers, compiled=True)
     assert_same(found, expected, rtol=1e-5, atol=1e-5)
     assert_same(logs, expected_logs, rtol=1e-4, atol=1e-5)
 

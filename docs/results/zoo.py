@@ -1,0 +1,233 @@
+"""The zoo: train every row on the smallest problem that shows it, measure, keep the numbers, make the page.
+
+    python docs/results/zoo.py train [--data-dir DIR] [--jobs N] [--only NAME ...]   trains, measures, writes zoo/*
+    python docs/results/zoo.py page                                                  makes docs/zoo.md from them
+
+Every measured number on the page comes from a JSON file that the program wrote. Each row is trained by the command
+that the page shows, in a process of its own with one thread, so that memory and time are its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from zoo_rows import GROUPS, ROWS, Check, Row
+
+from distmatch.data import load
+from distmatch.report.figures import scatter_2d
+from distmatch.report.grids import image_grid
+from distmatch.report.table import format_estimate
+
+HERE = Path(__file__).parent
+KEPT = HERE / "zoo"
+PAGE = HERE.parent / "zoo.md"
+POINTS = 2000
+SHOWN = {  # of a row's metrics, those that the page has room for, with what they are called there
+    "modes": "modes",
+    "high_quality": "high quality",
+    "elbo": "ELBO",
+    "rate": "rate",
+    "distortion": "distortion",
+    "log_likelihood": "log p(x) ≥",
+    "nll": "-log p(x)",
+    "bits_per_dim": "bits per dimension",
+    "marginal_kl": "KL(q(z) ‖ p(z))",
+    "mse": "reconstruction mse",
+    "code_mean": "largest |mean of codes|",
+    "code_covariance": "largest |cov - I|",
+    "class_agreement": "class agreement",
+    "class_agreement_data": "the judge on real data",
+    "ms_ssim_diversity_rescaled": "MS-SSIM diversity",
+    "ms_ssim_diversity_rescaled_data": "the data's",
+}
+
+
+def program(*words: str) -> None:
+    """Run the command line in a process of its own, with one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "distmatch", *words], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"distmatch {shlex.join(words)}: {done.stderr.strip()}")
+
+
+def train(row: Row, runs: Path, data_dir: Path | None) -> dict:
+    """Train and measure one row, and keep what the page needs."""
+    run = runs / row.name
+    if (run / "config.json").exists():
+        program("resume", str(run))
+    else:
+        words = [*shlex.split(row.command)[1:], "--out", str(run)]
+        program(*words, *(["--data-dir", str(data_dir)] if data_dir else []))
+    program("evaluate", str(run), "--samples", str(row.samples))
+    about = json.loads((run / "config.json").read_text())
+    about["config"]["data"]["dir"] = None  # a folder of one machine
+    measured = json.loads((run / "metrics.json").read_text())
+    found = {
+        "name": row.name,
+        "command": row.command,
+        "equation": about["equation"],
+        "seed": about["config"]["seed"],
+        "config": about["config"],
+        "environment": about["environment"],
+        "timing": json.loads((run / "timing.json").read_text()),
+        **measured,
+        "checks": [outcome(c, measured["metrics"]) for c in row.checks],
+    }
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / f"{row.name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    picture(row, run, data_dir)
+    return found
+
+
+def outcome(check: Check, metrics: dict) -> dict:
+    """What a check asked for, what was measured, and whether it holds."""
+    value = metrics[check.metric]["value"]
+    holds = {">=": value >= check.bound, "<=": value <= check.bound}[check.sign]
+    return {"metric": check.metric, "sign": check.sign, "bound": check.bound, "value": value, "holds": holds}
+
+
+def picture(row: Row, run: Path, data_dir: Path | None) -> None:
+    """A small picture: samples, and reconstructions beside them where there are any."""
+    array = run / "samples.npy"
+    points = row.data in ("ring", "grid", "gaussians", "lines")
+    program("sample", str(run), "-n", str(POINTS if points else 40), "--out", str(array))
+    samples = torch.from_numpy(np.load(array))
+    if points:
+        data = load(row.data, data_dir)
+        figure = scatter_2d(samples, data.test.x[:POINTS], data.modes)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80)
+        image = Image.open(buffer).convert("RGB")
+    else:
+        columns = 10 if samples.shape[0] % 10 == 0 else 8
+        image = Image.fromarray(np.asarray(image_grid(samples.clamp(0, 1), columns=columns))).convert("RGB")
+        image = image.resize((400, round(400 * image.height / image.width)), Image.Resampling.NEAREST)
+        if (run / "reconstructions.png").exists():
+            shutil.copy(run / "reconstructions.png", KEPT / f"{row.name}-reconstructions.png")
+    image.quantize(64).save(KEPT / f"{row.name}.png", optimize=True)
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    found = {r.name: json.loads(p.read_text()) for r in ROWS if (p := KEPT / f"{r.name}.json").exists()}
+    lines = [
+        "# The zoo",
+        "",
+        "Every model, divergence and regulariser that distmatch has, each trained on the smallest problem that shows",
+        "it, by the command beside it (`make train-zoo` runs them all; `make zoo` makes this page from the files in",
+        "`docs/results/zoo/`, which the program wrote). One seed each, one thread; a number is followed by its standard",
+        "error over samples, which does not hold the spread over seeds. Nothing here is tuned beyond the numbers shown,",
+        "and a short training is a demonstration, not a comparison.",
+        "",
+        *summary(found),
+    ]
+    for group in GROUPS:
+        rows = [r for r in ROWS if r.group == group and r.name in found]
+        lines += ["", f"## {group}", "", *table(rows, found)]
+        for row in rows:
+            lines += ["", *section(row, found[row.name])]
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: dict) -> Iterator[str]:
+    """What must hold, and whether it does."""
+    checks = [(name, c) for name, row in found.items() for c in row["checks"]]
+    held = sum(c["holds"] for _, c in checks)
+    environment = next(iter(found.values()))["environment"]
+    yield f"{len(found)} rows; {held} of {len(checks)} demands hold:"
+    yield ""
+    yield "| row | demand | measured | holds |"
+    yield "|---|---|---|---|"
+    for name, c in checks:
+        word = SHOWN.get(c["metric"], c["metric"])
+        yield f"| [{name}](#{anchor(name)}) | {word} {c['sign']} {c['bound']:g} | {c['value']:.4g} | {'yes' if c['holds'] else '**no**'} |"
+    yield ""
+    yield f"torch {environment['torch']}, {environment['machine']}; the machine was shared, so times are upper bounds."
+
+
+def anchor(name: str) -> str:
+    """The anchor that a heading gets."""
+    return "".join(c for c in name.lower() if c.isalnum() or c in "-_ ").replace(" ", "-")
+
+
+def table(rows: list[Row], found: dict) -> Iterator[str]:
+    """A group's rows beside each other."""
+    metrics = [m for m in SHOWN if any(m in found[r.name]["metrics"] for r in rows)]
+    yield "| row | data | " + " | ".join(SHOWN[m] for m in metrics) + " | steps | time | memory |"
+    yield "|---|---|" + "---|" * (len(metrics) + 3)
+    for r in rows:
+        f = found[r.name]
+        t = f["timing"]
+        cells = [cell(f, m) for m in metrics]
+        spent = [f"{t['steps']:,}", f"{math.ceil(t['seconds'])} s", f"{t['peak_memory_mb']:.0f} MB"]
+        yield f"| [{r.name}](#{anchor(r.name)}) | {r.data} | " + " | ".join([*cells, *spent]) + " |"
+
+
+def cell(found: dict, metric: str) -> str:
+    """One metric of one row, or a dash."""
+    m = found["metrics"].get(metric)
+    return format_estimate(m["value"], m["standard_error"], "") if m else "–"
+
+
+def section(row: Row, found: dict) -> Iterator[str]:
+    """A row's equation, command, picture, what to expect, and source."""
+    yield f"### {row.name}"
+    yield ""
+    yield f"`{found['equation']}`"
+    yield ""
+    yield f"{row.expect} Source: {row.reference}."
+    yield ""
+    yield f"```\n{row.command}\n```"
+    yield ""
+    pictures = [f"![samples of {row.name}](results/zoo/{row.name}.png)"]
+    if (KEPT / f"{row.name}-reconstructions.png").exists():
+        pictures.append(f"![reconstructions by {row.name}](results/zoo/{row.name}-reconstructions.png)")
+    yield " ".join(pictures)
+
+
+def main() -> None:
+    """Train rows, or make the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["train", "page"])
+    parser.add_argument("--data-dir", type=Path, default=None)
+    parser.add_argument("--runs", type=Path, default=Path("runs/zoo"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="*", default=[])
+    arguments = parser.parse_args()
+    failed: list[str] = []
+    if arguments.what == "train":
+        rows = [r for r in ROWS if r.name in arguments.only or not arguments.only]
+
+        def one(row: Row) -> None:
+            try:
+                found = train(row, arguments.runs, arguments.data_dir)
+                print(row.name, f"{found['timing']['seconds']:.0f} s", found["checks"], flush=True)
+            except (RuntimeError, KeyError, OSError) as error:
+                failed.append(row.name)
+                print(f"{row.name} failed: {error}", flush=True)
+
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(one, rows))
+    PAGE.write_text(page())
+    if failed:
+        sys.exit(f"not trained: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

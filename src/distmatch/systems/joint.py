@@ -1,0 +1,72 @@
+"""Systems in which encoder and decoder meet in the joint of data and codes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from distmatch.comparisons import GENERATOR_LOSSES, NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objective import Objective
+from distmatch.penalties import Penalty
+from distmatch.terms import Distance, Match
+from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X
+
+
+def ali(by: Comparison = NON_SATURATING, penalty: Penalty | None = None) -> Objective:
+    """D[p(x̃, z) ‖ q(x, ẑ)]: encoder and decoder meet in the joint. With a deterministic encoder it is BiGAN.
+
+    >>> print(ali())
+    D[p(x̃, z) ‖ q(x, ẑ)]
+
+    Dumoulin et al. 2016, arXiv:1606.00704; Donahue et al. 2016, arXiv:1605.09782.
+    """
+    return Objective(Match((X_GEN, Z_PRIOR), (X, Z_CODE), by=by, critic="joint", penalty=penalty))
+
+
+def alice(
+    cycle: Literal["distance", "adversarial"] = "distance",
+    weight: float = 1.0,
+    by: Comparison = NON_SATURATING,
+    penalty: Penalty | None = None,
+) -> Objective:
+    """ALI, and a bound on the conditional entropy H(x|z): what is encoded and decoded comes back.
+
+    Args:
+        cycle: ‖x - x̂‖², or by a critic that tells (x, x̂) from (x, x).
+        weight: of the cycle; the authors' code has 1 for the distance and 0.1 for the critic.
+        by: the comparison of the joints.
+        penalty: what keeps their critic smooth.
+
+    >>> print(alice())
+    D[p(x̃, z) ‖ q(x, ẑ)] + E‖x - x̂‖₂²
+    >>> print(alice("adversarial", 0.1))
+    D[p(x̃, z) ‖ q(x, ẑ)] + 0.1·D[q(x, x̂) ‖ p(x, x)]
+
+    Li et al. 2017, arXiv:1709.01215.
+    """
+    back = Distance(X, X_REC, order=2) if cycle == "distance" else Match((X, X_REC), (X, X), critic="pair")
+    return ali(by, penalty) + weight * back
+
+
+def veegan(
+    weight: float = 1.0,
+    encoder_sees_critic: bool = False,
+    by: Comparison = REVERSE_KL,
+    penalty: Penalty | None = None,
+) -> Objective:
+    """KL[p(x̃, z) ‖ q(x, ẑ)] + ‖z - F(G(z))‖²: the encoder F, which leads back to z, holds the decoder to all modes.
+
+    As the algorithm is published, the decoder minimises both and the encoder the distance alone. Their notebook lets
+    the encoder see the critic as well: `encoder_sees_critic`. It then minimises E log q(x, ẑ)/p(x̃, z) over the codes.
+
+    >>> print(veegan())
+    KL[p(x̃, z) ‖ q(x, ẑ)] + E‖z - z̃‖₂²
+
+    Srivastava et al. 2017, arXiv:1705.07761.
+    """
+    joint = Match((X_GEN, Z_PRIOR), (X, Z_CODE), by=by, critic="joint", penalty=penalty).to("decoder")
+    system = joint + weight * Distance(Z_PRIOR, Z_REC, order=2)
+    if not encoder_sees_critic:
+        return system
+    kl = GENERATOR_LOSSES["kl"]
+    seen = Match((X_GEN, Z_PRIOR), (X, Z_CODE), by=by, critic="joint", generator=kl, teach=False)
+    return system + seen.to("encoder")
