@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types pytest slow bench results train-results clean
+.PHONY: demo test lint types pytest slow bench results train-results zoo zoo-page clean
 
 demo: $(VENV)/installed
 	$(BIN)/distmatch demo
@@ -36,6 +36,14 @@ results: $(VENV)/installed
 
 train-results: $(VENV)/installed
 	$(BIN)/python docs/results/mnist.py train $(if $(DATA),--data-dir $(DATA))
+
+# Train every row of the zoo and make its page: about an hour on two cores (DATA=DIR names the folder with MNIST's
+# files). `make zoo-page` makes the page alone, from the JSON files in docs/results/zoo.
+zoo: $(VENV)/installed
+	$(BIN)/python docs/results/zoo.py train $(if $(DATA),--data-dir $(DATA))
+
+zoo-page: $(VENV)/installed
+	$(BIN)/python docs/results/zoo.py page
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -11,10 +11,11 @@ import torch
 from contracts.toys import batch, generator, linear_nets
 from distmatch.comparisons import COMPARISONS, MINIMAX, REVERSE_KL, WASSERSTEIN
 from distmatch.errors import BadInput
+from distmatch.noise import Noise
 from distmatch.objective import PLAYERS, Critics, Objective
-from distmatch.penalties import clipping, gradient_penalty
+from distmatch.penalties import clipping, dragan, gradient_penalty
 from distmatch.systems import SYSTEMS, aae, ali, find, gan, vae, vgh, vgh_plus_plus, wgan, wgan_gp
-from distmatch.terms import KL, NLL, Distance, Match
+from distmatch.terms import IWAE, KL, NLL, Distance, Match
 from distmatch.variables import VARIABLES, X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X, draw
 
 every = pytest.mark.parametrize("objective", [s.objective() for s in SYSTEMS.values()], ids=SYSTEMS)
@@ -159,15 +160,20 @@ def test_critics_are_asked_once_for_each_joint():
     assert calls["data"] == 4
 
 
+PER_EXAMPLE = (NLL, KL, IWAE, Distance, Match)
+
+
 def test_losses_are_per_example():
+    """Or a scalar, where a term is of the whole batch; of packs, where the critic is given several at once."""
     for system in SYSTEMS.values():
         objective = system.objective()
         nets, b = linear_nets(objective), batch(objective, generator(), size=7)
-        draws = draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws)
+        draws = draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
         critics = Critics({n: nets[n] for n in objective.critics}, draws)
-        for t in objective.terms:
+        fixed = objective.with_numbers({path: ramp.at(3) for path, ramp in objective.ramps.items()})
+        for t in fixed.terms:
             for loss in (t.loss(draws, critics), *t.critic_losses(draws, critics).values()):
-                assert loss.shape == (7,)
+                assert loss.shape == (7 // t.pack,) or (loss.shape == () and not isinstance(t, PER_EXAMPLE))
 
 
 def test_distances_sum_over_coordinates():
@@ -226,7 +232,7 @@ def test_names_are_unique(objective):
 @every
 def test_numbers_round_trip(objective):
     numbers = objective.numbers()
-    assert {f"{i}.weight" for i in range(len(objective.terms))} <= numbers.keys()
+    assert {f"{i}.weight" for i in range(len(objective.terms))} <= numbers.keys() | objective.ramps.keys()
     assert objective.with_numbers(numbers) == objective
     doubled = {path: 2 * value for path, value in numbers.items()}
     other = objective.with_numbers(doubled)
@@ -279,15 +285,15 @@ def test_a_systems_options_are_the_arguments_of_its_declaration(name):
 def test_every_number_among_the_options_changes_the_objective(name):
     system = SYSTEMS[name]
     for option, value in system.options.items():
-        if isinstance(value, str):
+        if isinstance(value, str) or (option == "pack" and system.conditional):
             continue
-        other = (not value) if isinstance(value, bool) else 2.0 * value
+        other = (not value) if isinstance(value, bool) else 2 * value
         assert system.objective(**{option: other}) != system.objective()
 
 
 def test_needs_likelihood():
     assert [n for n, s in SYSTEMS.items() if s.objective().needs_likelihood] == [
-        n for n, s in SYSTEMS.items() if any(isinstance(t, NLL) for t in s.objective().terms)
+        n for n, s in SYSTEMS.items() if any(isinstance(t, NLL | IWAE) for t in s.objective().terms)
     ]
 
 
@@ -321,9 +327,11 @@ def test_refusals():
 
 
 def test_penalties_are_seen_in_the_noise_asked_for():
-    assert Match(X_GEN, X, penalty=gradient_penalty()).noise == ("penalty/match(x_gen, x)",)
-    assert Match(X_GEN, X, penalty=gradient_penalty(place="target")).noise == ()
-    assert Match(X_GEN, X, penalty=clipping()).noise == ()
+    own = "penalty/match(x_gen, x)"
+    assert Match(X_GEN, X, penalty=gradient_penalty()).noise == {own: Noise("uniform", "each")}
+    assert Match(X_GEN, X, penalty=dragan()).noise == {own + "/x": Noise("uniform", "x")}
+    assert Match(X_GEN, X, penalty=gradient_penalty(place="target")).noise == {}
+    assert Match(X_GEN, X, penalty=clipping()).noise == {}
 
 
 def test_terms_that_share_a_critic_share_its_loss():

@@ -333,7 +333,9 @@ class _Reader:
             return tuple(joint)
         if token.kind != "number" and token.text not in ("+", "-"):
             one = " or ".join([argument.number, *argument.names]) if argument.number else argument.word
-            return self.named(argument, f"a {'name' if argument.keeps and not argument.names else one} as {what}")
+            return self.named(
+                argument, f"a {'name' if argument.keeps and not argument.names else one} as {what}"
+            )
         if not argument.number:
             raise self.error(token.column, f"{what} is a name, not a number")
         sign = self.take("+", "-")

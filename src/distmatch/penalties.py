@@ -54,11 +54,14 @@ class GradientPenalty:
         centre: c; at 0 the penalty is λ‖∇f‖², with no root to differentiate.
         place: `"between"` u = αp + (1-α)q with α ~ U[0, 1] for each sample (WGAN-GP), `"target"` (R1), `"model"` (R2),
             `"around"` u = p + ½·sd(p)·U[0, 1] with fresh noise for each coordinate (DRAGAN).
+        drift: ε of one more term ε·f(p)², which keeps scores of the data from drifting away (Karras et al. 2017,
+            arXiv:1710.10196: 0.001); None for none.
     """
 
     weight: float | Tensor | Ramp = 10.0
     centre: float = field(default=1.0, metadata={"static": True})
     place: Place = "between"
+    drift: float | Tensor | Ramp | None = None
 
     per_sample = True
 
@@ -69,6 +72,8 @@ class GradientPenalty:
             )
         _check(self, "weight", least=0.0)
         _check(self, "centre", least=0.0)
+        if self.drift is not None:
+            _check(self, "drift", least=0.0)
 
     @property
     def needs_noise(self) -> bool:
@@ -97,8 +102,10 @@ class GradientPenalty:
         else:
             places = list(target if self.place == "target" else model)
         if self.centre == 0:
-            return now(self.weight) * gradient_norms(score, places, squared=True)
-        return now(self.weight) * (gradient_norms(score, places) - self.centre) ** 2
+            paid = now(self.weight) * gradient_norms(score, places, squared=True)
+        else:
+            paid = now(self.weight) * (gradient_norms(score, places) - self.centre) ** 2
+        return paid if self.drift is None else paid + now(self.drift) * score(*target).square()
 
     def project(self, weights: Sequence[Tensor]) -> None:
         """Weights are left alone."""
@@ -106,7 +113,8 @@ class GradientPenalty:
     def equation(self) -> str:
         """As it is printed."""
         inner = "‖∇f‖" if self.centre == 0 else f"(‖∇f‖ - {self.centre:g})"
-        return f"{number_text(self.weight)}·E[{inner}²] {self.place}"
+        text = f"{number_text(self.weight)}·E[{inner}²] {self.place}"
+        return text if self.drift is None else f"{text} + {number_text(self.drift)}·E_p[f²]"
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ class Clip:
         tensor([-0.0100,  0.0050])
         """
         for w in weights:
-            bound = torch.as_tensor(self.bound, dtype=w.dtype, device=w.device)
+            bound = torch.as_tensor(now(self.bound), dtype=w.dtype, device=w.device)
             bound = bound.reshape(bound.shape + (1,) * (w.dim() - bound.dim()))
             w.clamp_(-bound, bound)
 
@@ -181,16 +189,17 @@ def gradient_penalty(
     weight: float | Tensor | Ramp = 10.0,
     centre: float = 1.0,
     place: Place = "between",
+    drift: float | Ramp | None = None,
 ) -> GradientPenalty:
     """λE(‖∇f(u)‖ - c)², one- or zero-centred (Gulrajani et al. 2017, arXiv:1704.00028).
 
     >>> print(gradient_penalty(10).equation())
     10·E[(‖∇f‖ - 1)²] between
     """
-    return GradientPenalty(weight, centre, place)
+    return GradientPenalty(weight, centre, place, drift)
 
 
-def clipping(bound: float = 0.01) -> Clip:
+def clipping(bound: float | Ramp = 0.01) -> Clip:
     """|weights| ≤ bound (Arjovsky et al. 2017, arXiv:1701.07875)."""
     return Clip(bound)
 

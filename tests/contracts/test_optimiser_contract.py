@@ -204,3 +204,55 @@ def test_it_goes_through_compile(name):
     for t in range(4):
         update(theirs, slopes(theirs, t), moments)
     assert_close(theirs, ours)
+
+
+@every_case
+def test_the_step_as_a_function_is_the_step(name, numbers, other):
+    """And it leaves alone what it is given."""
+    optimiser = OPTIMISERS[name](**numbers, schedule=SCHEDULES["linear"](50))
+    inplace, params = start(), start()
+    moments, memory = optimiser.init(inplace), optimiser.init(params)
+    for t in range(5):
+        grads = slopes(inplace, t)
+        kept = [v.clone() for v in (*params, *(m for ms in memory.values() for m in ms))]
+        new, after = optimiser.updated(params, grads, memory)
+        assert all(map(torch.equal, kept, (*params, *(m for ms in memory.values() for m in ms))))
+        optimiser.update(inplace, grads, moments)
+        assert_close(new, inplace)
+        assert after.keys() == moments.keys()
+        for n in moments:
+            assert_close(after[n], moments[n])
+        params, memory = new, after
+
+
+@every_case
+def test_the_step_as_a_function_is_differentiable(name, numbers, other):
+    """In the gradients it is given, by finite differences, over two steps; where they are 0 too."""
+    optimiser = OPTIMISERS[name](**{**numbers, "lr": 0.1})
+    p = [torch.randn(3, generator=generator(), dtype=torch.float64)]
+    first = torch.tensor([0.5, -2.0, 0.3], dtype=torch.float64)
+
+    def end(g: Tensor) -> Tensor:
+        new, moments = optimiser.updated(p, [g], optimiser.init(p))
+        return optimiser.updated(new, [g * g + 0.1 * new[0]], moments)[0][0]
+
+    jacobian = torch.func.jacrev(end)(first)
+    for i in range(3):
+        step = torch.zeros(3, dtype=torch.float64)
+        step[i] = 1e-6
+        difference = (end(first + step) - end(first - step)) / 2e-6
+        torch.testing.assert_close(jacobian[:, i], difference, rtol=1e-5, atol=1e-7)
+    assert torch.func.jacrev(end)(torch.zeros_like(first)).isfinite().all()
+
+
+@every_case
+def test_the_step_as_a_function_in_lanes_with_numbers_of_their_own(name, numbers, other):
+    own = {n: torch.tensor([v, 0.9 * v]) for n, v in numbers.items()}
+    lanes = [torch.stack(p) for p in zip(start(0), start(1), strict=True)]
+    optimiser = OPTIMISERS[name](**own)
+    found, _ = optimiser.updated(lanes, slopes(lanes, 0), optimiser.init(lanes))
+    for k in range(2):
+        one = OPTIMISERS[name](**{n: float(v[k]) for n, v in own.items()})
+        params = start(k)
+        expected, _ = one.updated(params, slopes(params, 0), one.init(params))
+        assert_close([p[k] for p in found], expected)

@@ -296,42 +296,62 @@ class Lesson:
     betas: tuple[float, float] = (0.5, 0.9)
     average: float = 0.95
     steps: int = 300
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def settings(self) -> Settings:
+    def settings(self, subject: Subject) -> Settings:
         b1, b2 = self.betas
         rates = {side: Adam(getattr(self, side), beta1=b1, beta2=b2) for side in ("players", "critics")}
-        return Settings(**rates, average=self.average)
+        return subject.settings(**rates, average=self.average)
 
 
+WGAN_GP = Lesson(critics=0.05, average=0.98, steps=600)
 LESSONS = {
-    "wgan": Lesson(critics=0.02, average=0.98, options={"bound": 0.5}),
-    "wgan-gp": Lesson(critics=0.05, average=0.98, steps=600),
+    "vae-rate": Lesson(options={"rate": 1.0, "weight": 1.0}),
+    "pixelvae-rate": Lesson(options={"rate": 1.0, "weight": 1.0}),
+    "wgan": Lesson(critics=0.02, average=0.98, options={"penalty": "clip(0.5)"}),
+    "wgan-gp": WGAN_GP,
+    "real-nvp-wgan": WGAN_GP,
+    "progressive-gan": WGAN_GP,
+    "dragan": Lesson(steps=400, options={"penalty": "dragan(1)"}),
+    "wae-gan": Lesson(critics=0.05, average=0.98, steps=600, options={"weight": 1.0, "cost": 1.0}),
     "ali": Lesson(critics=0.01, betas=(0.0, 0.99)),
+    "alice": Lesson(critics=0.01, betas=(0.0, 0.99)),
+    "veegan": Lesson(steps=400, options={"penalty": "r1(1)"}),
+    "alpha-gan": Lesson(options={"weight": 1.0, "penalty": "r1(1)"}),
     "vgh": Lesson(steps=600, options={"weight": 1.0}),  # at 10 codes wait long for the decoder to follow them
     "vgh++": Lesson(options={"weight": 1.0}),
+}
+UNTAUGHT = {
+    "vae-mixture": "samples are of the learned prior, not of N(0, I)",
+    "vae-vamp": "samples are of the learned prior, not of N(0, I)",
+    "vae-flow-prior": "samples are of the learned prior, not of N(0, I)",
+    "age": "its codes lie on the sphere, and the toy's z does not",
+    "bgan": "a critic that is linear in the batch's mean lets the decoder circle around the data",
+    "m-bgan": "a critic that is linear in the batch's mean lets the decoder circle around the data",
+    "unrolled-gan": "five steps of the critic inside each of the players' take ten seconds",
 }
 
 
 def learn(name: str, seed: int) -> dict[str, float]:
     """Linear nets at the end: how far the means of what the system matches are from one another."""
-    lesson = LESSONS.get(name, Lesson())
-    objective = SYSTEMS[name].objective(**lesson.options)
-    nets, g = linear_nets(objective, seed, learned_scale=False), generator(seed + 100)
-    state = init(objective, nets, lesson.settings)
+    lesson, subject = LESSONS.get(name, Lesson()), SUBJECTS[name]
+    objective, settings = SYSTEMS[name].objective(**lesson.options), lesson.settings(subject)
+    nets = linear_nets(objective, seed, learned_scale=False, toy=subject.toy)
+    g = generator(seed + 100)
+    state = init(objective, nets, settings)
     rounds = 2 if objective.critics else 1
-    for _ in range(lesson.steps):
+    for i in range(lesson.steps):
         data = [normal_data(objective, g, 64) for _ in range(rounds)]
-        state, _ = step(objective, nets, state, data, lesson.settings)
+        numbers = numbers_at(objective, i / lesson.steps)
+        state, _ = step(objective, nets, state, data, settings, numbers)
     with torch.no_grad():
         load(nets, state)
         data = normal_data(objective, g, 4000)
-        draws = draw(objective.variables, nets, data.x, data.noise, data.y)
-        found = {}
-        for t in objective.terms:
-            for q, p in zip(getattr(t, "q", ()), getattr(t, "p", ()), strict=True):
-                found[f"{q} to {p}"] = (draws[q].mean(0) - draws[p].mean(0)).norm().item()
+        pairs = [
+            p for t in objective.terms for p in zip(getattr(t, "q", ()), getattr(t, "p", ()), strict=True)
+        ]
+        draws = draw([v for pair in pairs for v in pair], nets, data.x, data.noise, data.y)
+        found = {f"{q} to {p}": (draws[q].mean(0) - draws[p].mean(0)).norm().item() for q, p in pairs}
         given = {} if data.y is None else {"y": data.y}
         samples = nets["decoder"](torch.randn(4000, 2, generator=g, dtype=torch.float64), **given).mean
         found["samples to data"] = (samples.mean(0) - data.x.mean(0)).norm().item()
@@ -345,7 +365,7 @@ def load(nets: Mapping[str, nn.Module], state: State) -> None:
             p.copy_(state.average.get(n, state.params[n])[k])
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [n for n in SUBJECTS if n not in UNTAUGHT])
 def test_it_brings_together_the_means_of_what_it_matches(name):
     """Data are 1.8 away from where the decoder starts."""
     for what, distance in learn(name, 0).items():

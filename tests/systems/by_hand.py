@@ -118,6 +118,11 @@ def wasserstein_gan_gp(here: Here) -> Losses:
     return losses | {"data": losses["data"] + 10 * ((norms - 1) ** 2).mean()}
 
 
+def wasserstein_gan_gp_with_drift(here: Here) -> Losses:
+    losses = wasserstein_gan_gp(here)
+    return losses | {"data": losses["data"] + 0.001 * (here.data(here.x) ** 2).mean()}
+
+
 def aae(here: Here) -> Losses:
     code = here.code()
     nll = here.nll(code)
@@ -601,7 +606,7 @@ BY_HAND: dict[str, Callable[[Here], Losses]] = {
     "lens-gan": lens_gan,
     "bgan": bgan,
     "m-bgan": m_bgan,
-    "progressive-gan": wasserstein_gan_gp,
+    "progressive-gan": wasserstein_gan_gp_with_drift,
     "clamped-gan": clamped_gan,
     "gmmn": gmmn,
     "aae": aae,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from distmatch.networks import MLPOptions, Shapes, build
-from distmatch.training.binding import bind
+from distmatch.training.binding import bind, evolved, evolving
 
 
 class Residual(nn.Module):
@@ -171,3 +172,46 @@ def test_tied_weights_move_together():
     params = {"0.weight": 2 * torch.eye(3)}
     assert params.keys() == dict(net.named_parameters()).keys()
     torch.testing.assert_close(bind(net, params)(torch.ones(1, 3)), torch.full((1, 3), 4.0))
+
+
+class Turning(nn.Module):
+    """With a buffer that evolves and one that stays."""
+
+    evolving = ("angle",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("angle", torch.zeros(3))
+        self.register_buffer("shift", torch.ones(3))
+
+    def evolve(self, at: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"angle": at["angle"] + at["weight"]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight + self.angle + self.shift
+
+
+def test_buffers_that_evolve_are_bound_like_parameters():
+    net = nn.Sequential(Turning(), Turning())
+    own = [net[0].angle, net[1].angle]
+    assert list(evolving(net)) == ["0.angle", "1.angle"]
+    given = {"0.angle": torch.full((3,), 2.0), "1.weight": torch.full((3,), 5.0)}
+    found = bind(net, given)(X)
+    torch.testing.assert_close(found, 5 * (X + 2 + 1) + 1)
+    torch.testing.assert_close(found, functional_call(net, given, (X,)))
+    assert all(a is b for a, b in zip(own, (net[0].angle, net[1].angle), strict=True))
+
+
+def test_the_next_buffers_come_from_what_is_given_and_else_from_the_module():
+    net = nn.Sequential(Turning(), Turning())
+    new = evolved(net, {"0.angle": torch.full((3,), 2.0), "1.weight": torch.full((3,), 5.0)})
+    assert {k: v.tolist() for k, v in new.items()} == {"0.angle": [3.0] * 3, "1.angle": [5.0] * 3}
+    assert not net[0].angle.any()
+
+
+def test_a_bound_net_tells_what_its_encoder_or_decoder_wants():
+    net = Turning()
+    assert (bind(net, {}).teacher_forced, bind(net, {}).noise_size) == (False, 0)
+    net.teacher_forced, net.noise_size = True, 7
+    assert (bind(net, {}).teacher_forced, bind(net, {}).noise_size) == (True, 7)

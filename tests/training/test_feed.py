@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 from distmatch.errors import BadInput
-from distmatch.systems import find, vae
+from distmatch.objective import Objective
+from distmatch.penalties import dragan
+from distmatch.systems import ali, find, gan, vae, wgan_gp
+from distmatch.terms import IWAE, Distance, Match
 from distmatch.training import Feed
+from distmatch.training.feed import PRIOR_LAWS
+from distmatch.variables import X_GEN, X_NEAR, Z_CODE, Z_PRIOR, Z_REC
+from distmatch.variables import X as VISIBLE
 
 X = torch.arange(23.0)[:, None]
 
@@ -83,6 +90,84 @@ def test_labels_follow_their_examples():
         assert torch.equal(batch.x.flatten().long(), batch.y)
 
 
+def drawn(objective, size=2000, latent=3, **options):
+    made = Feed(objective, torch.zeros(size, 2), latent=latent, batch_size=size, **options)
+    return made.next().noise
+
+
+def test_the_prior_is_standard_normal():
+    z = drawn(gan())["z_prior"]
+    assert z.shape == (2000, 3)
+    assert kstest(z.flatten(), "norm").pvalue > 1e-3
+
+
+def test_a_prior_on_the_sphere():
+    z = drawn(gan(), prior="sphere")["z_prior"]
+    radius = 3**0.5
+    torch.testing.assert_close(z.norm(dim=1), torch.full((2000,), radius))
+    assert kstest(z[:, 0] / radius, lambda u: (u + 1) / 2).pvalue > 1e-3, "a coordinate in space is uniform"
+    assert z.mean(0).norm() < 0.1
+
+
+def test_a_uniform_prior():
+    z = drawn(gan(), prior="uniform")["z_prior"]
+    assert kstest(z.flatten(), lambda u: (u + 1) / 2).pvalue > 1e-3
+    assert (z.abs() <= 1).all()
+
+
+def test_the_prior_is_of_z_alone():
+    """The noise of codes and of the step to a neighbour stays normal."""
+    objective = ali() + Distance(X_NEAR, X_GEN) + Distance(Z_CODE, Z_REC)
+    plain, sphere = drawn(objective), drawn(objective, prior="sphere")
+    assert set(plain) == {"z_prior", "z_near", "z_code", "z_rec"}
+    for name, noise in plain.items():
+        assert torch.equal(noise, sphere[name]) == (name != "z_prior")
+
+
+@pytest.mark.parametrize("prior", PRIOR_LAWS)
+def test_a_prior_is_a_function_of_normal_noise_row_by_row(prior):
+    e = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    z = PRIOR_LAWS[prior](e)
+    assert z.shape == e.shape
+    torch.testing.assert_close(PRIOR_LAWS[prior](e[2:3]), z[2:3])
+
+
+def test_an_implicit_encoder_has_noise_of_its_own_size():
+    noise = drawn(ali() + Distance(Z_CODE, Z_REC) + Distance(X_NEAR, X_GEN), size=10, code_noise=7)
+    assert {n: tuple(u.shape) for n, u in noise.items()} == {
+        "z_prior": (10, 3), "z_near": (10, 3), "z_code": (10, 7), "z_rec": (10, 7)
+    }  # fmt: skip
+
+
+def test_several_codes_for_each_datum():
+    noise = drawn(Objective(IWAE(4)), size=10)
+    assert {n: tuple(u.shape) for n, u in noise.items()} == {"z_code": (40, 3)}
+    assert drawn(Objective(IWAE(4)), size=10, code_noise=7)["z_code"].shape == (40, 7)
+
+
+def test_terms_have_the_noise_that_they_name():
+    term = Match((X_GEN, Z_PRIOR), (VISIBLE, Z_CODE), penalty=dragan(), instance_noise=0.1)
+    noise = drawn(Objective(term), size=10)
+    shapes = {n: tuple(u.shape) for n, u in noise.items() if "/" in n}
+    instance, penalty = f"instance/{term.name}", f"penalty/{term.name}"
+    assert shapes == {
+        f"{instance}/x_gen": (10, 2),
+        f"{instance}/x": (10, 2),
+        f"{instance}/z_prior": (10, 3),
+        f"{instance}/z_code": (10, 3),
+        f"{penalty}/x": (10, 2),
+        f"{penalty}/z_code": (10, 3),
+    }
+    assert (noise[f"{penalty}/x"] >= 0).all()
+    assert drawn(wgan_gp(), size=10)["penalty/match(x_gen, x)"].shape == (10,)
+
+
+def test_dequantisation_is_of_the_datas_shape():
+    u = drawn(vae(), size=10, dequantise=True)["dequantise"]
+    assert u.shape == (10, 2)
+    assert ((u >= 0) & (u < 1)).all()
+
+
 def test_bad_input():
     with pytest.raises(BadInput, match="give at least 1"):
         Feed(vae(), X, latent=2, batch_size=0)
@@ -90,3 +175,8 @@ def test_bad_input():
         Feed(vae(), X, latent=2)
     with pytest.raises(BadInput, match="no labels"):
         Feed(find("cvae").objective(), X, latent=2, batch_size=5)
+    with pytest.raises(BadInput, match="unknown prior 'spere'; did you mean 'sphere'"):
+        Feed(vae(), X, latent=2, batch_size=5, prior="spere")
+    with pytest.raises(BadInput, match="a batch of 5 holds no pack of 6"):
+        Feed(Objective(Match(X_GEN, VISIBLE, pack=6)), X, latent=2, batch_size=5)
+    assert Feed(Objective(Match(X_GEN, VISIBLE, pack=5)), X, latent=2, batch_size=5).next()

@@ -2,12 +2,15 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Distribution, Independent, Normal
+from torch.func import functional_call
 
 from distmatch.errors import BadInput
 from distmatch.objective import Objective
+from distmatch.penalties import r1
+from distmatch.schedules import Ramp
 from distmatch.systems import gan, vae
-from distmatch.terms import NLL, Match
-from distmatch.training import Adam, Diverged, Feed, Settings, Trainer
+from distmatch.terms import IWAE, KL, NLL, Match, TargetRate
+from distmatch.training import SGD, Adam, Diverged, Feed, Settings, Trainer
 from distmatch.variables import X_GEN, X
 
 
@@ -224,3 +227,182 @@ def test_a_net_that_is_frozen_as_a_whole_is_used_and_not_moved():
     nets = made.write_back()
     assert all(torch.equal(a, b) for a, b in zip(nets["encoder"].parameters(), before, strict=True))
     assert not torch.equal(nets["decoder"].mean.weight, start)
+
+
+# What changes with time
+
+
+def test_a_ramp_changes_the_weight_with_the_steps():
+    """Trained by plain descent at rate 1, every move is the ramp's value times the slope of the term."""
+
+    objective = Objective(Ramp(0, 4, 8) * KL())
+    made = Trainer(
+        objective,
+        {"encoder": Encoder()},
+        Feed(objective, data(32), latent=2, batch_size=32),
+        Settings(players=SGD(lr=1e-3)),
+    )
+    for t in range(12):
+        before = {k: p.clone() for k, p in made.state.params["encoder"].items()}
+        made.advance()
+        moved = {k: before[k] - p for k, p in made.state.params["encoder"].items()}
+        leaves = {k: p.requires_grad_() for k, p in before.items()}
+        law = functional_call(made.nets["encoder"], leaves, (data(32),))
+        base = law.base_dist
+        rate = 0.5 * (base.loc.square() + base.scale.square() - 1 - 2 * base.scale.log()).sum(1).mean()
+        for (k, _), slope in zip(
+            leaves.items(), torch.autograd.grad(rate, list(leaves.values())), strict=True
+        ):
+            torch.testing.assert_close(moved[k], 1e-3 * min(0.5 * t, 4.0) * slope, rtol=1e-3, atol=2e-6)
+
+
+def test_what_is_logged_follows_the_ramps():
+    """|R - R*| with R held still by a frozen encoder: the log says R*."""
+    target = Ramp(100, 200, 4)
+    objective = NLL() + 1.0 * TargetRate(target) + KL()
+    encoder = Encoder().requires_grad_(False)
+    feed = Feed(objective, data(32), latent=2, batch_size=32)
+    made = Trainer(objective, {"encoder": encoder, "decoder": Decoder()}, feed)
+    for wanted in (100, 125, 150, 175, 200, 200):
+        logs = made.advance()
+        assert (logs["kl"] + logs["target_rate"]).item() == pytest.approx(wanted, rel=1e-5)
+    assert made.losses(feed, 1)["target_rate"] + made.losses(feed, 1)["kl"] == pytest.approx(200, rel=1e-5)
+
+
+def test_a_penalty_and_instance_noise_may_fade():
+    objective = Objective(
+        Match(X_GEN, X, penalty=r1(Ramp(0, 2, 4)), instance_noise=Ramp(1, 0, 4)),
+    )
+    feed = Feed(objective, data(), latent=2, batch_size=32)
+    made = Trainer(objective, {"decoder": Decoder(), "data": Critic()}, feed)
+    paid = [made.advance()["critic/data/penalty"].item() for _ in range(6)]
+    assert paid[0] == 0
+    assert all(p > 0 for p in paid[1:])
+
+
+class Stage(nn.Module):
+    """A layer that knows how many steps are done, doubles its output from step 3 on, and asks for a fresh start."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def at(self, step):
+        self.told.append(step)
+
+    def resets_at(self, step):
+        return step == 3
+
+    def forward(self, x):
+        return x * (2 if self.told and self.told[-1] >= 3 else 1)
+
+
+class StagedCritic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 8), Stage(), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x):
+        return self.body(x).squeeze(-1)
+
+
+def staged():
+    torch.manual_seed(0)
+    feed = Feed(gan(), data(), latent=2, batch_size=32)
+    return Trainer(gan(), {"decoder": Decoder(), "data": StagedCritic()}, feed, critic_steps=2)
+
+
+def test_nets_are_told_how_many_steps_are_done():
+    """Wherever in a net they are, before each step, and when they are handed back."""
+    made = staged()
+    stage = made.nets["data"].body[1]
+    made.run(5)
+    assert stage.told == [0, 1, 2, 3, 4]
+    made.write_back()
+    assert stage.told[-1] == 5
+
+
+def test_moments_are_forgotten_where_a_net_asks_for_it():
+    made = staged()
+    made.run(3)
+    assert made.state.moments["players"]["step"][0] == 3
+    assert made.state.moments["critics"]["step"][0] == 6
+    kept = {k: p.clone() for k, p in made.state.params["decoder"].items()}
+    made.run(1)
+    assert made.state.moments["players"]["step"][0] == 1
+    assert made.state.moments["critics"]["step"][0] == 2
+    for k, p in made.state.params["decoder"].items():  # Adam's first step: the rate against the slope's sign
+        moved = (p - kept[k]).abs()
+        assert ((moved - 1e-3).abs() < 1e-5).logical_or(moved < 1e-6).all()
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_a_run_with_stages_is_taken_up_exactly(stop):
+    """Also where the moments are about to be forgotten, and right after."""
+    whole, stopped, fresh = staged(), staged(), staged()
+    whole.run(7)
+    stopped.run(stop)
+    fresh.restore(tensors(stopped), stopped.snapshot()[1])
+    fresh.run(7 - stop)
+    assert same(tensors(whole), tensors(fresh))
+    assert whole.nets["data"].body[1].told[-1] == fresh.nets["data"].body[1].told[-1]
+
+
+def test_losses_are_those_of_the_nets_as_they_are_now():
+    """A net that is taken up has not been told yet how far the run is."""
+
+    class Growing(Decoder):
+        def __init__(self):
+            super().__init__()
+            self.factor = 1.0
+
+        def at(self, step):
+            self.factor = 1.0 + step
+
+        def forward(self, z):
+            return super().forward(self.factor * z)
+
+    def made():
+        torch.manual_seed(0)
+        feed = Feed(vae(), data(), latent=2, batch_size=32)
+        return Trainer(vae(), {"encoder": Encoder(), "decoder": Growing()}, feed)
+
+    first, second = made(), made()
+    first.run(4)
+    second.restore(*first.snapshot())
+    feeds = [Feed(vae(), data(64), latent=2, batch_size=32, seed=9) for _ in "ab"]
+    assert first.losses(feeds[0], 2) == second.losses(feeds[1], 2)
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_run_with_ramps_is_taken_up_exactly(stop):
+    objective = (
+        NLL()
+        + Ramp(0, 1, 6) * KL()
+        + Match(X_GEN, X, critic="mine", penalty=r1(Ramp(2, 0, 6)), instance_noise=Ramp(0.5, 0, 4))
+    )
+    whole, stopped, fresh = (trainer(objective) for _ in range(3))
+    whole.run(9)
+    stopped.run(stop)
+    fresh.restore(tensors(stopped), stopped.snapshot()[1])
+    fresh.run(9 - stop)
+    assert same(tensors(whole), tensors(fresh))
+
+
+def test_several_codes_train_and_are_evaluated():
+    objective = Objective(IWAE(4))
+    made = trainer(objective)
+    first = made.run(1)["iwae"]
+    assert made.run(200)["iwae"] < first - 1
+    other = Feed(objective, data(64), latent=2, batch_size=32, seed=9)
+    assert made.losses(other, 2)["iwae"] == pytest.approx(made.run(1)["iwae"], abs=1)
+
+
+@pytest.mark.parametrize("how", [{"consensus": 0.1}, {"unroll": 2}], ids=str)
+def test_consensus_and_unrolling_in_a_run(how):
+    whole, stopped, fresh = (trainer(gan(), **how) for _ in range(3))
+    whole.run(5)
+    stopped.run(2)
+    fresh.restore(tensors(stopped), stopped.snapshot()[1])
+    fresh.run(3)
+    assert same(tensors(whole), tensors(fresh))

@@ -22,7 +22,7 @@ from distmatch.diagnostics.subject import Data, Diagnostic, Options, Subject
 from distmatch.errors import BadInput
 
 WEIGHTED = 5000  # a tenth of this many examples, at most, for the importance-weighted bound
-JUDGED = 10_000  # labelled examples of the judge of classes
+JUDGED = 20_000  # labelled examples of the judge of classes
 
 
 def run_elbo(subject: Subject, options: Options) -> dict[str, Estimate]:

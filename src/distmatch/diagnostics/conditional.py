@@ -16,7 +16,8 @@ NEIGHBOURS = 3
 def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tensor) -> Estimate:
     """The share of samples whose nearest data are mostly of the class that was asked for.
 
-    The judge is a 3-nearest-neighbour classifier in the space of x. It errs by itself: measure it on held-out data
+    The judge is a 3-nearest-neighbour classifier in the space of x; of images by their correlation, so that a pale or
+    blurred one is not taken for whichever class has the least ink. It errs by itself: measure it on held-out data
     (give these as `samples`) to know what a perfect model would reach.
 
     Args:
@@ -37,7 +38,8 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
             f"{len(x)} samples of {x.shape[1]} values have {len(labels)} labels, "
             f"{len(known)} data of {known.shape[1]} values have {len(classes)}: their numbers and sizes must agree"
         )
-    judge = KNeighborsClassifier(NEIGHBOURS).fit(known.cpu().numpy(), classes.cpu().numpy())
+    metric = "correlation" if samples.ndim == 4 else "euclidean"
+    judge = KNeighborsClassifier(NEIGHBOURS, metric=metric, algorithm="brute").fit(known.cpu().numpy(), classes.cpu().numpy())
     agreed = torch.from_numpy(judge.predict(x.cpu().numpy())) == labels.cpu()
     how = f"{NEIGHBOURS}-nearest-neighbour classifier of {len(known)} examples"
     return Estimate.mean(agreed.double(), "share", how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -67,9 +68,10 @@ class SpectralLinear(nn.Linear):
         super().__init__(features, out, bias)
         self.register_buffer("u", F.normalize(torch.randn(out), dim=0))
 
-    def evolve(self) -> dict[str, Tensor]:
-        """The buffers after one power iteration at the present weight; a pure function."""
-        return {"u": power_iteration(self.weight, self.u)}
+    def evolve(self, at: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The buffers after one power iteration, at the present weight and `u` or at others; a pure function."""
+        weight, u = (self.weight, self.u) if at is None else (at["weight"], at["u"])
+        return {"u": power_iteration(weight, u)}
 
     def forward(self, h: Tensor) -> Tensor:
         """`(*, in)` to `(*, out)`."""
@@ -96,9 +98,10 @@ class SpectralConv2d(nn.Conv2d):
         super().__init__(channels, out, kernel, stride, padding, bias=bias)
         self.register_buffer("u", F.normalize(torch.randn(out), dim=0))
 
-    def evolve(self) -> dict[str, Tensor]:
-        """The buffers after one power iteration at the present weight; a pure function."""
-        return {"u": power_iteration(self.weight, self.u)}
+    def evolve(self, at: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The buffers after one power iteration, at the present weight and `u` or at others; a pure function."""
+        weight, u = (self.weight, self.u) if at is None else (at["weight"], at["u"])
+        return {"u": power_iteration(weight, u)}
 
     def forward(self, h: Tensor) -> Tensor:
         """`(B, in, H, W)` to `(B, out, H', W')`."""

@@ -255,7 +255,7 @@ _VISIBLE: dict[str, System] = {
             "training.betas": (0.0, 0.99),
             "training.average": 0.999,
         },
-        _SLOPE_ONE,
+        {"by": WASSERSTEIN, "penalty": gradient_penalty(10.0, drift=0.001)},
     ),
     "clamped-gan": System(
         clamped_gan, "GAN with the decoder's slopes between two bounds.", "arXiv:1802.08768", _ADVERSARIAL

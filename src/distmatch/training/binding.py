@@ -57,25 +57,24 @@ def bind(net: nn.Module, params: Mapping[str, Tensor]) -> Bound:
     return Bound(net, params)
 
 
-class Evolution(nn.Module):
-    """A net's evolving buffers after one step of theirs, as a module, so that it can be bound like any other.
+def evolved(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The evolving buffers of a net after one step of theirs, by their names.
 
     A module with a state of its own (spectral normalisation's power iteration) names its buffers in `evolving` and
-    returns their next values from `evolve()`; the step keeps them in its state.
+    returns their next values from `evolve(tensors)`; the step keeps them in its state.
+
+    Args:
+        net: the module, whose own parameters and buffers are used only where they are not given (frozen ones).
+        tensors: parameters and buffers by their names in the net.
     """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self) -> dict[str, Tensor]:
-        """The next value of each buffer, by its name in the net."""
-        return {
-            f"{name}.{key}" if name else key: value
-            for name, module in self.net.named_modules()
-            if getattr(module, "evolving", ())
-            for key, value in module.evolve().items()
-        }
+    found: dict[str, Tensor] = {}
+    for name, module in net.named_modules():
+        if getattr(module, "evolving", ()):
+            home = f"{name}." if name else ""
+            own = {**module._parameters, **module._buffers}
+            at = {key: tensors.get(home + key, value) for key, value in own.items()}
+            found |= {home + key: value for key, value in module.evolve(at).items()}
+    return found
 
 
 def evolving(net: nn.Module) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,7 +27,7 @@ from torch.func import grad, grad_and_value, vmap
 
 from distmatch.objective import Critics, Objective
 from distmatch.schedules import now
-from distmatch.training.binding import Bound, Evolution, bind, evolving
+from distmatch.training.binding import Bound, bind, evolved, evolving
 from distmatch.training.optimisers import Adam, Moments, Optimiser
 from distmatch.variables import Draws, Variable, draw, with_parents
 
@@ -85,7 +86,7 @@ class Settings:
 @dataclass
 class State:
     """All that training changes: parameters by net, the optimisers' moments, the decoder's average, and the buffers
-    that evolve (`binding.Evolution`)."""
+    that evolve (`binding.evolved`)."""
 
     params: Params
     moments: dict[str, Moments]
@@ -267,6 +268,7 @@ class _Functions:
 
         names = tuple(critics)
         for _ in range(self.settings.unroll):
+            critics = self._projected(critics)
             grads = _flat(grad(total)(critics), names)
             flat, moments = self.settings.critics.updated(_flat(critics, names), grads, moments)
             new = iter(flat)
@@ -292,8 +294,10 @@ class _Functions:
 
         def half_square(both: tuple[Params, Params]) -> tuple[Tensor, tuple[Params, Params, Logs]]:
             critics, moving = both
-            draws = self.draws(self.scored, (), players | moving, batch)
-            field, parts = grad(of_critics, has_aux=True)(critics, draws)
+            field, parts = {}, {}
+            if critics:
+                draws = self.draws(self.scored, (), players | moving, batch)
+                field, parts = grad(of_critics, has_aux=True)(critics, draws)
             moves: Params = {}
             for group, terms in self.objective.groups.items():
                 moved = {p: moving[p] for p in group}
@@ -313,11 +317,7 @@ class _Functions:
             for n in names:
                 if n not in state.buffers:
                     continue
-                evolution = Evolution(self.nets[n])
-
-                def one(params: dict[str, Tensor], evolution: nn.Module = evolution) -> dict[str, Tensor]:
-                    return bind(evolution, {f"net.{k}": p for k, p in params.items()})()
-
+                one = partial(evolved, self.nets[n])
                 new = (vmap(one) if self.settings.lanes else one)(state.params[n] | state.buffers[n])
                 for k, value in new.items():
                     state.buffers[n][k].copy_(value)
@@ -327,6 +327,15 @@ class _Functions:
         with torch.no_grad():
             for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
                 penalty.project(list(critics[critic].values()))
+
+    def _projected(self, critics: Params) -> Params:
+        """The same as a function."""
+        new = dict(critics)
+        for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
+            if not penalty.per_sample:
+                new[critic] = {k: p.clone() for k, p in new[critic].items()}
+                penalty.project(list(new[critic].values()))
+        return new
 
     def _critic_losses(self, draws: Draws, critics: Mapping[str, Bound], objective: Objective) -> Logs:
         """What the critics minimise, by `critic/<name>/<part>`; mean scores too if the logs want them."""
