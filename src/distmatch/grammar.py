@@ -16,7 +16,7 @@ The grammar, in EBNF; white space means nothing:
     call      = name, [ "(", [ argument, { ",", argument } ], ")" ] ;
     argument  = [ name, "=" ], value ;
     value     = [ "+" | "-" ], number | call | "(", name, { ",", name }, ")" ;
-    player    = "encoder" | "decoder" ;
+    player    = "encoder" | "decoder" | "prior" | "lens" ;
     number    = 3 | 0.5 | .5 | 1e-3 ;
     name      = letter, { letter | digit | "_" | "-" } ;       never ends in "-", no digit after "-"
 

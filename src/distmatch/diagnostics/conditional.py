@@ -39,7 +39,9 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
             f"{len(known)} data of {known.shape[1]} values have {len(classes)}: their numbers and sizes must agree"
         )
     metric = "correlation" if samples.ndim == 4 else "euclidean"
-    judge = KNeighborsClassifier(NEIGHBOURS, metric=metric, algorithm="brute").fit(known.cpu().numpy(), classes.cpu().numpy())
+    judge = KNeighborsClassifier(NEIGHBOURS, metric=metric, algorithm="brute").fit(
+        known.cpu().numpy(), classes.cpu().numpy()
+    )
     agreed = torch.from_numpy(judge.predict(x.cpu().numpy())) == labels.cpu()
     how = f"{NEIGHBOURS}-nearest-neighbour classifier of {len(known)} examples"
     return Estimate.mean(agreed.double(), "share", how)

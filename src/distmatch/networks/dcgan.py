@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from distmatch.errors import BadInput
-from distmatch.likelihoods import Likelihood
+from distmatch.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.networks.batch_norm import BatchNorm
 from distmatch.networks.heads import Linear, across_batch
 from distmatch.networks.initial import initialise
@@ -193,7 +193,12 @@ def encoder(shapes: Shapes, posterior: Posterior, options: DCGANOptions) -> Enco
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> Decoder:
-    """p(x|z): a linear layer to a small image, then transposed convolutions; ReLU, batch norm."""
+    """p(x|z): a linear layer to a small image, then transposed convolutions; ReLU, batch norm.
+
+    An explicit law gets a bias at the end and torch's own initialisation: DCGAN's small weights, all drawn towards
+    the background at once, leave a Bernoulli decoder without a way to white (its pixels stayed below ½ on MNIST).
+    """
+    explicit = likelihood is not LIKELIHOODS["implicit"]
     plan, bias = plan_of(shapes), not options.batch_norm
     channels, side = maps(options.width, plan.seed[0]), plan.seed[1]
     body: list[nn.Module] = [
@@ -209,8 +214,9 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> De
         channels = out
     c = plan.last
     out = shapes.x[0] * likelihood.channels
-    body.append(nn.ConvTranspose2d(channels, out, c.kernel, c.stride, c.padding, bias=False))
-    return Decoder(initialise(nn.Sequential(*body)), shapes, likelihood)
+    body.append(nn.ConvTranspose2d(channels, out, c.kernel, c.stride, c.padding, bias=explicit))
+    net = nn.Sequential(*body)
+    return Decoder(net if explicit else initialise(net), shapes, likelihood)
 
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: DCGANOptions) -> ImageCritic | FlatCritic:

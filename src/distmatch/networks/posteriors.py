@@ -362,7 +362,9 @@ POSTERIORS: Mapping[str, Posterior] = MappingProxyType(
     {
         "gaussian": Posterior("a diagonal normal", 2, plain(gaussian_posterior)),
         "deterministic": Posterior("a point", 1, plain(deterministic_posterior), has_density=False),
-        "sphere": Posterior("a point of the sphere of radius √latent", 1, plain(sphere_posterior), has_density=False),
+        "sphere": Posterior(
+            "a point of the sphere of radius √latent", 1, plain(sphere_posterior), has_density=False
+        ),
         "flow": flow_posterior(),
         "noise": noise_posterior(),
     }
