@@ -113,7 +113,7 @@ def picture(row: Row, run: Path, data_dir: Path | None) -> None:
         data = load(row.data, data_dir)
         figure = scatter_2d(samples, data.test.x[:POINTS], data.modes)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=80)
+        figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
         image = Image.open(buffer).convert("RGB")
     else:
         columns = 10 if samples.shape[0] % 10 == 0 else 8

@@ -224,7 +224,8 @@ AUTOREGRESSIVE = (
         "pixelvae-rate",
         f"{FIXED} --latent 8 --steps 700 --precision bf16 --set system.rate=12 system.weight=1 network.width=16 "
         "network.layers=4 network.encoder_width=16 training.lr=2e-3 training.schedule=cosine",
-        "The cure: the same nets with |R - 12| beside the ELBO keep their code.",
+        "The cure: the same nets with |R - 12| beside the ELBO keep their code. Their codes leave the prior, though, and "
+        "samples show it.",
         (at_least("rate", 10),),
         samples=2000,
     ),
@@ -411,7 +412,7 @@ ON_IMAGES = (
     Row(
         "Adversarial, images",
         "cgan",
-        "--data digits --steps 6000 --latent 16 --set network.width=128 training.average=0.99",
+        "--data digits --steps 6000 --latent 16 --network mlp --set network.width=128 training.average=0.99",
         "Fully connected, on 8×8 digits; each draws the class asked for.",
         ASKED,
     ),

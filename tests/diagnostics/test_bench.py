@@ -45,16 +45,41 @@ FACES = Subject(
 def test_runs_all_that_apply_and_says_why_the_rest_do_not():
     heard = []
     results = evaluate(TOY, samples=1000, progress=heard.append)
-    assert heard == [name for name in DIAGNOSTICS if name != "ms_ssim_diversity"]
-    assert results.skipped == {"ms_ssim_diversity": REASONS["is_image"]}
+    skipped = {
+        "bits_per_dim": REASONS["log_prob"],
+        "class_agreement": REASONS["sample_given"],
+        "ms_ssim_diversity": REASONS["is_image"],
+    }
+    assert heard == [name for name in DIAGNOSTICS if name not in skipped]
+    assert results.skipped == skipped
     assert set(results.metrics) == {
-        *("elbo", "rate", "distortion", "mse", "l1", "code_mean", "code_covariance"),
+        *("elbo", "rate", "distortion", "log_likelihood", "mse", "l1", "code_mean", "code_covariance"),
         *("marginal_kl", "marginal_rate", "mutual_information", "total_correlation", "dimension_wise_kl"),
         *("modes", "high_quality", "mode_kl"),
     }
     assert results.metrics["modes"].value == 2
     assert all(isinstance(e, Estimate) and e.how and math.isfinite(e.value) for e in results.metrics.values())
     assert json.loads(json.dumps(results.as_dict()))["metrics"]["elbo"]["n"] == 300
+
+
+def test_a_model_that_knows_its_density_and_its_labels_is_measured_so():
+    known = Subject(
+        sample_given=lambda y, seed: MODES[y] + 0.01,
+        log_prob=lambda x, y: normal(torch.zeros(2), 1.0).log_prob(x),
+        train=MODES.repeat(10, 1),
+        train_labels=torch.arange(20) % 2,
+        test=draw(300, 2),
+        test_labels=(draw(300, 2)[:, 0] > 0).long(),
+    )
+    found = evaluate(known, samples=100).metrics
+    assert set(found) == {"bits_per_dim", "nll", "class_agreement", "class_agreement_data"}
+    assert found["nll"].value == pytest.approx(2 * math.log(2) * found["bits_per_dim"].value)
+    assert found["class_agreement"].value == found["class_agreement_data"].value == 1.0
+    dequantised = dataclasses.replace(known, grey_levels=256)
+    assert set(evaluate(dequantised, only=["bits_per_dim"]).metrics) == {"bits_per_dim"}
+    assert evaluate(dequantised, only=["bits_per_dim"], samples=100).metrics[
+        "bits_per_dim"
+    ].value == pytest.approx(8 + found["bits_per_dim"].value)
 
 
 def test_images_get_both_conventions_and_the_data_beside_them():

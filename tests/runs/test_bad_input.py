@@ -18,7 +18,7 @@ VAE = ("train", "vae", "--data", "digits", "--out", "new")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "vee", "--data", "digits"), "did you mean 'vae'?"),
+        (("train", "vaee", "--data", "digits"), "did you mean 'vae'?"),
         (("train", "vae", "--data", "digit"), "did you mean 'digits'?"),
         (("train", "vae"), "no data set is named"),
         (("train", "--data", "digits"), "nothing says what to train"),

@@ -10,6 +10,7 @@ import torch
 
 from distmatch.diagnostics import DIAGNOSTICS, Results
 from distmatch.diagnostics import evaluate as run_bench
+from distmatch.distributions import reparameterise
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS
 from distmatch.runs.folder import RunFolder
@@ -72,7 +73,8 @@ def _check_finite(trained: Trained, path: Path) -> None:
         y = trained.labels("train")
         with torch.no_grad():
             x = trained.prepared("train", 16)
-            made.append(trained.encode(x, None if y is None else y[:16]).sample())
+            law = trained.encode(x, None if y is None else y[:16])
+            made.append(reparameterise(law, torch.zeros(len(x), trained.latent)))
     if not all(m.isfinite().all() for m in made):
         step = trained.assembly.trainer.steps_done
         raise BadInput(

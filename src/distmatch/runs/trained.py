@@ -43,13 +43,18 @@ class Trained:
             y = torch.arange(n) % self.assembly.data.labels
         return self.decoded(self.prior_draws(n, seed), y, seed)
 
+    @property
+    def latent(self) -> int:
+        """The size of z."""
+        latent = self.assembly.config.network.latent
+        assert latent is not None
+        return latent
+
     def prior_draws(self, n: int, seed: int = 0) -> Tensor:
         """n draws of z from the prior, fixed or learned, `(n, latent)`."""
-        network = self.assembly.config.network
-        assert network.latent is not None
         if (law := self.prior()) is None:
-            generator = torch.Generator().manual_seed(seed)
-            return PRIOR_LAWS[network.prior](torch.randn(n, network.latent, generator=generator))
+            noise = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(seed))
+            return PRIOR_LAWS[self.assembly.config.network.prior](noise)
         with torch.no_grad(), own_randomness(seed):
             return law.sample((n,))
 
