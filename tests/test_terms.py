@@ -444,8 +444,8 @@ def test_a_packed_critic_is_penalised_in_all_its_arguments(penalty):
     noise: Tensor | list[Tensor] | None = None
     if own in b.noise:
         noise = b.noise[own][:3]
-    elif own + "/x" in b.noise:
-        noise = list(b.noise[own + "/x"].split(3))
+    elif own + "/0" in b.noise:
+        noise = list(b.noise[own + "/0"].split(3))
     expected = penalty(nets["data"], list(b.x.split(3)), list(fake.split(3)), noise)
     found = parts(objective, nets, b)["penalty"]
     assert found.shape == (3,)
@@ -482,7 +482,7 @@ def test_instance_noise_is_added_to_all_that_the_critic_sees(pack):
     term = Match(X_GEN, X, by=MINIMAX, penalty=r1(2.0), instance_noise=0.3, pack=pack)
     objective = Objective(term)
     nets, b = linear_nets(objective), batch(objective, generator(1), 6)
-    names = {"target": "instance/match(x_gen, x)/x", "model": "instance/match(x_gen, x)/x_gen"}
+    names = {"target": "instance/data/match(x_gen, x)/1", "model": "instance/data/match(x_gen, x)/0"}
     assert set(term.noise) == set(names.values())
     clean = {"target": b.x, "model": nets["decoder"](b.noise["z_prior"]).mean}
     seen = {part: (u + 0.3 * b.noise[names[part]]).split(6 // pack) for part, u in clean.items()}
@@ -499,11 +499,18 @@ def test_instance_noise_is_of_each_arguments_shape():
     shapes = {
         n: law.draw({"x": (4, 1, 2, 2), "z": (4, 3)}, generator()).shape for n, law in term.noise.items()
     }
-    own = f"instance/{term.name}"
-    assert shapes == {
-        f"{own}/x_gen": (4, 1, 2, 2), f"{own}/x": (4, 1, 2, 2), f"{own}/z_prior": (4, 3), f"{own}/z_code": (4, 3)
-    }  # fmt: skip
+    own = f"instance/joint/{term.name}"
+    visible, latent = (4, 1, 2, 2), (4, 3)
+    assert shapes == {f"{own}/0": visible, f"{own}/1": latent, f"{own}/2": visible, f"{own}/3": latent}
     assert {law.law for law in term.noise.values()} == {"normal"}
+
+
+def test_instance_noise_is_fresh_at_each_place_of_the_same_draw():
+    """Else a critic of pairs (x, x) and (x, x̂) would see x - x = 0 through it."""
+    pairs = Match((X, X_REC), (X, X), critic="pair", instance_noise=0.5, penalty=dragan())
+    assert len(pairs.noise) == 4 + 2
+    other = Match((X, X_REC), (X, X), critic="other", instance_noise=0.5)
+    assert not {n for n in pairs.noise if n.startswith("instance")} & other.noise.keys()
 
 
 def test_no_instance_noise_is_no_noise_at_all():

@@ -52,7 +52,8 @@ class Train:
     limit: Count = None
     """Use only the first examples of each split (all)."""
     binarise: Binarise = None
-    """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (none)."""
+    """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (auto: this
+    for a flow, nothing otherwise)."""
     steps: Count = None
     """The players' steps."""
     epochs: Real = None
@@ -60,7 +61,7 @@ class Train:
     batch_size: Count = None
     """Examples a step (64)."""
     latent: Count = None
-    """The size of z (20)."""
+    """The size of z (20; for a flow that of the data)."""
     network: Name = None
     """A family of nets (`distmatch list networks`); auto suits data and objective (auto)."""
     likelihood: Name = None

@@ -94,6 +94,7 @@ class AdaptiveContrast(Term):
     critic: str = "joint"
 
     name = "adaptive_contrast"
+    assumes_normal_prior = True
     variables = (X, Z_CODE, Z_PRIOR)
 
     def __post_init__(self) -> None:
@@ -185,6 +186,8 @@ class MixedBatch(Term):
     target: Variable = X
     average: Literal["output", "element"] = "output"
     critic: str = "data"
+
+    wants_whole_batches = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -71,6 +71,8 @@ class Term(ABC):
     only: tuple[str, ...] = ()
 
     scores_codes = False  # whether it evaluates q(z|x), so that a posterior without a density will not do
+    assumes_normal_prior = False  # whether it takes z for a draw of N(0, I)
+    wants_whole_batches = False  # whether its critic must see a batch as a whole
 
     def __post_init__(self) -> None:
         if isinstance(self.weight, Tensor | Ramp):

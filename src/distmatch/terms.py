@@ -351,19 +351,21 @@ class Match(Term):
     @property
     def noise(self) -> Mapping[str, Noise]:
         """What its penalty needs, and instance noise for each argument of the critic."""
-        found = {f"instance/{self.name}/{v.name}": Noise("normal", _shape(v)) for v in self._blurred}
+        blurred = () if self.instance_noise is None else (*self.q, *self.p)
+        found = {f"{self._own_noise}/{i}": Noise("normal", _shape(v)) for i, v in enumerate(blurred)}
         if self.penalty is not None and self.penalty.needs_noise:
             law, own = self.penalty.noise, f"penalty/{self.name}"
             found |= (
                 {own: law}
                 if law.shape == "each"
-                else {f"{own}/{v.name}": Noise(law.law, _shape(v)) for v in self.p}
+                else {f"{own}/{i}": Noise(law.law, _shape(v)) for i, v in enumerate(self.p)}
             )
         return found
 
     @property
-    def _blurred(self) -> tuple[Variable, ...]:
-        return () if self.instance_noise is None else self.variables
+    def _own_noise(self) -> str:
+        """Where its instance noise lies; one draw has fresh noise at each place where the critic sees it."""
+        return f"instance/{self.critic}/{self.name}"
 
     @property
     def players(self) -> tuple[str, ...]:
@@ -408,7 +410,7 @@ class Match(Term):
 
     def _score(self, draws: Draws, critics: Critics, variables: tuple[Variable, ...]) -> Tensor:
         """The critic's scores `(B,)`, or `(B/pack,)` of packs."""
-        if self.pack == 1 and not self._blurred:
+        if self.pack == 1 and self.instance_noise is None:
             return critics.score(self.critic, variables)
         return critics.at(self.critic, *self._seen(draws, variables))
 
@@ -416,7 +418,8 @@ class Match(Term):
         """What the critic is shown: draws, with instance noise, in packs."""
         seen = [draws[v] for v in variables]
         if self.instance_noise is not None:
-            noise = [draws.noise[f"instance/{self.name}/{v.name}"] for v in variables]
+            first = 0 if variables == self.q else len(self.q)
+            noise = [draws.noise[f"{self._own_noise}/{first + i}"] for i in range(len(seen))]
             seen = [u + now(self.instance_noise) * e for u, e in zip(seen, noise, strict=True)]
         packs = [_packs(u, self.pack) for u in seen]
         return [u for members in zip(*packs, strict=True) for u in members]
@@ -428,7 +431,7 @@ class Match(Term):
             return None
         if self.penalty.noise.shape == "each":
             return _packs(draws.noise[own], self.pack)[0]
-        packs = [_packs(draws.noise[f"{own}/{v.name}"], self.pack) for v in self.p]
+        packs = [_packs(draws.noise[f"{own}/{i}"], self.pack) for i in range(len(self.p))]
         return [u for members in zip(*packs, strict=True) for u in members]
 
 

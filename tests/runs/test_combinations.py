@@ -26,6 +26,16 @@ DIGITS = ("--data", "digits", "--steps", "1")
         (("real-nvp", "--latent", "20"), "network.latent=64"),
         (("real-nvp", "--binarise", "none"), "data.binarise=dequantise"),
         (("real-nvp", "--binarise", "threshold"), "data.binarise=dequantise"),
+        (("real-nvp-wgan", "--binarise", "none"), "data.binarise=dequantise"),
+        (("real-nvp", "--set", "network.prior=uniform"), "N(0, I) carried over"),
+        (("avb-ac", "--set", "network.prior=uniform"), "adaptive_contrast compares codes with N(0, I)"),
+        (("pixelcnn", "--likelihood", "quantized-normal"), "network.likelihood=categorical"),
+        (("pixelcnn", "--likelihood", "gaussian"), "network.likelihood=categorical"),
+        (("pixelvae", "--set", "network.uses_code=false"), "does not read its codes"),
+        (("vae", "--set", "training.unroll=2"), "no term has one"),
+        (("consensus-gan", "--set", "training.critic_steps=5"), "one step each"),
+        (("consensus-gan", "--set", "training.order=simultaneous"), "one step each"),
+        (("bgan", "--set", "network.symmetric=false"), "network.symmetric=true"),
         (("pixelcnn", "--set", "network.uses_code=true"), "network.uses_code=false"),
         (("vae", "--set", "network.posterior=deterministic"), "no density"),
         (("vae", "--set", "network.posterior=noise"), "no density"),
@@ -125,6 +135,44 @@ def test_samples_of_every_kind_are_fixed_by_their_seed(distmatch):
         assert torch.equal(trained.sample(5, seed=1), trained.sample(5, seed=1))
         assert not torch.equal(trained.sample(5, seed=1), trained.sample(5, seed=2))
         assert torch.equal(before, torch.get_rng_state())
+
+
+def test_learned_priors_of_points(distmatch):
+    ring = (
+        "--data",
+        "ring",
+        "--limit",
+        "64",
+        "--batch-size",
+        "32",
+        "--steps",
+        "2",
+        "--set",
+        "network.width=8",
+    )
+    for system in ("vae-mixture", "vae-vamp"):
+        code, _, errors = distmatch("train", system, *ring, "--out", system)
+        assert code == 0, errors
+
+
+def test_another_prior_is_not_measured_as_if_it_were_normal(distmatch):
+    words = ("train", "bigan", *COMMON, "--network", "mlp", "--set", "network.width=8", "--out", "run")
+    assert distmatch(*words)[0] == 0
+    assert distmatch("evaluate", "run", "--samples", "50")[0] == 0
+    found = json.loads(Path("run/metrics.json").read_text())
+    assert "marginal_kl" not in found["metrics"]
+    assert "the prior of this system is another" in found["skipped"]["code_moments"]
+
+
+def test_the_lens_is_removed_where_its_own_ramp_ends(distmatch):
+    nets = ("network.width=8", "network.lens_width=8", "network.lens_blocks=1")
+    words = ("system.steps=3", "system.penalty=roth(ramp(2, 0.5, 500))")
+    code, _, errors = distmatch(
+        "train", "lens-gan", *COMMON, "--network", "mlp", "--set", *nets, *words, "--out", "a"
+    )
+    assert code == 0, errors
+    trained, _ = load_trained(RunFolder.open(Path("a")))
+    assert trained.nets["lens"].until == 3
 
 
 @pytest.mark.slow

@@ -336,7 +336,7 @@ def gan_gp(here: Here) -> Losses:
 
 
 def dragan(here: Here) -> Losses:
-    around = here.x + 0.5 * here.x.std() * here.noise["penalty/match(x_gen, x)/x"]
+    around = here.x + 0.5 * here.x.std() * here.noise["penalty/match(x_gen, x)/0"]
     return penalised(here, 10 * ((slopes(here.data, around).sqrt() - 1) ** 2).mean())
 
 
@@ -358,7 +358,7 @@ def gan_roth(here: Here) -> Losses:
 
 def noisy_gan(here: Here) -> Losses:
     """σ half way from 0.5 to 0."""
-    noise = {v: 0.25 * here.noise[f"instance/match(x_gen, x)/{v}"] for v in ("x", "x_gen")}
+    noise = {v: 0.25 * here.noise[f"instance/data/match(x_gen, x)/{i}"] for i, v in enumerate(("x_gen", "x"))}
     real, fake = here.data(here.x + noise["x"]), here.data(here.decode(here.z) + noise["x_gen"])
     return {"data": -log_d(real) - log_not_d(fake), "decoder": -log_d(fake)}
 

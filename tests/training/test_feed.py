@@ -149,16 +149,16 @@ def test_terms_have_the_noise_that_they_name():
     term = Match((X_GEN, Z_PRIOR), (VISIBLE, Z_CODE), penalty=dragan(), instance_noise=0.1)
     noise = drawn(Objective(term), size=10)
     shapes = {n: tuple(u.shape) for n, u in noise.items() if "/" in n}
-    instance, penalty = f"instance/{term.name}", f"penalty/{term.name}"
+    instance, penalty = f"instance/joint/{term.name}", f"penalty/{term.name}"
     assert shapes == {
-        f"{instance}/x_gen": (10, 2),
-        f"{instance}/x": (10, 2),
-        f"{instance}/z_prior": (10, 3),
-        f"{instance}/z_code": (10, 3),
-        f"{penalty}/x": (10, 2),
-        f"{penalty}/z_code": (10, 3),
+        f"{instance}/0": (10, 2),
+        f"{instance}/1": (10, 3),
+        f"{instance}/2": (10, 2),
+        f"{instance}/3": (10, 3),
+        f"{penalty}/0": (10, 2),
+        f"{penalty}/1": (10, 3),
     }
-    assert (noise[f"{penalty}/x"] >= 0).all()
+    assert (noise[f"{penalty}/0"] >= 0).all()
     assert drawn(wgan_gp(), size=10)["penalty/match(x_gen, x)"].shape == (10,)
 
 

@@ -23,9 +23,10 @@ class Subject:
         encode: (x, y or None) -> q(z|x); decode: (z, y or None) -> p(x|z), as torch.distributions.
         sample_given: (y, seed) -> x, one draw for each label (n,).
         has_likelihood: whether the decoder's density means something (False for one that only generates).
-        log_prob: x -> log p(x) in nats (n,), where the model knows it.
+        log_prob: (x, y or None) -> log p(x) in nats (n,), where the model knows it.
         grey_levels: how many levels the data had before noise made them continuous on [0, 1]; None for others.
-        prior: p(z), batch shape (); None for N(0, I).
+        prior: p(z), batch shape (), where it was learned; None for a fixed one.
+        standard_prior: whether p(z) is N(0, I).
         latent: the dimension of z.
         train, test: prepared data (n, *), as tensors or as functions that load them; with labels.
         modes, mode_scale: the true mixture's means (K, D) and its σ, where the data have them.
@@ -43,6 +44,7 @@ class Subject:
     log_prob: Callable[[Tensor, Tensor | None], Tensor] | None = None
     grey_levels: int | None = None
     prior: Distribution | None = None
+    standard_prior: bool = True
     latent: int | None = None
     train: Data | None = None
     test: Data | None = None
@@ -91,6 +93,7 @@ REASONS = {
     "has_likelihood": "needs a decoder with a likelihood; this system has none",
     "sample_given": "needs a model that is given labels; this one is not",
     "log_prob": "needs a model that knows log p(x) itself; this one does not",
+    "standard_prior": "compares with N(0, I); the prior of this system is another",
     "train_labels": "needs labelled training data; none was given",
     "latent": "needs the latent dimension; this system has none",
     "train": "needs training data; none was given",

@@ -22,12 +22,11 @@ from distmatch.runs.combinations import check
 from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.systems import find
 from distmatch.training import OPTIMISERS, PRIOR_LAWS, SCHEDULES, Feed, Settings, Trainer
-from distmatch.variables import X_LENS
 
 DEFAULT_EPOCHS = 20
 DEVICES = ("cpu", "cuda")
 DEFAULT_LATENT = 20
-PSEUDO_INPUTS = 500
+PSEUDO_INPUTS = 500  # examples among which a VampPrior chooses what it starts from
 
 
 @dataclass(frozen=True)
@@ -254,7 +253,10 @@ def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, n
     nets = {player: make(player) for player in objective.uses if player != "prior"}
     nets |= {name: make("critic", spaces=spaces) for name, spaces in objective.critics.items()}
     if "prior" in objective.uses:
-        nets["prior"] = prior(network.prior, shapes, x_init=to_unit(data.train.x[:PSEUDO_INPUTS]))
+        x = data.train.x[:PSEUDO_INPUTS] if PRIORS[network.prior].needs_encoder else None
+        nets["prior"] = prior(
+            network.prior, shapes, x_init=to_unit(x) if data.is_image and x is not None else x
+        )
     for name, (critic, penalty) in objective.penalties.items():
         if penalty.per_sample and refuses_penalties(nets[critic]):
             raise BadInput(
@@ -265,13 +267,14 @@ def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, n
 
 
 def _lens_closes(objective: Objective) -> int | None:
-    """The step at which the lens is removed: the end of the longest ramp of the terms that it is in."""
-    ramps = [
+    """The step at which the lens is removed: where the ramp that lets it fight the critic has come down to 0."""
+    ends = [
         ramp.steps
         for path, ramp in objective.ramps.items()
-        if X_LENS in objective.terms[int(path.partition(".")[0])].variables
+        for i, _, number in [path.partition(".")]
+        if number == "weight" and ramp.end == 0 and "lens" in objective.terms[int(i)].players
     ]
-    return max(ramps, default=None)
+    return max(ends, default=None)
 
 
 def _settings(config: RunConfig) -> Settings:

@@ -11,11 +11,11 @@ from rich.table import Table
 from distmatch.comparisons import by_name
 from distmatch.errors import BadInput
 from distmatch.files import put
-from distmatch.grammar import parse
+from distmatch.grammar import read_option
 from distmatch.penalties import Penalty
 from distmatch.report.phase import dirac_table, phase_gallery, phase_portrait
 from distmatch.report.style import figure_to_svg
-from distmatch.terms import Match
+from distmatch.systems import gan
 from distmatch.testbed import METHODS, SCHEDULES, Dirac, Schedule, find, from_comparison
 
 
@@ -45,10 +45,13 @@ def penalty_of(text: str) -> Penalty:
     >>> penalty_of("clip(0.5)")
     Clip(bound=0.5)
     """
-    match parse(f"match(x_gen, x, penalty={text})").terms:
-        case [Match(penalty=penalty)] if penalty is not None:
-            return penalty
-    raise BadInput(f"{text!r} is not one penalty; give one such as gp(10), r1(0.3) or clip(1)")
+    try:
+        penalty: Penalty | None = read_option(gan, "penalty", text)
+    except BadInput as error:
+        raise BadInput(str(error).replace("system.penalty", "--penalty", 1)) from None
+    if penalty is None:
+        raise BadInput("--penalty none is no penalty; leave it out")
+    return penalty
 
 
 def schedules_of(

@@ -83,7 +83,7 @@ class Trained:
         z, y = z.to(device), None if y is None else y.to(device)
         noise = torch.rand(len(z), *event, device=device)
         return TeacherForced(
-            lambda x: decoder(z, y, x), lambda: decoder.ancestral(z, noise, y), len(z), event
+            lambda x: decoder(z, y, x.to(device)), lambda: decoder.ancestral(z, noise, y), len(z), event
         )
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -132,6 +132,7 @@ class Trained:
             log_prob=self.log_prob if decodes and known else None,
             grey_levels=self._grey_levels(),
             prior=self.prior(),
+            standard_prior=network.prior == "normal",
             latent=network.latent,
             train=lambda: self.prepared("train"),
             test=(lambda: self.prepared("test")) if len(data.test) else None,
