@@ -348,6 +348,34 @@ def test_a_teacher_forced_decoder_is_given_the_data_where_its_density_is_asked_f
     assert torch.equal(nets["decoder"].given[0], x)
 
 
+class Codeless(nn.Module):
+    """p(x) = N(x; 0, I), which has a density without a code, and takes one where it is drawn from."""
+
+    teacher_forced = True
+    density_needs_code = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[bool, bool]] = []
+
+    def forward(self, z: Tensor | None, x: Tensor | None = None) -> Distribution:
+        self.given.append((z is not None, x is not None))
+        return Independent(Normal(torch.zeros(B, 3), 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "laws", "given"),
+    [((), (X_GEN,), (False, True)), ((X_GEN,), (X_GEN,), (True, True)), ((X_GEN,), (), (True, False))],
+    ids=["density", "both", "draw"],
+)
+def test_a_decoder_whose_density_needs_no_code_is_given_one_where_it_is_drawn_from(values, laws, given):
+    nets, x, noise = setting()
+    nets["decoder"] = Codeless()
+    draws = draw(values, nets, x, noise, laws=laws)
+    assert nets["decoder"].given == [given]
+    assert ("x_gen" in draws.values) == (X_GEN in values)
+
+
 class Asked(nn.Module):
     """m(z) that asks the encoder about two pseudo-inputs, and keeps what it was given."""
 

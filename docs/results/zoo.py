@@ -69,10 +69,14 @@ def program(*words: str) -> None:
 
 def train(row: Row, runs: Path, data_dir: Path | None) -> dict:
     """Train and measure one row, and keep what the page needs."""
-    run = runs / row.name
+    run, told = runs / row.name, runs / f"{row.name}.command"
+    if run.exists() and (not told.exists() or told.read_text() != row.command):
+        shutil.rmtree(run)  # of another command
     if (run / "config.json").exists():
         program("resume", str(run))
     else:
+        runs.mkdir(parents=True, exist_ok=True)
+        told.write_text(row.command)
         words = [*shlex.split(row.command)[1:], "--out", str(run)]
         program(*words, *(["--data-dir", str(data_dir)] if data_dir else []))
     program("evaluate", str(run), "--samples", str(row.samples))
@@ -88,7 +92,7 @@ def train(row: Row, runs: Path, data_dir: Path | None) -> dict:
         "environment": about["environment"],
         "timing": json.loads((run / "timing.json").read_text()),
         **measured,
-        "checks": [outcome(c, measured["metrics"]) for c in row.checks],
+        "checks": [outcome(c, measured["metrics"]) for c in row.checks if not c.than],
     }
     KEPT.mkdir(exist_ok=True)
     (KEPT / f"{row.name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -127,6 +131,8 @@ def picture(row: Row, run: Path, data_dir: Path | None) -> None:
 def page() -> str:
     """The page, in Markdown."""
     found = {r.name: json.loads(p.read_text()) for r in ROWS if (p := KEPT / f"{r.name}.json").exists()}
+    if stale := [r.name for r in ROWS if r.name in found and found[r.name]["command"] != r.command]:
+        raise SystemExit(f"trained by another command than now: {', '.join(stale)}; train them again")
     lines = [
         "# The zoo",
         "",
@@ -150,6 +156,12 @@ def page() -> str:
 def summary(found: dict) -> Iterator[str]:
     """What must hold, and whether it does."""
     checks = [(name, c) for name, row in found.items() for c in row["checks"]]
+    for row in ROWS:
+        for c in row.checks if row.name in found else ():
+            if c.than in found:
+                bound = found[c.than]["metrics"][c.metric]["value"] + c.bound
+                relative = Check(c.metric, c.sign, bound)
+                checks.append((row.name, outcome(relative, found[row.name]["metrics"]) | {"than": c.than}))
     held = sum(c["holds"] for _, c in checks)
     environment = next(iter(found.values()))["environment"]
     yield f"{len(found)} rows; {held} of {len(checks)} demands hold:"
@@ -158,7 +170,8 @@ def summary(found: dict) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, c in checks:
         word = SHOWN.get(c["metric"], c["metric"])
-        demand = f"{word} {c['sign']} {c['bound']:g}"
+        than = f" (relative to {c['than']})" if "than" in c else ""
+        demand = f"{word} {c['sign']} {c['bound']:.4g}{than}"
         yield f"| [{name}](#{anchor(name)}) | {demand} | {c['value']:.4g} | {'yes' if c['holds'] else '**no**'} |"
     yield ""
     yield f"torch {environment['torch']}, {environment['machine']}; the machine was shared, so times are upper bounds."
@@ -214,8 +227,8 @@ def dirac() -> Iterator[str]:
     yield ""
     yield "| method | " + " | ".join(map(str, SCHEDULES)) + " |"
     yield "|---|" + "---|" * len(SCHEDULES)
-    for name, method in METHODS.items():
-        ends = []
+    for name, make in METHODS.items():
+        method, ends = make(), []
         for schedule in SCHEDULES:
             path = trajectory(method, 0.2, (1.0, 1.0), 500, *schedule)
             ends.append(f"{path[-1].norm().item():.4g}")

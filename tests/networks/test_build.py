@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from distmatch.distributions import Delta, kl_divergence_to_standard_normal
 from distmatch.errors import BadInput
 from distmatch.networks import (
+    NETWORKS,
     DCGANOptions,
     MLPOptions,
     ProgressiveOptions,
     Shapes,
     build,
+    dcgan,
     has_batch_norm,
     mixes_batch,
     refuses_penalties,
+    resolve_options,
     with_labels,
 )
 from distmatch.networks.players import gaussian_posterior
@@ -228,3 +234,43 @@ TOY, IMAGE = Shapes((2,), 2, bounded=False), Shapes((1, 28, 28), 2)
 def test_refusals(act, sentence):
     with pytest.raises(BadInput, match=sentence):
         act()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("mlp", {"width": "wide"}, "network.width is 'wide'; give a whole number"),
+        ("mlp", {"width": 2.5}, "network.width is 2.5; give a whole number"),
+        ("mlp", {"depth": True}, "network.depth is true; give a whole number"),
+        ("mlp", {"width": None}, "network.width is null; give a whole number"),
+        ("mlp", {"critic_width": [8]}, "network.critic_width is [8]; give a whole number, or null"),
+        ("mlp", {"batch_norm": "yes"}, "network.batch_norm is 'yes'; give true or false"),
+        ("mlp", {"spectral_norm": 3}, "network.spectral_norm is 3; give true or false"),
+        ("dcgan", {"critic_batch_norm": 1}, "network.critic_batch_norm is 1; give true or false, or null"),
+        ("mlp", {"activation": 3}, "network.activation is 3; give a name"),
+        ("mlp", {"initial_std": "x"}, "network.initial_std is 'x'; give a finite number, or null"),
+        ("mlp", {"initial_std": math.inf}, "network.initial_std is inf; give a finite number, or null"),
+        ("real-nvp", {"alpha": "x"}, "network.alpha is 'x'; give a finite number"),
+        ("real-nvp", {"alpha": False}, "network.alpha is false; give a finite number"),
+        ("real-nvp", {"act_norm": 0}, "network.act_norm is 0; give true or false"),
+        ("pixelcnn", {"conditioning": 3}, "network.conditioning is 3; give a name"),
+        ("progressive", {"minibatch_stddev": "no"}, "network.minibatch_stddev is 'no'; give true or false"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_refused(name, given, sentence):
+    with pytest.raises(BadInput) as error:
+        resolve_options(name, given)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_default_is_of_its_options_kind(name):
+    """And so is what a configuration holds, where a whole number may stand for any."""
+    default = NETWORKS[name].options()
+    assert resolve_options(name, asdict(default)) == default
+    assert resolve_options("mlp", {"initial_std": 1}).initial_std == 1
+
+
+def test_dcgan_fits_square_images_of_its_sizes():
+    fitting = [x for x in ((1, 28, 28), (3, 64, 64), (1, 30, 30), (1, 28, 32), (28,)) if dcgan.fits(x)]
+    assert fitting == [(1, 28, 28), (3, 64, 64)]

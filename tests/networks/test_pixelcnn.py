@@ -225,6 +225,7 @@ def test_the_code_and_the_label_change_the_law_where_they_are_used(conditioning)
     alone = net(labels=LABELS, conditioning=conditioning, uses_code=False)
     logits = alone(None, y, x).base_dist.logits
     assert alone(z, y, x).base_dist.logits.equal(logits)
+    assert (made.density_needs_code, alone.density_needs_code) == (True, False)
     assert ((alone(None, y + 1, x).base_dist.logits - logits).abs() > 1e-9).all()
     assert alone.ancestral(None, x, y).equal(alone.ancestral(z, x, y))
 

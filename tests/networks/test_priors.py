@@ -130,13 +130,33 @@ def test_a_vamp_prior_is_the_mean_of_the_encoders_densities_at_its_pseudo_inputs
     torch.testing.assert_close(nets["prior"](nets["encoder"]).log_prob(z), by_hand)
 
 
-def test_a_vamp_prior_starts_from_data():
-    x = torch.rand(9, 1, 4, 4)
+def start(x: Tensor, seed: int) -> Tensor:
+    """The pseudo-inputs of a VampPrior of 5 components made from these data after torch's global seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return VampPrior(Shapes(x.shape[1:], 2, bounded=x.ndim == 4), 5, x).pseudo_inputs.detach()
+
+
+def test_a_vamp_prior_starts_from_different_data_picked_at_random():
+    """Data may be sorted by their class, so the first of them will not do."""
+    points = torch.arange(200.0)[:, None].expand(200, 3)
+    picks = torch.stack([start(points, seed) for seed in range(300)])
+    assert picks.eq(picks[:, :, :1]).all()
+    rows = picks[:, :, 0]
+    assert all(len(set(row.tolist())) == 5 for row in rows)
+    assert set(rows.flatten().tolist()) <= set(range(200))
+    assert len(rows.unique()) > 195  # of 1500 picks, 0.1 of the 200 are expected to be missed
+    assert rows.mean().item() == pytest.approx(99.5, abs=6)  # four standard errors of 57.7/√1500
+    assert start(points, 7).equal(picks[7])
+
+
+def test_a_vamp_priors_images_stay_away_from_the_ends_of_the_sigmoid():
+    x = torch.rand(5, 1, 4, 4)
     x[0] = 1
-    start = VampPrior(IMAGE, 5, x).pseudo_inputs
-    torch.testing.assert_close(start, x[:5].clamp(0.01, 0.99))
-    points = torch.randn(9, 3)
-    assert VampPrior(Shapes((3,), 2, bounded=False), 5, points).pseudo_inputs.equal(points[:5])
+    found = start(x, 0)
+    rows = (found[:, None] - x.clamp(0.01, 0.99)).abs().amax((2, 3, 4)) < 1e-5
+    assert (rows.sum(0) == 1).all()
+    assert (rows.sum(1) == 1).all()
 
 
 def test_a_fresh_mixture_weighs_alike():
@@ -194,7 +214,6 @@ def test_gradients_reach_all_weights_alike_in_lanes_and_compiled(name):
     own, another = weights_of(nets), weights_of(players(name, seed=1))
     alone = grad(loss)(own)
     moved = NETS if PRIORS[name].needs_encoder else ("prior",)
-    assert nets["prior"].needs_encoder == PRIORS[name].needs_encoder
     for n in NETS:
         for g in alone[n].values():
             assert g.isfinite().all()

@@ -16,6 +16,10 @@ from distmatch.networks import POSTERIORS, Encoder, FlatCritic, ImageCritic, Sha
 from distmatch.networks.flow_couplings import Coupling, checkerboard, coupling_net, rows_of_squares
 from distmatch.networks.flow_layers import FactorOut, Logit, Squeeze
 from distmatch.networks.real_nvp import RealNVP, RealNVPOptions, critic, decoder, encoder
+from distmatch.objective import Objective
+from distmatch.terms import NLL
+from distmatch.training.binding import bind
+from distmatch.variables import X_GEN, draw
 
 TINY = {"width": 4, "blocks": 1, "couplings": 2, "critic_width": 2, "code_width": 5}
 LABELS = 3
@@ -241,6 +245,28 @@ def test_the_law_with_and_without_data():
         net()
     assert RealNVP.teacher_forced
     assert not has_batch_norm(net)
+
+
+def test_maximum_likelihood_alone_runs_the_flow_in_one_direction(monkeypatch):
+    """With a generator's term beside it both are run, and the density is the same."""
+    runs = []
+    for name in ("inverse", "forward_with_log_det"):
+
+        def counting(self, *given, name=name, run=getattr(RealNVP, name)):
+            runs.append(name)
+            return run(self, *given)
+
+        monkeypatch.setattr(RealNVP, name, counting)
+    objective, net = Objective(NLL(X_GEN)), flow((1, 4, 4))
+    x = rand(5, 1, 4, 4, dtype=torch.float32)
+    noise = {"z_prior": rand(5, 16, dtype=torch.float32, normal=True)}
+    nets = {"decoder": bind(net, dict(net.named_parameters()))}
+    alone = draw(objective.variables, nets, x, noise, laws=objective.laws)
+    assert runs == ["inverse"]
+    both = draw([*objective.variables, X_GEN], nets, x, noise, laws=objective.laws)
+    assert sorted(runs[1:]) == ["forward_with_log_det", "inverse"]
+    assert alone.laws["x_gen"].log_density.equal(both.laws["x_gen"].log_density)
+    assert both[X_GEN].equal(net(noise["z_prior"]).mean)
 
 
 @pytest.mark.parametrize("x", [(1, 8, 8), (3,)])

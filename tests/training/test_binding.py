@@ -212,6 +212,8 @@ def test_the_next_buffers_come_from_what_is_given_and_else_from_the_module():
 
 def test_a_bound_net_tells_what_its_encoder_or_decoder_wants():
     net = Turning()
-    assert (bind(net, {}).teacher_forced, bind(net, {}).noise_size) == (False, 0)
-    net.teacher_forced, net.noise_size = True, 7
-    assert (bind(net, {}).teacher_forced, bind(net, {}).noise_size) == (True, 7)
+    bound = bind(net, {})
+    assert (bound.teacher_forced, bound.density_needs_code, bound.noise_size) == (False, True, 0)
+    net.teacher_forced, net.density_needs_code, net.noise_size = True, False, 7
+    bound = bind(net, {})
+    assert (bound.teacher_forced, bound.density_needs_code, bound.noise_size) == (True, False, 7)

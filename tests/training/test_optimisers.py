@@ -7,7 +7,17 @@ import math
 import pytest
 import torch
 
-from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, RMSProp, cosine, linear
+from distmatch.training.optimisers import (
+    COUNTS,
+    OPTIMISERS,
+    SCHEDULES,
+    SGD,
+    Adam,
+    RMSProp,
+    cosine,
+    forget,
+    linear,
+)
 
 
 def test_names():
@@ -63,4 +73,23 @@ def test_double_parameters_stay_double():
         moments = optimiser.init(p)
         optimiser.update(p, [torch.ones(2, dtype=torch.float64)], moments)
         assert p[0].dtype == torch.float64
-        assert all(m.dtype == torch.float64 for n in moments if n != "step" for m in moments[n])
+        assert all(m.dtype == torch.float64 for n in moments if n not in COUNTS for m in moments[n])
+
+
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["plain", "tensor"])
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_who_forgets_starts_anew_at_the_rate_that_the_schedule_has_reached(name, lr):
+    """In place and as a function: a fresh optimiser's first step, times what is left of the rate."""
+    optimiser, plain = OPTIMISERS[name](lr=lr, schedule=linear(4)), OPTIMISERS[name](lr=lr)
+    p, fresh = [torch.ones(3)], [torch.zeros(3)]
+    moments = optimiser.init(p)
+    for t in range(3):
+        optimiser.update(p, [torch.tensor([2.0, -1.0, 0.5]) + t], moments)
+    forget(moments)
+    g, before = torch.tensor([0.3, -0.2, 4.0]), p[0].clone()
+    new, after = optimiser.updated(p, [g], moments)
+    optimiser.update(p, [g], moments)
+    plain.update(fresh, [g], plain.init(fresh))
+    torch.testing.assert_close(p[0] - before, 0.25 * fresh[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(new[0], p[0])
+    assert [(m["step"][0].item(), m["taken"][0].item()) for m in (moments, after)] == [(1, 4)] * 2

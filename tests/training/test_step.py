@@ -25,22 +25,25 @@ from contracts.toys import (
     copied,
     flat,
     generator,
+    numbers_at,
     stack,
     toy_of,
 )
 from contracts.toys import linear_nets as any_nets
 from distmatch.comparisons import MINIMAX
+from distmatch.critic_terms import FeatureDistance
 from distmatch.distributions import Delta
 from distmatch.errors import BadInput
-from distmatch.networks import Shapes, build, prior
+from distmatch.networks import Lens, Shapes, build, prior
 from distmatch.objective import Objective
-from distmatch.penalties import gradient_penalty
+from distmatch.penalties import gradient_penalty, r1
+from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, ali, gan, vae, vgh, vgh_plus_plus, wgan, wgan_gp
 from distmatch.terms import KL, NLL, Distance, Match
 from distmatch.training.binding import bind
 from distmatch.training.optimisers import SGD, Adam
 from distmatch.training.step import Batch, Settings, State, init, step
-from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, X
+from distmatch.variables import X_GEN, X_LENS, X_REC, Z_CODE, Z_PRIOR, X
 
 DESCENT = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0))
 
@@ -171,7 +174,52 @@ def test_extra_rounds_draw_only_what_critics_score():
     assert (counts["encoder"], counts["decoder"]) == (4, 1)
 
 
+def test_features_are_computed_once_by_each_of_the_players_and_the_critic():
+    """h(x) and h(x̂) serve both the term that moves the encoder and the one that moves the decoder."""
+    twice = FeatureDistance().to("encoder") + 0.1 * FeatureDistance().to("decoder")
+    calls, _ = calls_of(twice + Match(X_GEN, X))
+    assert Counter(c["net"] for c in calls) == {"encoder": 1, "decoder": 2, "data": 2 + 2 + 1}
+
+
+def ramped() -> Objective:
+    """A number that changes with time in a player's term, and one in the critic's penalty."""
+    return Objective(Ramp(0, 1, 4) * KL(), NLL(), Match(X_GEN, X, penalty=r1(Ramp(2, 0, 4))))
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_numbers_that_change_are_put_in_place_once_a_step(functional, monkeypatch):
+    objective, made, build_anew = ramped(), [], Objective.__init__
+
+    def counting(self: Objective, *terms: Any, **given: Any) -> None:
+        made.append(terms)
+        build_anew(self, *terms, **given)
+
+    nets, settings = linear_nets(objective), replace(DESCENT, functional=functional)
+    state, b = init(objective, nets, settings), batch(objective, generator(1))
+    numbers = numbers_at(objective)
+    monkeypatch.setattr(Objective, "__init__", counting)
+    step(objective, nets, state, [b], settings, numbers)
+    assert len(made) == 1
+
+
 # What is left alone
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_a_player_that_no_loss_reaches_any_more_stands_still(functional):
+    """A lens that was removed: what its critic is shown is x itself."""
+    objective = Objective(Match(X_GEN, X_LENS).to("decoder"), Match(X_GEN, X_LENS).to("lens"))
+    nets = linear_nets(objective) | {"lens": Lens(nn.Linear(2, 2).double(), until=3)}
+    nets["lens"].at(3)
+    settings = replace(DESCENT, functional=functional, norms=True)
+    state = init(objective, nets, settings)
+    before = copied(state)
+    state, logs = step(objective, nets, state, [batch(objective, generator(1))], settings)
+    after = copied(state)
+    still = {k for k in before if torch.equal(before[k], after[k])}
+    assert still == {k for k in before if k.startswith("lens")}
+    assert still
+    assert all(v.isfinite() for v in logs.values())
 
 
 @every

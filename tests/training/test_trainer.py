@@ -11,6 +11,7 @@ from distmatch.schedules import Ramp
 from distmatch.systems import gan, vae
 from distmatch.terms import IWAE, KL, NLL, Match, TargetRate
 from distmatch.training import SGD, Adam, Diverged, Feed, Settings, Trainer
+from distmatch.training.optimisers import linear
 from distmatch.variables import X_GEN, X
 
 
@@ -306,10 +307,10 @@ class StagedCritic(nn.Module):
         return self.body(x).squeeze(-1)
 
 
-def staged():
+def staged(settings=None):
     torch.manual_seed(0)
     feed = Feed(gan(), data(), latent=2, batch_size=32)
-    return Trainer(gan(), {"decoder": Decoder(), "data": StagedCritic()}, feed, critic_steps=2)
+    return Trainer(gan(), {"decoder": Decoder(), "data": StagedCritic()}, feed, settings, critic_steps=2)
 
 
 def test_nets_are_told_how_many_steps_are_done():
@@ -334,6 +335,18 @@ def test_moments_are_forgotten_where_a_net_asks_for_it():
     for k, p in made.state.params["decoder"].items():  # Adam's first step: the rate against the slope's sign
         moved = (p - kept[k]).abs()
         assert ((moved - 1e-3).abs() < 1e-5).logical_or(moved < 1e-6).all()
+
+
+def test_a_schedule_goes_on_where_moments_are_forgotten():
+    """The fourth of twelve steps down to 0 is at 3/4 of the rate, moments or not; the critics' is their seventh."""
+    made = staged(Settings(Adam(schedule=linear(12)), Adam(schedule=linear(12))))
+    made.run(3)
+    kept = {k: p.clone() for k, p in made.state.params["decoder"].items()}
+    made.run(1)
+    moved = torch.cat([(p - kept[k]).abs().flatten() for k, p in made.state.params["decoder"].items()])
+    assert moved.max().item() == pytest.approx(0.75e-3, rel=1e-2)
+    taken = {side: moments["taken"][0].item() for side, moments in made.state.moments.items()}
+    assert taken == {"players": 4, "critics": 8}
 
 
 @pytest.mark.parametrize("stop", [2, 3, 4])

@@ -140,6 +140,7 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
     )
     config = replace(
         config,
+        options={**(find(config.system).options if config.system else {}), **config.options},
         network=resolved,
         data=replace(config.data, binarise=binarise),
         training=_resolved_training(config, objective, len(data.train)),

@@ -41,7 +41,8 @@ def alice(
     >>> print(alice("adversarial", 0.1))
     D[p(x̃, z) ‖ q(x, ẑ)] + 0.1·D[q(x, x̂) ‖ p(x, x)]
 
-    Li et al. 2017, arXiv:1709.01215.
+    Li et al. 2017, arXiv:1709.01215. Their code gives encoder and decoder five steps for each of the critic's; here
+    both have one.
     """
     back = Distance(X, X_REC, order=2) if cycle == "distance" else Match((X, X_REC), (X, X), critic="pair")
     return ali(by, penalty) + weight * back

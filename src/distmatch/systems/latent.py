@@ -67,7 +67,8 @@ def avb(by: Comparison = REVERSE_KL, penalty: Penalty | None = None) -> Objectiv
     >>> print(avb())
     E[-log p(x|ẑ)] + KL[q(x, ẑ) ‖ p(x, z)]
 
-    Mescheder, Nowozin and Geiger 2017, arXiv:1701.04722. Their T is minus the score here.
+    Mescheder, Nowozin and Geiger 2017, arXiv:1701.04722. Their T is minus the score here. Their adversary (an inner
+    product of a net of x and one of z, with parts of each alone and ½‖z‖²) is not built; the critic is the family's.
     """
     return NLL() + Match((X, Z_CODE), (X, Z_PRIOR), by=by, critic="joint", penalty=penalty)
 
