@@ -24,7 +24,8 @@ PLAYERS = ("encoder", "decoder", "prior", "lens")
 
 
 class Critics:
-    """The critics at work on one record of draws. Each tuple of draws is scored once per critic.
+    """The critics at work on one record of draws. Each tuple of draws is scored once per critic, and its features,
+    where they are asked for, are computed once.
 
     Args:
         nets: critic's name -> a callable from inputs `(B, ...)` (and labels) to scores `(B,)`.
@@ -35,6 +36,7 @@ class Critics:
         self.nets = nets
         self.draws = draws
         self._scores: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
+        self._features: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
 
     def score(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
         """The scores `(B,)` of a critic on a tuple of draws."""
@@ -45,8 +47,12 @@ class Critics:
 
     def features(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
         """What a critic's last hidden layer makes of a tuple of draws, `(B, F)`."""
-        given: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
-        return self.nets[name](*(self.draws[v] for v in variables), hidden=True, **given)
+        key = (name, variables)
+        if key not in self._features:
+            given: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
+            inputs = (self.draws[v] for v in variables)
+            self._features[key] = self.nets[name](*inputs, hidden=True, **given)
+        return self._features[key]
 
     def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
         """All scores so far: (critic, draws) -> scores `(B,)`."""

@@ -161,6 +161,7 @@ def draw(
 
     A law whose density has a price is scored here, once, where it is wanted: q(z|x) of a flow at ẑ, m(z) at ẑ, and
     the p(x) or p(x|ẑ) of a decoder with `teacher_forced` at x. What is kept is a `DensityAt`, or the law given x.
+    A decoder that says `density_needs_code = False` gets None for a code where its density alone is wanted.
 
     Args:
         variables: the draws wanted.
@@ -210,7 +211,11 @@ def draw(
             copies = samples if v is X_REC else 1
             forced = v.name in asked and getattr(nets["decoder"], "teacher_forced", False)
             at = {"x": copied(x, copies)} if forced else {}
-            law = made[v.name] = nets["decoder"](values[v.parents[0]], **given(copies), **at)
+            codeless = (
+                at and v.name not in valued and not getattr(nets["decoder"], "density_needs_code", True)
+            )
+            code = None if codeless else values[v.parents[0]]
+            law = made[v.name] = nets["decoder"](code, **given(copies), **at)
             if v.name in valued:
                 values[v.name] = law.mean
     return Draws(values, made, noise, y)

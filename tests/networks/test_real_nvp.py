@@ -250,13 +250,16 @@ def test_the_law_with_and_without_data():
 def test_maximum_likelihood_alone_runs_the_flow_in_one_direction(monkeypatch):
     """With a generator's term beside it both are run, and the density is the same."""
     runs = []
-    for name in ("inverse", "forward_with_log_det"):
 
-        def counting(self, *given, name=name, run=getattr(RealNVP, name)):
+    def count(name, run):
+        def counting(self, *given):
             runs.append(name)
             return run(self, *given)
 
         monkeypatch.setattr(RealNVP, name, counting)
+
+    for name in ("inverse", "forward_with_log_det"):
+        count(name, getattr(RealNVP, name))
     objective, net = Objective(NLL(X_GEN)), flow((1, 4, 4))
     x = rand(5, 1, 4, 4, dtype=torch.float32)
     noise = {"z_prior": rand(5, 16, dtype=torch.float32, normal=True)}

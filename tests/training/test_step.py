@@ -207,8 +207,8 @@ def test_numbers_that_change_are_put_in_place_once_a_step(functional, monkeypatc
 
 @pytest.mark.parametrize("functional", [False, True])
 def test_a_player_that_no_loss_reaches_any_more_stands_still(functional):
-    """A lens that was removed: what its critic is shown is x itself."""
-    objective = Objective(Match(X_GEN, X_LENS).to("decoder"), Match(X_GEN, X_LENS).to("lens"))
+    """A lens that was removed: x̄ is x itself, and its distance from x hangs on no weight."""
+    objective = Match(X_GEN, X_LENS).to("decoder") + Distance(X, X_LENS)
     nets = linear_nets(objective) | {"lens": Lens(nn.Linear(2, 2).double(), until=3)}
     nets["lens"].at(3)
     settings = replace(DESCENT, functional=functional, norms=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from torch import nn
 
@@ -60,6 +62,13 @@ __all__ = [
 
 NetworkOptions = MLPOptions | DCGANOptions | ProgressiveOptions | PixelCNNOptions | RealNVPOptions
 ROLES = ("encoder", "decoder", "critic", "lens")
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a name",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,7 @@ def resolve_options(name: str, options: NetworkOptions | Mapping[str, Any] | Non
     """The family's options: as given, from a mapping of their names, or its defaults.
 
     Raises:
-        BadInput: another family's options, or a name that is not one.
+        BadInput: another family's options, a name that is not one, or a value of another kind than the option's.
 
     >>> resolve_options("mlp", {"width": 8}).width
     8
@@ -211,8 +220,20 @@ def resolve_options(name: str, options: NetworkOptions | Mapping[str, Any] | Non
         return options
     if not isinstance(options, Mapping):
         raise BadInput(f"{name} takes {kind.__name__}, not {type(options).__name__}")
-    known = [f.name for f in fields(kind)]
-    for key in options:
-        if key not in known:
-            raise unknown(f"option of {name}", key, known)
+    kinds = get_type_hints(kind)
+    for key, value in options.items():
+        if key not in kinds:
+            raise unknown(f"option of {name}", key, kinds)
+        _check_kind(key, value, kinds[key])
     return kind(**options)
+
+
+def _check_kind(name: str, value: object, kind: Any) -> None:
+    """Raise `BadInput` where an option's value is not of its annotated kind; a whole number may stand for any."""
+    allowed = get_args(kind) or (kind,)
+    fits = type(value) in allowed or (float in allowed and type(value) is int)
+    if fits and not (isinstance(value, float) and not math.isfinite(value)):
+        return
+    shown = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+    wanted = ", or ".join(KINDS[k] for k in allowed)
+    raise BadInput(f"network.{name} is {shown}; give {wanted}")

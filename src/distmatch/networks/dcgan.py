@@ -134,13 +134,22 @@ PLANS: Mapping[int, Plan] = MappingProxyType(
 """The layers by the side of the (square) image."""
 
 
+def fits(shape: tuple[int, ...]) -> bool:
+    """Whether there are nets for data of this shape.
+
+    >>> fits((1, 28, 28)), fits((1, 30, 30)), fits((2,))
+    (True, False, False)
+    """
+    return len(shape) == 3 and shape[1] == shape[2] and shape[1] in PLANS
+
+
 def plan_of(shapes: Shapes) -> Plan:
     """The plan for this data. Raises `BadInput`, with the sizes that exist, where there is none.
 
     >>> plan_of(Shapes(x=(1, 28, 28), latent=2)).seed
     (2, 7)
     """
-    if len(shapes.x) != 3 or shapes.x[1] != shapes.x[2] or shapes.x[1] not in PLANS:
+    if not fits(shapes.x):
         sizes = ", ".join(f"{side}×{side}" for side in PLANS)
         raise BadInput(
             f"dcgan has no net for data of shape {shapes.x}: it takes images (C, H, W) of {sizes}; use mlp"

@@ -301,7 +301,7 @@ class PixelDecoder(Decoder):
                 "another explicit likelihood"
             )
         super().__init__(body, shapes, likelihood)
-        self.uses_code = uses_code
+        self.uses_code = self.density_needs_code = uses_code
 
     def forward(self, z: Tensor | None, y: Tensor | None = None, x: Tensor | None = None) -> Distribution:
         """The law of each sub-pixel given those before it: batch shape `(B,)`, event shape `shapes.x`.
@@ -429,25 +429,16 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: PixelCNNOptions) ->
 
 def encoder(shapes: Shapes, posterior: Posterior, options: PixelCNNOptions) -> Encoder:
     """q(z|x): dcgan's for the sizes of image that it knows, else mlp's."""
-    if has_plan(shapes):
+    if dcgan.fits(shapes.x):
         return dcgan.encoder(shapes, posterior, DCGANOptions(**others_options(options)))
     return mlp.encoder(shapes, posterior, MLPOptions(**others_options(options)))
 
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: PixelCNNOptions) -> ImageCritic | FlatCritic:
     """Scores by dcgan's critic for the sizes of image that it knows, else by mlp's."""
-    if has_plan(shapes):
+    if dcgan.fits(shapes.x):
         return dcgan.critic(shapes, spaces, DCGANOptions(**others_options(options)))
     return mlp.critic(shapes, spaces, MLPOptions(**others_options(options)))
-
-
-def has_plan(shapes: Shapes) -> bool:
-    """dcgan has nets for this data.
-
-    >>> has_plan(Shapes((1, 28, 28), latent=2)), has_plan(Shapes((1, 3, 3), latent=2))
-    (True, False)
-    """
-    return len(shapes.x) == 3 and shapes.x[1] == shapes.x[2] and shapes.x[1] in dcgan.PLANS
 
 
 def others_options(options: PixelCNNOptions) -> dict[str, Any]:

@@ -93,8 +93,6 @@ class MixturePrior(nn.Module):
     torch.Size([7])
     """
 
-    needs_encoder = False
-
     def __init__(self, latent: int, components: int = COMPONENTS) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(components))
@@ -115,7 +113,8 @@ class VampPrior(nn.Module):
     Arguments:
         shapes: of x and z.
         components: K; the paper has 500.
-        x_init: data to start from, `(at least K, *x)`, of which the first K are taken; None: free parameters N(0, 1).
+        x_init: data to start from, `(at least K, *x)`, of which K are picked at random, each once, by torch's global
+            generator; None: free parameters N(0, 1).
 
     Raises:
         BadInput: the shapes have labels, which pseudo-inputs do not; or `x_init` does not fit.
@@ -126,8 +125,6 @@ class VampPrior(nn.Module):
     >>> VampPrior(Shapes((4,), 2), components=5)(gaussian_posterior).log_prob(torch.zeros(7, 2)).shape
     torch.Size([7])
     """
-
-    needs_encoder = True
 
     def __init__(self, shapes: Shapes, components: int = COMPONENTS, x_init: Tensor | None = None) -> None:
         super().__init__()
@@ -145,7 +142,7 @@ class VampPrior(nn.Module):
                     f"x_init has shape {tuple(x_init.shape)}: a VampPrior of {components} components starts from "
                     f"at least that many data of shape {shapes.x}"
                 )
-            x = x_init[:components].detach().clone()
+            x = x_init[torch.randperm(len(x_init))[:components]].detach()
             free = x.clamp(PIXEL_MARGIN, 1 - PIXEL_MARGIN).logit() if shapes.bounded else x
         self.free = nn.Parameter(free)
 
@@ -188,8 +185,6 @@ class FlowPrior(nn.Module):
     >>> FlowPrior(2)().log_prob(torch.zeros(7, 2)).shape
     torch.Size([7])
     """
-
-    needs_encoder = False
 
     def __init__(self, latent: int, couplings: int = PRIOR_COUPLINGS, width: int = 64) -> None:
         super().__init__()

@@ -87,6 +87,7 @@ class RealNVP(nn.Module):
     """
 
     teacher_forced: ClassVar[bool] = True  # the data may be given as x, and its density comes back
+    density_needs_code: ClassVar[bool] = False  # f need not be run where f⁻¹ alone is asked for
 
     def __init__(self, body: Bijection, shapes: Shapes) -> None:
         super().__init__()
@@ -200,25 +201,16 @@ def coupling(
 
 def encoder(shapes: Shapes, posterior: Posterior, options: RealNVPOptions) -> Encoder:
     """q(z|x): dcgan's encoder where it has one for the image, mlp's otherwise."""
-    if has_dcgan(shapes):
+    if dcgan.fits(shapes.x):
         return dcgan.encoder(shapes, posterior, dcgan_options(options))
     return mlp.encoder(shapes, posterior, mlp_options(options))
 
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: RealNVPOptions) -> ImageCritic | FlatCritic:
     """Scores: dcgan's critic where it has one for the image, mlp's otherwise."""
-    if has_dcgan(shapes):
+    if dcgan.fits(shapes.x):
         return dcgan.critic(shapes, spaces, dcgan_options(options))
     return mlp.critic(shapes, spaces, mlp_options(options))
-
-
-def has_dcgan(shapes: Shapes) -> bool:
-    """Whether dcgan has nets for this data.
-
-    >>> has_dcgan(Shapes((1, 28, 28), 784)), has_dcgan(Shapes((2,), 2))
-    (True, False)
-    """
-    return len(shapes.x) == 3 and shapes.x[1] == shapes.x[2] and shapes.x[1] in dcgan.PLANS
 
 
 def dcgan_options(options: RealNVPOptions) -> DCGANOptions:

@@ -48,11 +48,24 @@ def _right(w: Tensor, u: Tensor) -> Tensor:
     return F.normalize((u[:, None] * w).sum(0), dim=0)
 
 
-class SpectralLinear(nn.Linear):
-    """h W'/σ(W) + b: `torch.nn.Linear` with another weight.
+class _PowerIterated(nn.Module):
+    """A layer whose buffer `u` forward only reads.
 
-    `u` is a buffer that forward only reads. One power iteration per training step is `evolve`, whose result takes
-    the place of the buffers named in `evolving`.
+    One power iteration per training step is `evolve`, whose result takes the place of the buffers named in `evolving`.
+    """
+
+    evolving: ClassVar[tuple[str, ...]] = ("u",)
+    weight: Tensor
+    u: Tensor
+
+    def evolve(self, at: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The buffers after one power iteration, at the present weight and `u` or at others; a pure function."""
+        weight, u = (self.weight, self.u) if at is None else (at["weight"], at["u"])
+        return {"u": power_iteration(weight, u)}
+
+
+class SpectralLinear(_PowerIterated, nn.Linear):
+    """h W'/σ(W) + b: `torch.nn.Linear` with another weight.
 
     Reference: Miyato et al., arXiv:1802.05957.
 
@@ -61,27 +74,17 @@ class SpectralLinear(nn.Linear):
     torch.Size([2])
     """
 
-    evolving: ClassVar[tuple[str, ...]] = ("u",)
-    u: Tensor
-
     def __init__(self, features: int, out: int, bias: bool = True) -> None:
         super().__init__(features, out, bias)
         self.register_buffer("u", F.normalize(torch.randn(out), dim=0))
-
-    def evolve(self, at: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The buffers after one power iteration, at the present weight and `u` or at others; a pure function."""
-        weight, u = (self.weight, self.u) if at is None else (at["weight"], at["u"])
-        return {"u": power_iteration(weight, u)}
 
     def forward(self, h: Tensor) -> Tensor:
         """`(*, in)` to `(*, out)`."""
         return F.linear(h, spectrally_normalised(self.weight, self.u), self.bias)
 
 
-class SpectralConv2d(nn.Conv2d):
+class SpectralConv2d(_PowerIterated, nn.Conv2d):
     """A convolution by W/σ(W), W as a matrix `(out, in·height·width)`: `torch.nn.Conv2d` with another weight.
-
-    The buffer `u` is treated as that of `SpectralLinear` is.
 
     Reference: Miyato et al., arXiv:1802.05957.
 
@@ -89,19 +92,11 @@ class SpectralConv2d(nn.Conv2d):
     torch.Size([1, 8, 3, 3])
     """
 
-    evolving: ClassVar[tuple[str, ...]] = ("u",)
-    u: Tensor
-
     def __init__(
         self, channels: int, out: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True
     ) -> None:
         super().__init__(channels, out, kernel, stride, padding, bias=bias)
         self.register_buffer("u", F.normalize(torch.randn(out), dim=0))
-
-    def evolve(self, at: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The buffers after one power iteration, at the present weight and `u` or at others; a pure function."""
-        weight, u = (self.weight, self.u) if at is None else (at["weight"], at["u"])
-        return {"u": power_iteration(weight, u)}
 
     def forward(self, h: Tensor) -> Tensor:
         """`(B, in, H, W)` to `(B, out, H', W')`."""

@@ -16,7 +16,7 @@ from distmatch.errors import BadInput, unknown
 from distmatch.grammar import parse
 from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import NETWORKS, POSTERIORS, PRIORS, Shapes, build, prior, refuses_penalties
-from distmatch.networks.dcgan import PLANS
+from distmatch.networks.dcgan import fits
 from distmatch.objective import Objective
 from distmatch.runs.combinations import check
 from distmatch.runs.config import RunConfig, TrainingConfig, configure
@@ -156,7 +156,7 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
 
 def _family(family: str, likelihood: str, objective: Objective, data: DataSet) -> str:
     if family == "auto":
-        convolutional = data.is_image and data.shape[1] == data.shape[2] and data.shape[1] in PLANS
+        convolutional = data.is_image and fits(data.shape)
         implicit = likelihood == "implicit" or (likelihood == "auto" and not objective.needs_likelihood)
         family = "dcgan" if convolutional and implicit else "mlp"
     if family not in NETWORKS:

@@ -83,6 +83,7 @@ def alpha_gan(
 
 def vae_gan(
     weight: float = 0.01,
+    precision: float = 1.0,
     by: Comparison = NON_SATURATING,
     penalty: Penalty | None = None,
 ) -> Objective:
@@ -94,6 +95,8 @@ def vae_gan(
 
     Args:
         weight: γ. The authors' code has 1e-6 on the features of a convolutional layer; it belongs to their net.
+        precision: of the normal law of features, a factor of both distances. At 1, as in the paper, a critic with few
+            or small features leaves the KL too dear, and the codes say nothing.
         by: the GAN's comparison; minimax in the paper's equations.
         penalty: what keeps the critic smooth.
 
@@ -102,7 +105,7 @@ def vae_gan(
 
     Larsen et al. 2015, arXiv:1512.09300.
     """
-    features = FeatureDistance(X, X_REC, critic="data")
+    features = precision * FeatureDistance(X, X_REC, critic="data")
     return (
         KL()
         + features.to("encoder")

@@ -30,6 +30,7 @@ class Bound:
         self.net = net
         self.params = params
         self.teacher_forced = getattr(net, "teacher_forced", False)
+        self.density_needs_code = getattr(net, "density_needs_code", True)
         self.noise_size = getattr(net, "noise_size", 0)
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor
 Number = float | Tensor
 Moments = dict[str, list[Tensor]]
 Schedule = Callable[[Tensor], Tensor]
+COUNTS = ("step", "taken")  # the moments that are counts, () each, and not one tensor per parameter
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Optimiser(ABC):
 
     @abstractmethod
     def init(self, params: Sequence[Tensor]) -> Moments:
-        """The moments before the first step; `"step"` counts the steps taken."""
+        """The moments before the first step, and two counts of steps: `"step"` since they were last forgotten, which
+        Adam's bias correction asks, and `"taken"` in all, which the schedule asks."""
 
     @abstractmethod
     def direction(
@@ -57,12 +59,12 @@ class Optimiser(ABC):
         [tensor([0.5000, 0.0000])]
         """
         with torch.no_grad():
-            (t,) = moments["step"]
-            t += 1
-            lr = self.lr if self.schedule is None else self.lr * self.schedule(t - 1)
+            lr = self._rate(moments)
+            for name in COUNTS:
+                moments[name][0].add_(1)
             if not torch.compiler.is_compiling() and self._plain and self.fused(params, grads, moments, lr):
                 return
-            names = [n for n in moments if n != "step"]
+            (t,), names = moments["step"], _of_parameters(moments)
             for i, (p, g) in enumerate(zip(params, grads, strict=True)):
                 direction, new = self.direction(p, g, [moments[n][i] for n in names], t)
                 for n, value in zip(names, new, strict=True):
@@ -73,17 +75,20 @@ class Optimiser(ABC):
         self, params: Sequence[Tensor], grads: Sequence[Tensor], moments: Moments
     ) -> tuple[list[Tensor], Moments]:
         """The same step as a function: new parameters and moments, differentiable in everything given."""
-        t = moments["step"][0] + 1
-        lr = self.lr if self.schedule is None else self.lr * self.schedule(t - 1)
-        names = [n for n in moments if n != "step"]
-        new: Moments = {"step": [t], **{n: [] for n in names}}
-        moved = []
+        lr, names = self._rate(moments), _of_parameters(moments)
+        counts = {name: [moments[name][0] + 1] for name in COUNTS}
+        new: Moments = {**counts, **{n: [] for n in names}}
+        (t,), moved = new["step"], []
         for i, (p, g) in enumerate(zip(params, grads, strict=True)):
             direction, after = self.direction(p, g, [moments[n][i] for n in names], t)
             for n, value in zip(names, after, strict=True):
                 new[n].append(value)
             moved.append(p - _like(lr, p) * direction)
         return moved, new
+
+    def _rate(self, moments: Moments) -> Number:
+        """The learning rate of the step to come."""
+        return self.lr if self.schedule is None else self.lr * self.schedule(moments["taken"][0])
 
     @cached_property
     def _plain(self) -> bool:
@@ -100,7 +105,7 @@ class Adam(Optimiser):
 
     def init(self, params: Sequence[Tensor]) -> Moments:
         """First and second moments at zero."""
-        return {"step": [_count(params)], "mean": _zeros(params), "square": _zeros(params)}
+        return {**_counts(params), "mean": _zeros(params), "square": _zeros(params)}
 
     def direction(
         self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
@@ -144,7 +149,7 @@ class RMSProp(Optimiser):
 
     def init(self, params: Sequence[Tensor]) -> Moments:
         """The second moment at zero."""
-        return {"step": [_count(params)], "square": _zeros(params)}
+        return {**_counts(params), "square": _zeros(params)}
 
     def direction(
         self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
@@ -174,7 +179,7 @@ class SGD(Optimiser):
 
     def init(self, params: Sequence[Tensor]) -> Moments:
         """The running gradient at zero."""
-        return {"step": [_count(params)], "mean": _zeros(params)}
+        return {**_counts(params), "mean": _zeros(params)}
 
     def direction(
         self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
@@ -182,6 +187,21 @@ class SGD(Optimiser):
         """μm + g."""
         m = _like(self.momentum, p) * moments[0] + g
         return m, [m]
+
+
+def forget(moments: Moments) -> None:
+    """Start anew, in place: all is as before the first step but the count that the schedule asks.
+
+    >>> sgd, p = SGD(momentum=0.9), [torch.ones(2)]
+    >>> moments = sgd.init(p)
+    >>> sgd.update(p, p, moments)
+    >>> forget(moments)
+    >>> moments
+    {'step': [tensor(0.)], 'taken': [tensor(1.)], 'mean': [tensor([0., 0.])]}
+    """
+    for name in ("step", *_of_parameters(moments)):
+        for m in moments[name]:
+            m.zero_()
 
 
 OPTIMISERS: dict[str, type[Optimiser]] = {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}
@@ -222,5 +242,10 @@ def _zeros(params: Sequence[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(p, memory_format=torch.preserve_format) for p in params]
 
 
-def _count(params: Sequence[Tensor]) -> Tensor:
-    return torch.zeros((), device=params[0].device if params else None)
+def _counts(params: Sequence[Tensor]) -> Moments:
+    device = params[0].device if params else None
+    return {name: [torch.zeros((), device=device)] for name in COUNTS}
+
+
+def _of_parameters(moments: Moments) -> list[str]:
+    return [name for name in moments if name not in COUNTS]

@@ -185,6 +185,7 @@ class _Functions:
         buffers: Params,
     ) -> None:
         self.objective = objective
+        self.current = objective.with_numbers(numbers)  # over lanes, with every lane's numbers
         self.nets = nets
         self.settings = settings
         self.numbers = dict(numbers)
@@ -217,12 +218,7 @@ class _Functions:
     def critic_gradients(self, draws: _Record, critics: Params, logs: Logs) -> Params:
         """The gradient of all critics' losses; weights are clipped first where a penalty says so."""
         self._project(critics)
-        detached = draws.detach()
-
-        def total(critics: Params) -> tuple[Tensor, Logs]:
-            parts = self._map(self._critic_losses, detached, critics)
-            return self._sum([v for k, v in parts.items() if k.startswith("critic/")]), parts
-
+        total = partial(self._critics_total, draws=draws.detach())
         gradients, parts = _gradients(total, critics, self.settings.functional)
         logs.update({k: v.detach() for k, v in parts.items()})
         return gradients
@@ -261,15 +257,11 @@ class _Functions:
 
     def _unrolled(self, draws: _Record, critics: Params, moments: Moments) -> Params:
         """The critics some steps on, as a differentiable function of the draws."""
-
-        def total(critics: Params) -> Tensor:
-            parts = self._map(self._critic_losses, draws, critics)
-            return self._sum([v for k, v in parts.items() if k.startswith("critic/")])
-
         names = tuple(critics)
         for _ in range(self.settings.unroll):
             critics = self._projected(critics)
-            grads = _flat(grad(total)(critics), names)
+            found, _ = grad(self._critics_total, has_aux=True)(critics, draws)
+            grads = _flat(found, names)
             flat, moments = self.settings.critics.updated(_flat(critics, names), grads, moments)
             new = iter(flat)
             critics = {n: {k: next(new) for k in c} for n, c in critics.items()}
@@ -282,10 +274,6 @@ class _Functions:
         self._project(critics)
         moving = {n: p for n, p in players.items() if n in self.objective.players}
 
-        def of_critics(critics: Params, draws: _Record) -> tuple[Tensor, Logs]:
-            parts = self._map(self._critic_losses, draws, critics)
-            return self._sum([v for k, v in parts.items() if k.startswith("critic/")]), parts
-
         def of_players(moved: Params, moving: Params, critics: Params, terms: Sequence[int]) -> Any:
             everyone = players | moving | moved
             draws = self.draws(self.objective.variables, self.objective.laws, everyone, batch)
@@ -297,7 +285,7 @@ class _Functions:
             field, parts = {}, {}
             if critics:
                 draws = self.draws(self.scored, (), players | moving, batch)
-                field, parts = grad(of_critics, has_aux=True)(critics, draws)
+                field, parts = grad(self._critics_total, has_aux=True)(critics, draws)
             moves: Params = {}
             for group, terms in self.objective.groups.items():
                 moved = {p: moving[p] for p in group}
@@ -325,17 +313,22 @@ class _Functions:
     def _project(self, critics: Params) -> None:
         """What a penalty does to the weights before its critic's step."""
         with torch.no_grad():
-            for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
+            for critic, penalty in self.current.penalties.values():
                 penalty.project(list(critics[critic].values()))
 
     def _projected(self, critics: Params) -> Params:
         """The same as a function."""
         new = dict(critics)
-        for critic, penalty in self.objective.with_numbers(self.numbers).penalties.values():
+        for critic, penalty in self.current.penalties.values():
             if not penalty.per_sample:
                 new[critic] = {k: p.clone() for k, p in new[critic].items()}
                 penalty.project(list(new[critic].values()))
         return new
+
+    def _critics_total(self, critics: Params, draws: _Record) -> tuple[Tensor, Logs]:
+        """What all critics minimise together, and its parts."""
+        parts = self._map(self._critic_losses, draws, critics)
+        return self._sum([v for k, v in parts.items() if k.startswith("critic/")]), parts
 
     def _critic_losses(self, draws: Draws, critics: Mapping[str, Bound], objective: Objective) -> Logs:
         """What the critics minimise, by `critic/<name>/<part>`; mean scores too if the logs want them."""
@@ -364,8 +357,7 @@ class _Functions:
 
     def _weight(self, i: int) -> float | Tensor:
         """The weight of a term, as it is now and in this lane."""
-        path = f"{i}.weight"
-        return self.numbers[path] if path in self.numbers else now(self.objective.terms[i].weight)
+        return now(self.current.terms[i].weight)
 
     def _sum(self, losses: Sequence[Tensor]) -> Tensor:
         """The sum of losses, and over lanes, which share nothing."""
@@ -375,9 +367,8 @@ class _Functions:
     def _map(self, losses: Callable[..., Logs], draws: _Record, critics: Params) -> Logs:
         with self._autocast():
             if not self.settings.lanes:
-                objective = self.objective.with_numbers(self.numbers) if self.numbers else self.objective
                 assert draws.draws is not None
-                return losses(draws.draws, self._bound(critics, self.buffers), objective)
+                return losses(draws.draws, self._bound(critics, self.buffers), self.current)
 
             def one(
                 flat: list[Tensor], extra: dict[str, Tensor], critics: Params, buffers: Params, numbers: Any
@@ -458,9 +449,10 @@ def _plus(a: Params, factor: float, b: Params) -> Params:
 
 
 def _pull(total: Tensor, leaves: Params, keep: bool) -> Params:
+    """The slopes at the leaves; zeros, as of a constant, where the total depends on no weight at all any more."""
     flat = _flat(leaves, tuple(leaves))
-    if not flat:
-        return {n: {} for n in leaves}
+    if not flat or not total.requires_grad:
+        return {n: {k: torch.zeros_like(p) for k, p in net.items()} for n, net in leaves.items()}
     grads = iter(
         torch.autograd.grad(total, flat, retain_graph=keep, allow_unused=True, materialize_grads=True)
     )

@@ -18,6 +18,7 @@ from distmatch.objective import Critics, Objective
 from distmatch.training.binding import bind, evolving
 from distmatch.training.feed import Feed
 from distmatch.training.memory import keep_heap
+from distmatch.training.optimisers import forget
 from distmatch.training.step import Settings, State, init, step
 from distmatch.variables import draw
 
@@ -115,13 +116,11 @@ class Trainer:
             module.at(self.steps_done)  # type: ignore[operator]
 
     def _reset_moments(self) -> None:
-        """Forget the moments where a net that changes with time asks for it at this step."""
+        """Forget the moments where a net that changes with time asks for it at this step; schedules go on."""
         done = self.steps_done
         if done and any(getattr(module, "resets_at", _never)(done) for module in self._changing):
             for moments in self.state.moments.values():
-                for values in moments.values():
-                    for m in values:
-                        m.zero_()
+                forget(moments)
 
     def _numbers(self) -> dict[str, Tensor]:
         """The numbers that change with time, as they are now."""
