@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results/mnist.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/results/mnist.md", "docs/zoo.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = re.sub(
         r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL

@@ -31,6 +31,8 @@ from distmatch.data import load
 from distmatch.report.figures import scatter_2d
 from distmatch.report.grids import image_grid
 from distmatch.report.table import format_estimate
+from distmatch.runs.assemble import objective_of
+from distmatch.runs.config import configure, layer_of
 from distmatch.testbed import METHODS, SCHEDULES, trajectory
 
 HERE = Path(__file__).parent
@@ -206,10 +208,13 @@ def section(row: Row, found: dict) -> Iterator[str]:
     yield f"### {row.name}"
     yield ""
     yield f"`{found['equation']}`"
+    objective = objective_of(configure(layer_of(found["config"])))
+    for _, penalty in objective.penalties.values():
+        yield f"with the critic's `{penalty.equation()}`"
     yield ""
     yield f"{row.expect} Source: {row.reference}."
     yield ""
-    yield f"```\n{row.command}\n```"
+    yield f"```\n{found['command']}\n```"
     yield ""
     pictures = [f"![samples of {row.name}](results/zoo/{row.name}.png)"]
     if (KEPT / f"{row.name}-reconstructions.png").exists():

@@ -16,8 +16,8 @@ from distmatch.data import DATA_SETS
 from distmatch.diagnostics import DIAGNOSTICS
 from distmatch.networks import NETWORKS
 from distmatch.objective import Objective
-from distmatch.runs.assemble import assemble
-from distmatch.runs.config import NetworkConfig, RunConfig, TrainingConfig
+from distmatch.runs.assemble import DEFAULT_LATENT, assemble
+from distmatch.runs.config import RunConfig, TrainingConfig
 from distmatch.runs.folder import refuse_taken
 from distmatch.runs.view import players_of
 from distmatch.systems import SYSTEMS, find
@@ -60,10 +60,12 @@ def description_of(system: str) -> Group:
     options = ", ".join(f"system.{k}={v}" for k, v in found.options.items())
     common = {f"training.{k}": v for k, v in asdict(TrainingConfig()).items() if v is not None}
     training = {**common, **found.defaults}
-    family = "mlp" if found.objective().needs_likelihood else "dcgan for images of its sizes, else mlp"
+    auto = "mlp" if found.objective().needs_likelihood else "dcgan for images of its sizes, else mlp"
+    family = found.defaults.get("network.family", auto)
+    latent = "as large as the data" if family in NETWORKS and NETWORKS[family].flow else DEFAULT_LATENT
     parts += [
         Text(f"options:   {options or 'none'}"),
-        Text(f"family:    {family}; latent {NetworkConfig().latent}"),
+        Text(f"family:    {family}; latent {latent}"),
         Text(f"defaults:  {', '.join(f'{k}={v}' for k, v in training.items())}"),
         Text(f"reference: {found.reference}"),
     ]
