@@ -52,6 +52,7 @@ class Row:
         name: where it differs from the system's.
         source: the reference, where it differs from the system's.
         samples: how many codes, samples or examples are measured at most.
+        only: the diagnostics, where not all that apply.
     """
 
     group: str
@@ -62,6 +63,7 @@ class Row:
     named: str = ""
     source: str = ""
     samples: int = 2000
+    only: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -416,7 +418,8 @@ ON_IMAGES = (
     Row(
         "Adversarial, images",
         "cgan",
-        "--data digits --steps 6000 --latent 16 --network mlp --set network.width=128 training.average=0.99",
+        "--data digits --steps 8000 --latent 16 --network mlp --set network.width=256 training.average=0.99 "
+        "training.lr=5e-4 'system.penalty=r1(1)'",
         "Fully connected, on 8×8 digits; each draws the class asked for.",
         ASKED,
     ),
@@ -670,7 +673,7 @@ FAILURES = (
         "--data color-mnist --limit 10000 --latent 10000 --steps 500",
         "With 10,000 latents a VAE still trains: it switches off what it does not need.",
         named="vae-10000-latents",
-        samples=1000,
+        only=("elbo", "reconstruction"),
     ),
     Row(
         "Failures of the seeds",
@@ -678,7 +681,7 @@ FAILURES = (
         "--data color-mnist --limit 10000 --latent 10000 --steps 500 --set network.code_width=500",
         "With 10,000 latents an AAE's samples are no digits: its critic of codes is lost in so many.",
         named="aae-10000-latents",
-        samples=1000,
+        only=("elbo", "reconstruction"),
     ),
 )
 

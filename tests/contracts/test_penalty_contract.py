@@ -179,7 +179,7 @@ def test_a_term_takes_it_with_any_comparison(make, by):
     assert ("penalty" in parts) == penalty.per_sample
     if penalty.per_sample:
         own = "penalty/match(x_gen, x)"
-        noise = b.noise.get(own, [b.noise[own + "/x"]] if own + "/x" in b.noise else None)
+        noise = b.noise.get(own, [b.noise[own + "/0"]] if own + "/0" in b.noise else None)
         torch.testing.assert_close(parts["penalty"], penalty(score, [b.x], [draws[X_GEN]], noise))
     settings = Settings(players=SGD(0.01), critics=SGD(0.01))
     _, logs = step(objective, nets, init(objective, nets, settings), [b], settings)
@@ -188,7 +188,7 @@ def test_a_term_takes_it_with_any_comparison(make, by):
 
 NOISE = {
     "each": lambda own: {own: (B,)},
-    "x": lambda own: {own + "/x": (B, 2), own + "/z_code": (B, 3)},
+    "x": lambda own: {own + "/0": (B, 2), own + "/1": (B, 3)},
 }
 
 
