@@ -454,7 +454,8 @@ ON_IMAGES = (
     Row(
         "Adversarial, images",
         "minibatch-gan",
-        f"{CONV} --latent 64 --steps 1500 --set network.minibatch_kernels=30",
+        "--data digits --network mlp --latent 16 --steps 5000 --set network.width=256 network.minibatch_kernels=20 "
+        "training.average=0.99",
         "The critic sees how near the samples of a batch are to each other.",
     ),
     Row(
@@ -565,7 +566,8 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "wae-gan",
-        f"{HYBRID} --latent 8 --steps 1800 --set network.code_width=300",
+        "--data mnist --latent 8 --steps 3500 --network mlp --set network.code_width=300 system.weight=1 "
+        "training.lr=5e-4 training.critic_lr=5e-4 training.schedule=linear",
         "An optimal-transport reading of the AAE, with a deterministic encoder.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
@@ -621,7 +623,7 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "age",
-        "--data mnist --latent 8 --steps 4000 --network mlp --set system.weight=50 training.lr=3e-4 "
+        "--data digits --latent 8 --steps 8000 --network mlp --set network.width=128 system.weight=50 training.lr=3e-4 "
         "training.schedule=linear",
         "No critic at all: the encoder plays against the decoder over the moments of codes.",
         RECONSTRUCTS,
@@ -629,7 +631,7 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "alpha-gan",
-        f"{HYBRID} --latent 16 --steps 1800 --set network.code_width=300",
+        f"{CONV} --latent 16 --steps 1800 --set network.code_width=300",
         "VAE and GAN by density ratios alone.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
@@ -643,7 +645,7 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "vgh++",
-        f"{HYBRID} --latent 16 --steps 1800 --set network.code_width=300",
+        f"{CONV} --latent 16 --steps 1800 --set network.code_width=300",
         "Samples meet the critic too.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
