@@ -127,6 +127,22 @@ def subjects() -> dict[str, Subject]:
 SUBJECTS = subjects()
 every = pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
 
+ONE_OF_EACH_KIND = (  # of net, posterior, prior, term and step; the others of their kind are compiled by `make slow`
+    *("vae", "vae-vamp", "vae-nvp", "iwae", "pixelvae", "real-nvp", "wgan-gp", "sngan", "unrolled-gan"),
+    *("consensus-gan", "lens-gan", "progressive-gan", "bgan", "avb-ac", "age", "vae-gan"),
+)
+every_but_slowly = pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param(one, id=name, marks=() if name in ONE_OF_EACH_KIND else pytest.mark.slow)
+        for name, one in SUBJECTS.items()
+    ],
+)
+
+
+def test_the_kinds_are_systems():
+    assert SUBJECTS.keys() >= set(ONE_OF_EACH_KIND)
+
 
 def alone(
     subject: Subject,
@@ -187,7 +203,7 @@ def lane(values: dict[str, Tensor], k: int) -> dict[str, Tensor]:
     return {n: v[k] for n, v in values.items()}
 
 
-@every
+@every_but_slowly
 def test_compiled_equals_eager_and_its_parameters_move(subject):
     objective, numbers = subject.objective, subject.numbers()
     expected, expected_logs = alone(subject, subject.settings(), 0)
@@ -228,10 +244,20 @@ def test_compiling_needs_no_eager_step_before_it():
 
 
 @every
-@pytest.mark.parametrize("functional", [False, True], ids=["", "functional"])
-@pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating", "simultaneous"])
-def test_a_lane_is_the_run_that_it_would_be_alone(subject, functional, simultaneous):
-    settings = subject.settings(functional=functional, simultaneous=simultaneous)
+def test_a_lane_is_the_run_that_it_would_be_alone(subject):
+    same_as_alone(subject, subject.settings())
+
+
+@every_but_slowly
+@pytest.mark.parametrize("order", ["functional", "simultaneous", "functional and simultaneous"])
+def test_a_lane_is_the_run_that_it_would_be_alone_in_every_order(subject, order):
+    same_as_alone(
+        subject, subject.settings(functional="functional" in order, simultaneous="simultaneous" in order)
+    )
+
+
+def same_as_alone(subject: Subject, settings: Settings) -> None:
+    """K runs as lanes end where each of them ends alone."""
     found, logs = together(subject, settings)
     for k in range(K):
         expected, expected_logs = alone(subject, settings, k)
