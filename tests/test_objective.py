@@ -329,7 +329,7 @@ def test_refusals():
 def test_penalties_are_seen_in_the_noise_asked_for():
     own = "penalty/match(x_gen, x)"
     assert Match(X_GEN, X, penalty=gradient_penalty()).noise == {own: Noise("uniform", "each")}
-    assert Match(X_GEN, X, penalty=dragan()).noise == {own + "/x": Noise("uniform", "x")}
+    assert Match(X_GEN, X, penalty=dragan()).noise == {own + "/0": Noise("uniform", "x")}
     assert Match(X_GEN, X, penalty=gradient_penalty(place="target")).noise == {}
     assert Match(X_GEN, X, penalty=clipping()).noise == {}
 
