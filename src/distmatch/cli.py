@@ -227,6 +227,8 @@ class Evaluate:
     """Codes, samples or examples at most."""
     seed: Annotated[int, option("N", int, "a whole number")] = 0
     """Of what is drawn."""
+    quick: bool = False
+    """Leave out the diagnostics that take more than seconds."""
 
     def run(self, console: Console) -> None:
         """Evaluate."""
@@ -238,10 +240,10 @@ class Evaluate:
         only = [name for names in self.only for name in names] or None
         with console.status("measuring") as status:
 
-            def show(name: str) -> None:
-                status.update(f"measuring {name}")
+            def show(name: str, done: float) -> None:
+                status.update(f"measuring {name}" + (f" ({done:.0%})" if done else ""))
 
-            _, notes = evaluate(self.run_folder, only, self.samples, self.seed, show)
+            _, notes = evaluate(self.run_folder, only, self.samples, self.seed, show, self.quick)
         for text in notes:
             note(text)
         metrics, skipped = measured([self.run_folder])

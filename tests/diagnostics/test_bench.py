@@ -44,7 +44,7 @@ FACES = Subject(
 
 def test_runs_all_that_apply_and_says_why_the_rest_do_not():
     heard = []
-    results = evaluate(TOY, samples=1000, progress=heard.append)
+    results = evaluate(TOY, samples=1000, progress=lambda name, done: heard.append(name))
     skipped = {
         "bits_per_dim": REASONS["log_prob"],
         "class_agreement": REASONS["sample_given"],

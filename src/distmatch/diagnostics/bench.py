@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.checks import at_least
 from distmatch.diagnostics.estimate import Estimate
+from distmatch.diagnostics.exhibits import Exhibit
 from distmatch.diagnostics.subject import Diagnostic, Options, Subject, missing
 from distmatch.errors import BadInput, unknown
 
@@ -17,10 +19,11 @@ __all__ = ["DIAGNOSTICS", "Diagnostic", "Options", "Results", "Subject", "by_met
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, and which diagnostics were not run and why."""
+    """What was measured, which diagnostics were not run and why, and what each shows."""
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    exhibits: dict[str, tuple[Exhibit, ...]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: metrics (value, standard_error, n, unit, how, which way is better) and skipped, by name."""
@@ -43,8 +46,9 @@ def evaluate(
     only: Iterable[str] | None = None,
     samples: int = 10_000,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
     *,
+    quick: bool = False,
     batch_size: int = 256,
 ) -> Results:
     """Runs the diagnostics in `only`, or all that apply, and says why the others do not.
@@ -53,7 +57,8 @@ def evaluate(
         subject: the model under test.
         only: names of `DIAGNOSTICS`, a single name too; None for all that apply.
         samples: codes, samples or examples at most.
-        progress: called with a diagnostic's name before it runs.
+        progress: called with a diagnostic's name and the share of it that is done, first with 0.
+        quick: leave out those that take more than seconds; they are named with that reason.
 
     Raises:
         BadInput: a name that is not known, one that was asked for and does not apply, counts below one.
@@ -63,7 +68,6 @@ def evaluate(
     'needs an encoder; this system has none'
     """
     at_least(1, samples=samples, batch_size=batch_size)
-    options = Options(samples, seed, batch_size)
     names = [only] if isinstance(only, str) else None if only is None else list(only)
     for name in names or ():
         if name not in DIAGNOSTICS:
@@ -73,16 +77,24 @@ def evaluate(
             raise BadInput(f"{name} {reason}")
     results = Results()
     for name in DIAGNOSTICS if names is None else names:
-        reason = missing(DIAGNOSTICS[name], subject)
+        diagnostic = DIAGNOSTICS[name]
+        reason = missing(diagnostic, subject)
+        if not reason and quick and not diagnostic.quick:
+            reason = "takes longer than seconds; left out of a quick evaluation"
         if reason:
             results.skipped[name] = reason
             continue
-        if progress is not None:
-            progress(name)
+        tick = None if progress is None else partial(progress, name)
+        if tick is not None:
+            tick(0.0)
         try:
-            results.metrics.update(DIAGNOSTICS[name].run(subject, options))
+            found = diagnostic.run(subject, Options(samples, seed, batch_size, tick))
         except BadInput as error:
             if names is not None:
                 raise
             results.skipped[name] = str(error)
+            continue
+        results.metrics.update(found.metrics)
+        if found.exhibits:
+            results.exhibits[name] = found.exhibits
     return results

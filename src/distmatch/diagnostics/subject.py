@@ -1,4 +1,4 @@
-"""What a model under test offers, what a diagnostic needs of it, and why one does not apply."""
+"""What a model under test offers, what a diagnostic needs of it and finds, and why one does not apply."""
 
 from __future__ import annotations
 
@@ -10,8 +10,25 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.diagnostics.estimate import Estimate
+from distmatch.diagnostics.exhibits import Exhibit
 
 Data = Tensor | Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A trained critic with what it was to tell apart.
+
+    Attributes:
+        score: (*draws) -> (n,), differentiable.
+        target, model: fresh draws of both sides, one tensor (n, *) for each input of `score`.
+        is_log_ratio: whether the score of an ideal critic is log target/model, as under the logistic loss.
+    """
+
+    score: Callable[..., Tensor]
+    target: tuple[Tensor, ...]
+    model: tuple[Tensor, ...]
+    is_log_ratio: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,6 +39,8 @@ class Subject:
         sample: (n, seed) -> x, n draws from the model.
         encode: (x, y or None) -> q(z|x); decode: (z, y or None) -> p(x|z), as torch.distributions.
         sample_given: (y, seed) -> x, one draw for each label (n,).
+        generate: (z, y or None) -> x, one image of each code, differentiable; draw_prior: (n, seed) -> z, (n, D).
+        critics: (n, seed) -> its trained critics by name, each with n draws of both sides.
         has_likelihood: whether the decoder's density means something (False for one that only generates).
         log_prob: (x, y or None) -> log p(x) in nats (n,), where the model knows it.
         grey_levels: how many levels the data had before noise made them continuous on [0, 1]; None for others.
@@ -40,6 +59,9 @@ class Subject:
     encode: Callable[[Tensor, Tensor | None], Distribution] | None = None
     decode: Callable[[Tensor, Tensor | None], Distribution] | None = None
     sample_given: Callable[[Tensor, int], Tensor] | None = None
+    generate: Callable[[Tensor, Tensor | None], Tensor] | None = None
+    draw_prior: Callable[[int, int], Tensor] | None = None
+    critics: Callable[[int, int], Mapping[str, Critic]] | None = None
     has_likelihood: bool = False
     log_prob: Callable[[Tensor, Tensor | None], Tensor] | None = None
     grey_levels: int | None = None
@@ -58,11 +80,23 @@ class Subject:
 
 @dataclass(frozen=True)
 class Options:
-    """How much work: codes, samples or examples at most, the seed, and the batch of encoder and decoder."""
+    """How much work: codes, samples or examples at most, the seed, and the batch of encoder and decoder.
+
+    `progress` is called with the share that is done, 0 to 1, by whatever takes more than a few seconds.
+    """
 
     samples: int = 10_000
     seed: int = 0
     batch_size: int = 256
+    progress: Callable[[float], None] | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one diagnostic gives: its metrics, and what it shows beside them."""
+
+    metrics: dict[str, Estimate]
+    exhibits: tuple[Exhibit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,23 +107,28 @@ class Diagnostic:
         name: what it is asked for by.
         question: the question that it answers.
         needs: the subject's fields that it needs.
-        run: the function from subject and options to its metrics.
+        run: the function from subject and options to what it finds.
         reference: where it comes from.
         metrics: the metrics that it may give, each with which way is better, or "" where neither is.
+        quick: whether it takes seconds at most; `--quick` leaves out the others.
     """
 
     name: str
     question: str
     needs: tuple[str, ...]
-    run: Callable[[Subject, Options], dict[str, Estimate]]
+    run: Callable[[Subject, Options], Findings]
     reference: str
     metrics: Mapping[str, Literal["lower", "higher", ""]] = field(default_factory=dict)
+    quick: bool = True
 
 
 REASONS = {
     "sample": "needs samples; this system cannot be sampled",
     "encode": "needs an encoder; this system has none",
     "decode": "needs a decoder; this system has none",
+    "generate": "needs images of codes that can be differentiated; this system gives none",
+    "draw_prior": "needs a prior that can be drawn from; this system has none",
+    "critics": "needs a critic; this system has none",
     "has_likelihood": "needs a decoder with a likelihood; this system has none",
     "sample_given": "needs a model that is given labels; this one is not",
     "log_prob": "needs a model that knows log p(x) itself; this one does not",

@@ -23,11 +23,13 @@ def evaluate(
     only: Iterable[str] | None = None,
     samples: int = 10_000,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    quick: bool = False,
 ) -> tuple[Results, list[str]]:
     """Measure a run: all diagnostics that apply, or those named; `metrics.json` and pictures are written.
 
-    With `only`, earlier results of the same step that are not measured again are kept.
+    `quick` leaves out the diagnostics that take more than seconds. With `only`, earlier results of the same step that
+    are not measured again are kept.
 
     Returns:
         What was measured now, and sentences as of `load_trained`.
@@ -40,7 +42,9 @@ def evaluate(
     before = _earlier(folder) if only is not None else {}
     trained, notes = load_trained(folder)
     _check_finite(trained, path)
-    results = run_bench(trained.subject(), only=only, samples=samples, seed=seed, progress=progress)
+    results = run_bench(
+        trained.subject(), only=only, samples=samples, seed=seed, progress=progress, quick=quick
+    )
     config = trained.assembly.config
     grey = trained.assembly.data.is_image and config.data.binarise not in ("threshold", "dynamic")
     if "elbo" in results.metrics and LIKELIHOODS[config.network.likelihood].binary and grey:
