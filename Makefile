@@ -18,12 +18,15 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
+# One process for each core, and one thread for each process: two threads each would fight for the cores.
+pytest slow: export OMP_NUM_THREADS := $(or $(OMP_NUM_THREADS),1)
+
 pytest: $(VENV)/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # Long trainings and long kills.
 slow: $(VENV)/installed
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto -m slow
 
 # The step against hand-written loops, in one run.
 bench: $(VENV)/installed

@@ -254,6 +254,55 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Diagnose:
+    """Measure samples of any model against a data set: every diagnostic that needs samples alone."""
+
+    samples: Annotated[Path, option("PATH", Path, "a path")]
+    """A .npy file, or a .npz with one array: images (n, h, w), (n, h, w, c) or (n, c, h, w), of bytes or of numbers in
+    [0, 1] or [-1, 1]; or points (n, d)."""
+    data: Annotated[str, option("NAME", str, "a name")]
+    """The data set that the model was trained on (`distmatch list data`)."""
+    data_dir: Place = None
+    """The folder of its files: PATH/<name>/ and PATH itself are looked in. Without it, a cache with downloads."""
+    only: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME ...", help_behavior_hint="")
+    ] = ()
+    """Names of diagnostics (`distmatch list diagnostics`); all that apply if none is given."""
+    at_most: Annotated[int, option("N", int, "a whole number")] = 10_000
+    """Samples and examples at most."""
+    seed: Annotated[int, option("N", int, "a whole number")] = 0
+    """Of what is drawn."""
+    quick: bool = False
+    """Leave out the diagnostics that take more than seconds."""
+    out: Place = None
+    """The folder for metrics.json, figures/ and report.html (diagnosis/<name of the samples>)."""
+
+    def run(self, console: Console) -> None:
+        """Diagnose."""
+        from distmatch.report.table import comparison_table
+        from distmatch.runs.foreign import diagnose
+        from distmatch.runs.terminal import note, say
+
+        only = [name for names in self.only for name in names] or None
+        out = self.out or Path("diagnosis") / self.samples.stem
+        with console.status("measuring") as status:
+
+            def show(name: str, done: float) -> None:
+                status.update(f"measuring {name}" + (f" ({done:.0%})" if done else ""))
+
+            results, notes = diagnose(
+                self.samples, self.data, self.data_dir, out,
+                only=only, samples=self.at_most, seed=self.seed, quick=self.quick, progress=show,
+            )  # fmt: skip
+        for text in notes:
+            note(text)
+        console.print(comparison_table({self.samples.stem: results.as_dict()["metrics"]}))
+        for name, reason in results.skipped.items():
+            say(console, f"not measured: {name} {reason}")
+        say(console, f"page: {out / 'report.html'}")
+
+
+@dataclass(frozen=True)
 class Compare:
     """Print the metrics of several runs side by side."""
 
@@ -377,7 +426,7 @@ class Dirac:
 STYLE = (OmitArgPrefixes, FlagCreatePairsOff)
 COMMANDS: dict[str, Callable[..., object]] = {
     command.__name__.lower(): command
-    for command in (Train, Resume, Sample, Evaluate, Compare, Report, List, Show, Dirac, Demo)
+    for command in (Train, Resume, Sample, Evaluate, Diagnose, Compare, Report, List, Show, Dirac, Demo)
 }
 
 

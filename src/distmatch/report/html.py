@@ -20,7 +20,12 @@ from distmatch.files import put
 from distmatch.report.table import Cell, comparison_rows
 from distmatch.report.words import count, differences, distinct, facts, flatten
 
-MOODS = {"finished": "good", "interrupted": "fair", "running": "fair"}  # by the status's first word
+MOODS = {
+    "finished": "good",
+    "measured": "good",
+    "interrupted": "fair",
+    "running": "fair",
+}  # by the status's first word
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -37,6 +42,7 @@ class RunView:
         metrics: name -> {"value", "standard_error", "n", "unit", "how"[, "better": "lower" or "higher"]}.
         skipped: diagnostic -> why it was not run; `missing`: metric -> why there is no value.
         pictures: caption -> PNG bytes; `figures`: caption -> SVG text.
+        exhibits: diagnostic -> what it shows, each as a caption with PNG bytes or SVG text.
         timing: steps_per_second, seconds, peak_memory_mb, ...
         status: "finished", "interrupted", "diverged at step 1200: nll is nan", ...
     """
@@ -53,6 +59,7 @@ class RunView:
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
     pictures: dict[str, bytes] = dataclasses.field(default_factory=dict)
     figures: dict[str, str] = dataclasses.field(default_factory=dict)
+    exhibits: dict[str, list[tuple[str, bytes | str]]] = dataclasses.field(default_factory=dict)
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)
     status: str = "finished"
 
@@ -78,6 +85,7 @@ class Card:
     pictures: list[Picture]
     figures: list[Picture]
     curves: list[Picture]
+    exhibits: dict[str, list[Picture]]
     config: dict[str, str]
     environment: dict[str, str]
 
@@ -133,6 +141,7 @@ def _card(run: RunView) -> Card:
         pictures=[_png(caption, data) for caption, data in run.pictures.items()],
         figures=[_svg(caption, svg) for caption, svg in run.figures.items()],
         curves=[_svg(caption, svg) for caption, svg in drawn.items() if caption not in run.figures],
+        exhibits={name: [_shown(*entry) for entry in entries] for name, entries in run.exhibits.items()},
         config=flatten(run.config),
         environment=flatten(run.environment),
     )
@@ -165,6 +174,10 @@ def _bars(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | N
         return None
     columns = {run: {name: row[name] for name in shared if name in row} for run, row in metrics.items()}
     return _svg("Metrics with ± 2 standard errors", figure_to_svg(metric_bars(columns)))
+
+
+def _shown(caption: str, content: bytes | str) -> Picture:
+    return _svg(caption, content) if isinstance(content, str) else _png(caption, content)
 
 
 def _png(caption: str, data: bytes) -> Picture:

@@ -14,7 +14,7 @@ from distmatch.distributions import reparameterise
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.pictures import save_reconstructions, save_samples
+from distmatch.runs.pictures import save_exhibits, save_reconstructions, save_samples
 from distmatch.runs.trained import Trained, load_trained
 
 
@@ -62,7 +62,11 @@ def evaluate(
             f"earlier results were of step {before.get('step')} and are dropped; these are of step {step}"
         )
     about = {"step": step, "data": trained.assembly.data.bits, "samples": samples, "seed": seed}
-    folder.write_json("metrics.json", {**about, **after})
+    shown = {
+        **(before.get("exhibits", {}) if before.get("step") == step else {}),
+        **save_exhibits(folder.path, results),
+    }
+    folder.write_json("metrics.json", {**about, **after, "exhibits": shown})
     save_samples(trained.assembly, folder, step, trained)
     save_reconstructions(trained, folder)
     return results, notes

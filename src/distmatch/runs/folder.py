@@ -23,7 +23,7 @@ from distmatch.runs.config import RunConfig, configure, layer_of
 
 
 class RunFolder:
-    """`config.json`, `log.jsonl`, `checkpoints/`, `samples/`, `metrics.json`, `timing.json`, `report.html`.
+    """`config.json`, `log.jsonl`, `checkpoints/`, `samples/`, `metrics.json`, `figures/`, `timing.json`, `report.html`.
 
     The folder appears whole, by a rename. Everything in it but the log is written to a temporary name and renamed.
     The log holds only what the seed fixes; clocks are in `timing.json`.

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from torch.distributions import TransformedDistribution
 
+from distmatch.diagnostics import Results
 from distmatch.files import put
+from distmatch.report.exhibits import drawn
 from distmatch.report.figures import figure_to_svg, scatter_2d
 from distmatch.report.grids import image_grid, png_bytes, reconstruction_grid
 from distmatch.runs.assemble import Assembly
@@ -57,6 +59,24 @@ def save_reconstructions(trained: Trained, folder: RunFolder) -> None:
         z = code.sample() if isinstance(code, TransformedDistribution) else code.mean
     x_rec = trained.decoded(z, None if y is None else y[: len(x)])
     put(folder.path / "reconstructions.png", png_bytes(reconstruction_grid(x, x_rec.clamp(0, 1), columns=8)))
+
+
+def save_exhibits(folder: Path, results: Results) -> dict[str, list[dict[str, str]]]:
+    """Draw what the diagnostics show into `figures/`.
+
+    Returns:
+        For each diagnostic, the captions and the files' places in the folder.
+    """
+    saved: dict[str, list[dict[str, str]]] = {}
+    for name, exhibits in results.exhibits.items():
+        for number, exhibit in enumerate(exhibits, 1):
+            picture = drawn(exhibit)
+            kind, content = ("svg", picture.encode()) if isinstance(picture, str) else ("png", picture)
+            place = f"figures/{name}-{number}.{kind}"
+            (folder / "figures").mkdir(exist_ok=True)
+            put(folder / place, content)
+            saved.setdefault(name, []).append({"caption": exhibit.caption, "file": place})
+    return saved
 
 
 def newest_samples(folder: RunFolder) -> Path | None:

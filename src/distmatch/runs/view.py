@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -61,9 +61,24 @@ def view_of(path: Path) -> RunView:
         missing=by_metric(measured.get("skipped", {})),
         pictures=pictures,
         figures=figures,
+        exhibits=saved_exhibits(path, measured.get("exhibits", {})),
         timing=folder.read_json("timing.json") or {},
         status=folder.status(),
     )
+
+
+def saved_exhibits(
+    path: Path, saved: Mapping[str, list[dict[str, str]]]
+) -> dict[str, list[tuple[str, bytes | str]]]:
+    """What each diagnostic shows, read from its folder; a picture that is gone is left out."""
+    found: dict[str, list[tuple[str, bytes | str]]] = {}
+    for name, entries in saved.items():
+        for entry in entries:
+            file = path / entry["file"]
+            if file.is_file():
+                content = file.read_text(encoding="utf-8") if file.suffix == ".svg" else file.read_bytes()
+                found.setdefault(name, []).append((entry["caption"], content))
+    return found
 
 
 def report(paths: Sequence[Path], out: Path | None = None) -> Path:
