@@ -9,7 +9,8 @@ import pytest
 from distmatch import cli
 from distmatch.runs.terminal import console_on, progress_bars, say, sentence
 
-COMMANDS = ["train", "resume", "sample", "evaluate", "compare", "report", "list", "show", "dirac", "demo"]
+COMMANDS = ["train", "resume", "sample", "evaluate", "diagnose", "compare", "report", "list"]
+COMMANDS += ["show", "dirac", "demo"]
 
 
 def process(*arguments, script="from distmatch.cli import main; main()"):

@@ -35,7 +35,8 @@ LOWER = set(MAY_IMPORT)
 MAY_IMPORT |= {
     "report": LOWER,
     "runs": LOWER | {"report"},
-    "cli": LOWER | {"runs", "report"},
+    "experiments": LOWER | {"runs", "report"},
+    "cli": LOWER | {"runs", "report", "experiments"},
 }
 
 

@@ -229,6 +229,9 @@ class Evaluate:
     """Of what is drawn."""
     quick: bool = False
     """Leave out the diagnostics that take more than seconds."""
+    features: Name = None
+    """The feature net of scores on images: mnist, inception (needs distmatch[fidelity]), pixels, or the .safetensors
+    of a classifier; the one that is made for the data, if any."""
 
     def run(self, console: Console) -> None:
         """Evaluate."""
@@ -243,7 +246,9 @@ class Evaluate:
             def show(name: str, done: float) -> None:
                 status.update(f"measuring {name}" + (f" ({done:.0%})" if done else ""))
 
-            _, notes = evaluate(self.run_folder, only, self.samples, self.seed, show, self.quick)
+            _, notes = evaluate(
+                self.run_folder, only, self.samples, self.seed, show, self.quick, self.features
+            )
         for text in notes:
             note(text)
         metrics, skipped = measured([self.run_folder])
@@ -274,6 +279,9 @@ class Diagnose:
     """Of what is drawn."""
     quick: bool = False
     """Leave out the diagnostics that take more than seconds."""
+    features: Name = None
+    """The feature net of scores on images: mnist, inception (needs distmatch[fidelity]), pixels, or the .safetensors
+    of a classifier; the one that is made for the data, if any."""
     out: Place = None
     """The folder for metrics.json, figures/ and report.html (diagnosis/<name of the samples>)."""
 
@@ -292,7 +300,8 @@ class Diagnose:
 
             results, notes = diagnose(
                 self.samples, self.data, self.data_dir, out,
-                only=only, samples=self.at_most, seed=self.seed, quick=self.quick, progress=show,
+                only=only, samples=self.at_most, seed=self.seed, quick=self.quick,
+                features=self.features, progress=show,
             )  # fmt: skip
         for text in notes:
             note(text)

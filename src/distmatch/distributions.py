@@ -16,6 +16,7 @@ from torch.distributions import (
     Independent,
     Normal,
     TransformedDistribution,
+    constraints,
 )
 from torch.distributions.utils import broadcast_all
 
@@ -160,6 +161,58 @@ class TeacherForced(Distribution):
         """log p(x|z), in nats, `(B,)`."""
         return self.given(value).log_prob(value)
 
+    @property
+    def support(self) -> constraints.Constraint | None:
+        """That of each sub-pixel."""
+        return self.given(torch.zeros(*self.batch_shape, *self.event_shape)).support
+
+
+class Dequantised(Distribution):
+    """A law that dequantises, scored with fresh uniform noise from torch's global generator, as training scores it.
+
+    Arguments:
+        law: the law, batch shape `(B,)`.
+
+    >>> law = Dequantised(Independent(QuantizedNormal(torch.full((1, 2), 0.5), torch.tensor(1e-3)), 1))
+    >>> x = torch.full((1, 2), 0.5)
+    >>> bool(law.log_prob(x) == law.log_prob(x)), law.mean.shape
+    (False, torch.Size([1, 2]))
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
+
+    def __init__(self, law: Distribution) -> None:
+        self.law = law
+        super().__init__(law.batch_shape, law.event_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The law's mean, `(B, *event)`."""
+        return self.law.mean
+
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
+        """A draw of the law, `(*sample_shape, B, *event)`."""
+        return self.law.sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x + u), in nats, at a fresh u; `(B,)`."""
+        return log_likelihood(self.law, value, torch.rand_like(value))
+
+
+class Levels(constraints.Constraint):
+    """x in {0, 1/(n-1), ..., 1}, within a hundredth of a level."""
+
+    is_discrete = True
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each entry is a level."""
+        level = value * (self.n - 1)
+        return (level >= -0.01) & (level <= self.n - 0.99) & ((level - level.round()).abs() < 0.01)
+
 
 class QuantizedNormal(Distribution):
     """A normal density for discrete data x in {0, 1/(n-1), ..., 1}, by uniform dequantisation.
@@ -231,6 +284,15 @@ class PixelCategorical(Distribution):
     def levels(self) -> int:
         """The number of grey levels n."""
         return self.logits.shape[-1]
+
+    @property
+    def support(self) -> Levels:
+        """The grey levels.
+
+        >>> PixelCategorical(torch.zeros(1, 3)).support.check(torch.tensor([0.5, 0.6]))
+        tensor([ True, False])
+        """
+        return Levels(self.levels)
 
     @property
     def mean(self) -> Tensor:

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Uniform
+from torch.distributions import Bernoulli, Beta, Distribution, Independent, Normal, Uniform
 
-from distmatch.diagnostics import bits_per_dim, class_agreement
+from distmatch.diagnostics import Estimate, Options, Subject, bits_per_dim, class_agreement
+from distmatch.diagnostics.entries.explicit import run_bits_per_dim_bound
+from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
 
 
@@ -32,6 +34,86 @@ def test_bits_refuse_what_is_not_a_number():
         bits_per_dim(torch.tensor([0.0, float("nan")]), 4)
     with pytest.raises(BadInput, match="dimensions is 0"):
         bits_per_dim(torch.zeros(3), 0)
+    with pytest.raises(BadInput, match="grey_levels is 1"):
+        bits_per_dim(torch.zeros(3), 4, grey_levels=1)
+    with pytest.raises(BadInput, match="mean nan"):
+        bits_per_dim(Estimate(math.nan, 0.0, 5), 4)
+
+
+def test_permuting_the_pixels_of_a_factorised_model_changes_nothing():
+    x = torch.rand(40, 12, generator=seeded(0)).double()
+    order = torch.randperm(12, generator=seeded(1))
+    law = Beta(torch.full((12,), 2.0).double(), torch.linspace(1, 3, 12).double())
+    mixed = Beta(law.concentration1[order], law.concentration0[order])
+    plain = bits_per_dim(law.log_prob(x).sum(1), 12, 256)
+    assert bits_per_dim(mixed.log_prob(x[:, order]).sum(1), 12, 256).value == pytest.approx(plain.value)
+
+
+def test_dequantised_bits_bound_those_of_the_levels():
+    """A density that is constant within each of four levels loses nothing; a sloped one does."""
+    p, g = torch.tensor([0.1, 0.2, 0.3, 0.4]).double(), seeded(0)
+    levels = torch.multinomial(p, 200_000, replacement=True, generator=g)
+    x = (levels + torch.rand(len(levels), generator=g).double()) / 4
+    exact = bits_per_dim(p.log()[levels], 1)
+    flat = bits_per_dim((4 * p).log()[(4 * x).long()], 1, grey_levels=4)
+    sloped = bits_per_dim((0.25 + 1.5 * x).log(), 1, grey_levels=4)
+    assert flat.value == pytest.approx(exact.value)
+    assert sloped.value > exact.value
+    assert "no dequantisation" in exact.how
+    assert "uniform noise on 4 levels" in flat.how
+
+
+def test_a_bound_of_its_mean_gives_a_bound_and_says_so():
+    log_p = torch.randn(50, generator=seeded(2)).double() - 9
+    one = bits_per_dim(log_p, 6, 256)
+    mean = Estimate.mean(log_p, how="importance-weighted")
+    other = bits_per_dim(mean, 6, 256, bound=True)
+    assert (one.value, one.standard_error) == pytest.approx((other.value, other.standard_error))
+    assert one.how.startswith("exact log p(x)")
+    assert other.how.startswith("upper bound, from: importance-weighted")
+
+
+def binary_subject(**changes):
+    """x is one of 8 pixels on or off by a fair coin, whatever z: exactly one bit per pixel."""
+    x = (torch.rand(60, 1, 2, 4, generator=seeded(3)) > 0.5).float()
+    made = {
+        "encode": lambda x, y: Independent(Normal(torch.zeros(len(x), 2), 1.0), 1),
+        "decode": lambda z, y: Independent(Bernoulli(logits=torch.zeros(len(z), 1, 2, 4)), 3),
+        "has_likelihood": True,
+        "test": x,
+    }
+    return Subject(**{**made, **changes})
+
+
+def test_the_bound_of_a_model_with_a_code():
+    found = run_bits_per_dim_bound(binary_subject(), Options()).metrics["bits_per_dim_bound"]
+    assert found.value == pytest.approx(1.0)
+    assert found.how.startswith("upper bound, from: importance-weighted lower bound, 50 draws")
+
+    def uniform(z, y):
+        return Independent(Uniform(torch.zeros(len(z), 1, 2, 4), 1.0), 3)
+
+    noisy = binary_subject(decode=uniform, test=torch.rand(20, 1, 2, 4, generator=seeded(4)), grey_levels=256)
+    assert run_bits_per_dim_bound(noisy, Options()).metrics["bits_per_dim_bound"].value == pytest.approx(8.0)
+
+
+def test_a_density_of_undequantised_data_has_no_bits():
+    def normal(z, y):
+        return Independent(Normal(torch.zeros(len(z), 1, 2, 4), 1.0), 3)
+
+    with pytest.raises(BadInput, match="this decoder's is a density"):
+        run_bits_per_dim_bound(binary_subject(decode=normal), Options())
+    grey = torch.full((20, 1, 2, 4), 0.3)
+    with pytest.raises(BadInput, match="values that this decoder's law excludes"):
+        run_bits_per_dim_bound(binary_subject(test=grey), Options())
+
+    class Silent(Distribution):
+        support = None
+
+    with pytest.raises(BadInput, match="Silent does not say"):
+        run_bits_per_dim_bound(
+            binary_subject(decode=lambda z, y: Silent((len(z),), validate_args=False)), Options()
+        )
 
 
 def clusters(n, seed):

@@ -29,6 +29,19 @@ def test_the_interval_covers_the_ceiling():
     assert 0.90 <= sum(low <= 1 - math.exp(-4.5) <= high for low, high in intervals) / 200 <= 0.99
 
 
+@pytest.mark.parametrize("skewed", [False, True])
+def test_the_interval_covers_the_divergence_of_the_shares(skewed):
+    share = torch.linspace(1, 3, 25, dtype=torch.float64) if skewed else torch.ones(25, dtype=torch.float64)
+    share = share / share.sum()
+    truth, hits = float((share * (25 * share).log()).sum()), 0
+    for seed in range(200):
+        which = torch.multinomial(share, 2500, replacement=True, generator=seeded(seed))
+        low, high = mode_coverage(GRID[which], GRID, 0.05).kl.interval()
+        hits += low <= truth <= high
+    assert hits / 200 >= 0.9
+    assert not skewed or hits / 200 <= 0.99
+
+
 def test_a_collapsed_model():
     found = mode_coverage(draws(2500, modes=GRID[:1]), GRID, 0.05)
     assert found.modes == 1

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 from distmatch.diagnostics import evidence_lower_bound, log_likelihood
+from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
 
 X = torch.linspace(-2, 2, 40).reshape(40, 1).double()
@@ -49,6 +50,25 @@ def test_another_prior():
         lambda x: Independent(Normal((x + 3) / 2, math.sqrt(0.5)), 1), decoder, X, prior=prior, samples=500
     )
     assert parts.elbo.value == pytest.approx(truth(X, 3.0), abs=0.05)
+
+
+def test_the_error_covers_the_truth():
+    """At the exact posterior every weight is p(x), so only the examples' spread is left: E log N(x; 0, 2)."""
+    exact, hits, repeats = -0.5 * math.log(2 * math.pi * math.e * 2), 0, 200
+    for seed in range(repeats):
+        x = math.sqrt(2) * torch.randn(80, 1, generator=seeded(seed), dtype=torch.float64)
+        low, high = log_likelihood(
+            lambda x: Independent(Normal(x / 2, math.sqrt(0.5)), 1), decoder, x, samples=2, seed=seed
+        ).interval()
+        hits += low <= exact <= high
+    assert 0.90 <= hits / repeats <= 0.99
+
+
+def test_seeds_repeat_and_the_global_state_stays():
+    before = torch.get_rng_state()
+    found = [log_likelihood(wide_encoder, decoder, X, samples=3, seed=s) for s in (1, 1, 2)]
+    assert torch.equal(before, torch.get_rng_state())
+    assert found[0] == found[1] != found[2]
 
 
 def test_refusals():

@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Independent, Laplace, Normal
 
 from distmatch.diagnostics import marginal_kl
+from distmatch.diagnostics.codes.marginal_kl import sizes
+from distmatch.diagnostics.codes.mixture import log_mixture
 from distmatch.diagnostics.estimate import seeded
-from distmatch.diagnostics.mixture import log_mixture
 from distmatch.errors import BadInput
 
 TWO = torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), 0.5)
@@ -119,7 +121,7 @@ def reference(loc, scale):
     return found.rate.value - found.mutual_information.value
 
 
-def coverage(truth, repetitions=200, **options):
+def coverage(truth, repetitions=150, **options):
     hits = 0
     for seed in range(repetitions):
         low, high = marginal_kl(seed=seed, decompose=False, **options).marginal_kl.interval()
@@ -148,6 +150,72 @@ def test_the_interval_covers_at_its_rate(n, sigma, evaluate, samples):
     truth = exact(loc, scale) if n < 200 else reference(loc, scale)
     rate = coverage(truth, loc=loc, scale=scale, evaluate=evaluate, samples=samples)
     assert 0.90 <= rate <= 0.99
+
+
+@pytest.mark.parametrize(("sigma", "evaluate", "samples"), [(1.0, 60, 5), (0.5, 200, 3), (0.3, 60, 10)])
+def test_the_interval_of_the_mutual_information_covers_at_its_rate(sigma, evaluate, samples):
+    loc, scale = crowd(sigma=sigma)
+    found = marginal_kl(loc, scale, samples=2000, seed=99, decompose=False)
+    truth, hits = found.mutual_information.value, 0
+    for seed in range(250):
+        drawn = marginal_kl(loc, scale, evaluate=evaluate, samples=samples, seed=seed, decompose=False)
+        low, high = drawn.mutual_information.interval()
+        hits += low <= truth <= high
+    assert 0.90 <= hits / 250 <= 0.99
+
+
+def test_against_another_gaussian_is_against_the_standard_one_in_its_coordinates():
+    """KL does not change when codes and prior are shifted and scaled together."""
+    loc, scale = crowd()
+    shift, width = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 3.0])
+    moved = Independent(Normal(shift, width), 1)
+    found = marginal_kl(loc * width + shift, scale * width, prior=moved)
+    plain = marginal_kl(loc, scale)
+    for name in ("marginal_kl", "rate", "mutual_information", "total_correlation"):
+        assert getattr(found, name).value == pytest.approx(getattr(plain, name).value, abs=1e-5)
+    assert found.dimension_wise_kl is None
+    assert "prior Normal" in found.marginal_kl.how
+
+
+def test_against_a_prior_without_a_closed_form():
+    loc, scale = TWO
+    prior = Independent(Laplace(torch.zeros(1), torch.ones(1)), 1)
+    found = marginal_kl(loc, scale, prior=prior)
+    grid = torch.linspace(-9, 9, 20_001, dtype=torch.double)
+    log_q = log_mixture(grid[:, None], loc, scale)
+    truth = float((log_q.exp() * (log_q + grid.abs() + math.log(2))).sum() * (grid[1] - grid[0]))
+    assert near(found.marginal_kl, truth)
+    assert found.bound_holds
+    given = marginal_kl(loc, scale, torch.randn(5000, 1, generator=seeded(0)) * 0.5 - 2, prior=prior)
+    assert given.marginal_kl.n == 5000
+    with pytest.raises(BadInput, match="batch shape"):
+        marginal_kl(loc, scale, prior=Laplace(torch.zeros(1), torch.ones(1)))
+
+
+def test_single_precision_input_gives_double_precision_numbers():
+    loc, scale = crowd()
+    half, double = marginal_kl(loc, scale), marginal_kl(loc.double(), scale.double())
+    assert half == double
+
+
+def test_components_that_coincide_at_tiny_scales_share_one_datum():
+    """Every datum twice at σ = 1e-7: I = ln(N/2), which only scores that survive rounding can tell."""
+    loc = torch.randn(100, 4, generator=seeded(0), dtype=torch.double).repeat(2, 1)
+    found = marginal_kl(loc, torch.full_like(loc, 1e-7), decompose=False)
+    assert found.mutual_information.value == pytest.approx(math.log(100), abs=1e-5)
+
+
+def test_huge_mixtures_get_fewer_codes():
+    assert sizes(60_000, 333, None, None) == (166, 3)
+    assert sizes(200, 10_000, None, 40) == (40, 250)
+    assert sizes(3, 200, 5, None) == (3, 5)
+
+
+def test_progress_rises_to_one():
+    heard = []
+    marginal_kl(*crowd(), progress=heard.append)
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from distmatch.diagnostics.mixture import log_components, log_marginals, log_mixture
+from distmatch.diagnostics.codes.mixture import log_marginals, log_mixture, log_normal
 
 
 def direct(codes, loc, scale):
@@ -36,7 +36,7 @@ def test_half_collapsed_components_and_every_tile(monkeypatch):
     codes, loc, scale, own = mixture(300, 8, 0.3)
     scale[::2] = 1e-7
     codes = loc[own] + scale[own]
-    monkeypatch.setattr("distmatch.diagnostics.mixture.COLUMNS", 37)
+    monkeypatch.setattr("distmatch.diagnostics.codes.mixture.COLUMNS", 37)
     for chunk in (1, 7, 1000):
         assert torch.allclose(
             log_mixture(codes, loc, scale, own, chunk=chunk), direct(codes, loc, scale), atol=2e-6
@@ -57,10 +57,24 @@ def test_leaves_one_out():
         assert value == pytest.approx(float(direct(z[None], loc[rest], scale[rest])), abs=1e-9)
 
 
+@pytest.mark.parametrize("leave_one_out", [True, False])
+def test_neighbours_of_collapsed_components_survive_rounding(leave_one_out):
+    """Neighbours lie thousands of nats below a code's own component; without it they are all that there is."""
+    g = torch.Generator().manual_seed(0)
+    loc = 1 + 1e-5 * torch.randn(40, 3, generator=g, dtype=torch.double)
+    loc = torch.cat([loc, -loc])
+    scale, own = torch.full_like(loc, 1e-7), torch.arange(80)
+    found = log_mixture(loc, loc, scale, own, leave_one_out=leave_one_out)
+    scores = torch.distributions.Normal(loc, scale).log_prob(loc[:, None]).sum(-1)
+    if leave_one_out:
+        scores.fill_diagonal_(-math.inf)
+    assert torch.allclose(found, scores.logsumexp(1) - math.log(80 - leave_one_out), rtol=0, atol=2e-6)
+
+
 def test_components_and_marginals():
     codes, loc, scale, _ = mixture(40, 5, 0.5)
     expected = torch.distributions.Normal(loc, scale).log_prob(codes[:, None])
-    assert torch.allclose(log_components(codes, loc, scale), expected.sum(-1))
+    assert torch.allclose(log_normal(codes[:, None], loc, scale), expected.sum(-1))
     assert torch.allclose(log_marginals(codes, loc, scale), expected.logsumexp(1) - math.log(40))
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage, signal
 
 from distmatch.diagnostics import ms_ssim, ms_ssim_diversity
 from distmatch.diagnostics.estimate import seeded
-from distmatch.diagnostics.ms_ssim import CONVENTIONS, WEIGHTS
+from distmatch.diagnostics.samples.ms_ssim import CONVENTIONS, WEIGHTS
 from distmatch.errors import BadInput
 
 
@@ -71,6 +71,23 @@ def test_identity_symmetry_and_range(convention):
     assert torch.allclose(ms_ssim(a, a, convention), torch.ones(5, dtype=torch.double))
     assert torch.allclose(ms_ssim(a, b, convention), ms_ssim(b, a, convention))
     assert ((ms_ssim(a, b, convention) >= 0) & (ms_ssim(a, b, convention) < 1)).all()
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_constant_images_differ_by_their_brightness_alone(convention):
+    levels = torch.tensor([0.0, 0.2, 0.9]).reshape(3, 1, 1, 1).expand(3, 1, 32, 32)
+    assert ms_ssim(levels, levels, convention).tolist() == [1, 1, 1]
+    expected = ((2 * 0.2 * 0.9 + 1e-4) / (0.2**2 + 0.9**2 + 1e-4)) ** WEIGHTS[-1]
+    assert ms_ssim(levels[1:2], levels[2:3], convention).item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_one_value_for_each_pair_whatever_stands_beside_it(convention):
+    a, b = smooth(40, 3, 32), smooth(40, 3, 32, seed=5)
+    together = ms_ssim(a, b, convention)
+    assert together.shape == (40,)
+    alone = torch.cat([ms_ssim(a[i : i + 1], b[i : i + 1], convention) for i in (0, 33, 39)])
+    assert torch.allclose(alone, together[[0, 33, 39]])
 
 
 def test_an_inverted_image_is_clipped_at_zero():

@@ -21,6 +21,7 @@ G = torch.Generator().manual_seed(0)
 WIDE = torch.cat([torch.randn(500, generator=G), torch.tensor([1e6])])
 FIGURES = {
     "histograms": Histograms("rates", {"data": WIDE, "samples": torch.ones(40)}, "KL (nats)", log=True),
+    "long names": Histograms("rates", {"data " * 30: WIDE, "samples " * 30: WIDE}, "KL (nats)"),
     "one value": Histograms("all equal", {"data": torch.zeros(5)}, "x"),
     "lines": Lines(
         "spectrum",

@@ -105,7 +105,7 @@ def test_it_trains_is_measured_and_resumes_to_the_bit(system, distmatch):
     words = ("train", system, *COMMON, "--set", *SMALL_NETS[system], every)
     code, _, errors = distmatch(*words, "--out", "whole")
     assert code == 0, errors
-    code, _, errors = distmatch("evaluate", "whole", "--samples", "20")
+    code, _, errors = distmatch("evaluate", "whole", "--quick", "--samples", "20")
     assert code == 0, errors
     metrics = json.loads(Path("whole/metrics.json").read_text())["metrics"]
     assert metrics
@@ -158,7 +158,7 @@ def test_learned_priors_of_points(distmatch):
 def test_another_prior_is_not_measured_as_if_it_were_normal(distmatch):
     words = ("train", "bigan", *COMMON, "--network", "mlp", "--set", "network.width=8", "--out", "run")
     assert distmatch(*words)[0] == 0
-    assert distmatch("evaluate", "run", "--samples", "50")[0] == 0
+    assert distmatch("evaluate", "run", "--quick", "--samples", "50")[0] == 0
     found = json.loads(Path("run/metrics.json").read_text())
     assert "marginal_kl" not in found["metrics"]
     assert "the prior of this system is another" in found["skipped"]["code_moments"]
@@ -182,5 +182,5 @@ def test_every_system_trains_from_the_command_line(system, distmatch):
     words = ("train", system, "--data", data, "--limit", "1024", "--steps", "5", "--out", "run")
     code, _, errors = distmatch(*words)
     assert code == 0, errors
-    code, _, errors = distmatch("evaluate", "run", "--samples", "50")
+    code, _, errors = distmatch("evaluate", "run", "--quick", "--samples", "50")
     assert code == 0, errors

@@ -87,7 +87,7 @@ def test_one_net_alone(train, distmatch):
     assert not list(Path(run, "samples").iterdir())
     code, _, errors = distmatch("sample", run)
     assert (code, errors) == (2, "distmatch: this system has no decoder\n")
-    code, out, errors = distmatch("evaluate", run, "--samples", 50)
+    code, out, errors = distmatch("evaluate", run, "--quick", "--samples", 50)
     assert code == 0, errors
     assert "not measured: ms_ssim_diversity needs samples; this system cannot be sampled" in out
 
@@ -108,7 +108,7 @@ def test_given_labels(system, train, distmatch, here):
     assert (here / "three.npy").read_bytes() != (here / "all.npy").read_bytes()
     code, _, errors = distmatch("sample", run, "--label", 10)
     assert (code, "not one of the 10 classes" in errors) == (2, True)
-    assert distmatch("evaluate", run, "--samples", 50)[0] == 0
+    assert distmatch("evaluate", run, "--quick", "--samples", 50)[0] == 0
 
 
 @pytest.mark.parametrize(("system", "data"), [("gan", "ring"), ("wgan-gp", "grid"), ("vae", "ring")])
@@ -158,9 +158,9 @@ def test_samples_put_the_nets_back_into_training_even_when_they_fail(train, monk
 def test_evaluation_is_fixed_by_its_seed_and_merges(train, distmatch):
     run = train("vae")
     path = Path(run, "metrics.json")
-    assert distmatch("evaluate", run, "--samples", 50)[0] == 0
+    assert distmatch("evaluate", run, "--quick", "--samples", 50)[0] == 0
     whole = path.read_bytes()
-    assert distmatch("evaluate", run, "--samples", 50)[0] == 0
+    assert distmatch("evaluate", run, "--quick", "--samples", 50)[0] == 0
     assert path.read_bytes() == whole
     before = json.loads(whole)
     assert all(

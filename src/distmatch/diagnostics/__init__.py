@@ -4,44 +4,178 @@ Each measures one thing; the bench (`evaluate`) runs all that apply to a model u
 """
 
 from distmatch.diagnostics.bench import Results, by_metric, evaluate
-from distmatch.diagnostics.bits import bits_per_dim
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
-from distmatch.diagnostics.codes import CodeMoments, RatioCalibration, code_moments, ratio_calibration
-from distmatch.diagnostics.conditional import class_agreement
-from distmatch.diagnostics.coverage import ModeCoverage, mode_coverage
+from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
+from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
+from distmatch.diagnostics.codes.marginal_kl import marginal_kl
+from distmatch.diagnostics.codes.moments import CodeMoments, RatioCalibration, code_moments, ratio_calibration
+from distmatch.diagnostics.codes.posterior_kl import marginal_kl_of
+from distmatch.diagnostics.codes.surgery import MarginalKL
 from distmatch.diagnostics.estimate import Estimate
-from distmatch.diagnostics.importance import log_likelihood
-from distmatch.diagnostics.likelihood import EvidenceLowerBound, evidence_lower_bound
-from distmatch.diagnostics.marginal_kl import MarginalKL, marginal_kl
-from distmatch.diagnostics.ms_ssim import ms_ssim, ms_ssim_diversity
-from distmatch.diagnostics.reconstruction import ReconstructionError, reconstruction_error
-from distmatch.diagnostics.subject import Diagnostic, Options, Subject, missing
+from distmatch.diagnostics.explicit.annealed import (
+    AnnealedLogLikelihood,
+    Simulated,
+    annealed_log_likelihood,
+    simulate,
+)
+from distmatch.diagnostics.explicit.bits import bits_per_dim
+from distmatch.diagnostics.explicit.importance import log_likelihood
+from distmatch.diagnostics.explicit.latent_usage import LatentUsage, latent_usage
+from distmatch.diagnostics.explicit.likelihood import EvidenceLowerBound, evidence_lower_bound
+from distmatch.diagnostics.explicit.low_posterior import LowPosterior, low_posterior_of, low_posterior_samples
+from distmatch.diagnostics.explicit.populations import (
+    Neighbours,
+    Population,
+    code_map,
+    cost_histograms,
+    nearest_neighbours,
+    paired_pictures,
+    pixel_histograms,
+    population,
+)
+from distmatch.diagnostics.explicit.rate_distortion import (
+    RateDistortion,
+    RatePoint,
+    rate_distortion,
+    rate_plane,
+)
+from distmatch.diagnostics.explicit.reconstruction import ReconstructionError, reconstruction_error
+from distmatch.diagnostics.features.frechet import frechet_distance, frechet_from_moments
+from distmatch.diagnostics.features.inception_score import inception_score
+from distmatch.diagnostics.features.kernel_distance import kernel_distance
+from distmatch.diagnostics.features.manifold import (
+    PrecisionRecallDensityCoverage,
+    precision_recall_density_coverage,
+)
+from distmatch.diagnostics.features.nets import (
+    FEATURE_NETS,
+    FeatureNet,
+    feature_net,
+    image_features,
+    image_logits,
+)
+from distmatch.diagnostics.features.stacked import StackedModes, stacked_mnist_modes
+from distmatch.diagnostics.maps.gradients import (
+    GradientNorms,
+    LayerGradientNorms,
+    gradient_norms,
+    layer_gradient_norms,
+)
+from distmatch.diagnostics.maps.independent_critic import IndependentCritic, independent_critic
+from distmatch.diagnostics.maps.inversion import Inversion, inference_via_optimization
+from distmatch.diagnostics.maps.jacobian import JacobianSpectrum, jacobian_spectrum, log_condition_number
+from distmatch.diagnostics.samples.birthday import BirthdayTest, birthday_test
+from distmatch.diagnostics.samples.conditional import class_agreement
+from distmatch.diagnostics.samples.coverage import ModeCoverage, mode_coverage
+from distmatch.diagnostics.samples.duplicates import ClosestPairs, closest_pairs, duplicate_threshold
+from distmatch.diagnostics.samples.geometry import (
+    RelativeLivingTimes,
+    geometry_score,
+    mean_relative_living_times,
+    persistence_intervals,
+)
+from distmatch.diagnostics.samples.ms_ssim import ms_ssim, ms_ssim_diversity
+from distmatch.diagnostics.samples.two_sample import (
+    NearestNeighbourTest,
+    TwoSampleTest,
+    maximum_mean_discrepancy,
+    nearest_neighbour_two_sample,
+    sliced_wasserstein,
+)
+from distmatch.diagnostics.subject import Critic, Diagnostic, Findings, Options, Subject, missing
 
 __all__ = [
+    "DENSITY_MODELS",
     "DIAGNOSTICS",
+    "FEATURE_NETS",
+    "AnnealedLogLikelihood",
+    "BirthdayTest",
+    "ClosestPairs",
     "CodeMoments",
+    "Critic",
+    "DensityFit",
     "Diagnostic",
     "Estimate",
     "EvidenceLowerBound",
+    "FeatureNet",
+    "Findings",
+    "GradientNorms",
+    "IndependentCritic",
+    "Inversion",
+    "JacobianSpectrum",
+    "LatentUsage",
+    "LayerGradientNorms",
+    "LowPosterior",
     "MarginalKL",
     "ModeCoverage",
+    "NearestNeighbourTest",
+    "Neighbours",
     "Options",
+    "Population",
+    "PrecisionRecallDensityCoverage",
+    "RateDistortion",
+    "RatePoint",
     "RatioCalibration",
     "ReconstructionError",
+    "RelativeLivingTimes",
     "Results",
+    "Simulated",
+    "StackedModes",
     "Subject",
+    "TwoSampleTest",
+    "annealed_log_likelihood",
+    "birthday_test",
     "bits_per_dim",
     "by_metric",
     "class_agreement",
+    "closest_pairs",
+    "code_map",
     "code_moments",
+    "cost_histograms",
+    "duplicate_threshold",
     "evaluate",
     "evidence_lower_bound",
+    "feature_net",
+    "frechet_distance",
+    "frechet_from_moments",
+    "geometry_score",
+    "gradient_norms",
+    "image_features",
+    "image_logits",
+    "inception_score",
+    "independent_critic",
+    "inference_via_optimization",
+    "jacobian_spectrum",
+    "kernel_distance",
+    "latent_usage",
+    "layer_gradient_norms",
+    "log_condition_number",
     "log_likelihood",
+    "low_posterior_of",
+    "low_posterior_samples",
     "marginal_kl",
+    "marginal_kl_by_density",
+    "marginal_kl_by_ratio",
+    "marginal_kl_of",
+    "maximum_mean_discrepancy",
+    "mean_relative_living_times",
     "missing",
     "mode_coverage",
     "ms_ssim",
     "ms_ssim_diversity",
+    "nearest_neighbour_two_sample",
+    "nearest_neighbours",
+    "paired_pictures",
+    "persistence_intervals",
+    "pixel_histograms",
+    "population",
+    "precision_recall_density_coverage",
+    "rate_distortion",
+    "rate_plane",
     "ratio_calibration",
     "reconstruction_error",
+    "simulate",
+    "sliced_wasserstein",
+    "stacked_mnist_modes",
 ]

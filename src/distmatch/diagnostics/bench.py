@@ -11,6 +11,7 @@ from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.checks import at_least
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.exhibits import Exhibit
+from distmatch.diagnostics.features.nets import FeatureNet
 from distmatch.diagnostics.subject import Diagnostic, Options, Subject, missing
 from distmatch.errors import BadInput, unknown
 
@@ -49,6 +50,7 @@ def evaluate(
     progress: Callable[[str, float], None] | None = None,
     *,
     quick: bool = False,
+    features: FeatureNet | None = None,
     batch_size: int = 256,
 ) -> Results:
     """Runs the diagnostics in `only`, or all that apply, and says why the others do not.
@@ -58,6 +60,7 @@ def evaluate(
         only: names of `DIAGNOSTICS`, a single name too; None for all that apply.
         samples: codes, samples or examples at most.
         progress: called with a diagnostic's name and the share of it that is done, first with 0.
+        features: the feature net of scores on images; None for the one that is made for the data, if any.
         quick: leave out those that take more than seconds; they are named with that reason.
 
     Raises:
@@ -88,7 +91,7 @@ def evaluate(
         if tick is not None:
             tick(0.0)
         try:
-            found = diagnostic.run(subject, Options(samples, seed, batch_size, tick))
+            found = diagnostic.run(subject, Options(samples, seed, batch_size, tick, features))
         except BadInput as error:
             if names is not None:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distmatch.diagnostics.entries import codes, likelihoods, samples
+from distmatch.diagnostics.entries import codes, explicit, features, geometry, likelihoods, maps, samples
 
-GROUPS = (likelihoods, codes, samples)
+GROUPS = (likelihoods, explicit, codes, samples, features, geometry, maps)
 DIAGNOSTICS = {entry.name: entry for group in GROUPS for entry in group.ENTRIES}

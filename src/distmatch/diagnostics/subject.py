@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.exhibits import Exhibit
+from distmatch.diagnostics.features.nets import FeatureNet
 
 Data = Tensor | Callable[[], Tensor]
 
@@ -50,6 +51,7 @@ class Subject:
         train, test: prepared data (n, *), as tensors or as functions that load them; with labels.
         modes, mode_scale: the true mixture's means (K, D) and its σ, where the data have them.
         is_image: whether x is (n, c, h, w); image_range: the values of black and white.
+        stacked_digits: whether x is three digits of MNIST as channels.
 
     >>> Subject().has_likelihood
     False
@@ -76,19 +78,22 @@ class Subject:
     mode_scale: float | None = None
     is_image: bool = False
     image_range: tuple[float, float] = (0.0, 1.0)
+    stacked_digits: bool = False
 
 
 @dataclass(frozen=True)
 class Options:
     """How much work: codes, samples or examples at most, the seed, and the batch of encoder and decoder.
 
-    `progress` is called with the share that is done, 0 to 1, by whatever takes more than a few seconds.
+    `features` turns images into what the scores compare; None for the classifier that is made for the data, where
+    there is one. `progress` is called with the share that is done, 0 to 1, by whatever takes more than a few seconds.
     """
 
     samples: int = 10_000
     seed: int = 0
     batch_size: int = 256
     progress: Callable[[float], None] | None = None
+    features: FeatureNet | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ REASONS = {
     "test": "needs held-out data; none was given",
     "modes": "needs data whose modes are known; this data's are not",
     "mode_scale": "needs the scale of the data's modes; none was given",
+    "stacked_digits": "needs stacked MNIST, three digits as channels; this data is not",
     "is_image": "needs images; this data is not made of images",
 }
 

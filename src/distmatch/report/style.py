@@ -22,6 +22,7 @@ P = ParamSpec("P")
 # Okabe and Ito's colours (black and yellow last: one shouts, the other whispers), then two of Paul Tol's.
 COLOURS: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 COLOURS += ("#882255", "#999933", "#000000", "#F0E442")
+LEGEND = 66  # characters in a row of a legend
 GREY, INK = "#9a9a9a", "#333333"
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -80,8 +81,13 @@ def new_figure(
 
 
 def legend(axes: Axes) -> None:
-    """Labels in a row above the axes, where they cover nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=3, borderaxespad=0.2, columnspacing=1.2)
+    """Labels in rows above the axes, where they cover nothing: three in a row, or fewer where they are long."""
+    longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
+    columns = max(1, min(3, LEGEND // (longest + 4)))
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.98), "borderaxespad": 0.2}
+    for text in axes.legend(ncols=columns, columnspacing=1.2, **place).get_texts():
+        if len(words := text.get_text()) > LEGEND:
+            text.set_text(words[: LEGEND - 1] + "…")
 
 
 def figure_to_svg(figure: Figure, salt: str = "") -> str:

@@ -10,6 +10,7 @@ import torch
 
 from distmatch.diagnostics import DIAGNOSTICS, Results
 from distmatch.diagnostics import evaluate as run_bench
+from distmatch.diagnostics.features.nets import feature_net
 from distmatch.distributions import reparameterise
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS
@@ -25,11 +26,12 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[str, float], None] | None = None,
     quick: bool = False,
+    features: str | None = None,
 ) -> tuple[Results, list[str]]:
     """Measure a run: all diagnostics that apply, or those named; `metrics.json` and pictures are written.
 
-    `quick` leaves out the diagnostics that take more than seconds. With `only`, earlier results of the same step that
-    are not measured again are kept.
+    `quick` leaves out the diagnostics that take more than seconds; `features` names the feature net of the scores.
+    With `only`, earlier results of the same step that are not measured again are kept.
 
     Returns:
         What was measured now, and sentences as of `load_trained`.
@@ -40,10 +42,11 @@ def evaluate(
             raise unknown("diagnostic", name, DIAGNOSTICS)
     folder = RunFolder.open(path)
     before = _earlier(folder) if only is not None else {}
+    net = None if features is None else feature_net(features)
     trained, notes = load_trained(folder)
     _check_finite(trained, path)
     results = run_bench(
-        trained.subject(), only=only, samples=samples, seed=seed, progress=progress, quick=quick
+        trained.subject(), only=only, samples=samples, seed=seed, progress=progress, quick=quick, features=net
     )
     config = trained.assembly.config
     grey = trained.assembly.data.is_image and config.data.binarise not in ("threshold", "dynamic")

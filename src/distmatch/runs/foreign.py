@@ -16,6 +16,7 @@ from torch import Tensor
 from distmatch.data import DataSet, load, to_unit
 from distmatch.diagnostics import Results, Subject
 from distmatch.diagnostics import evaluate as run_bench
+from distmatch.diagnostics.features.nets import feature_net
 from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.report.grids import image_grid, png_bytes
@@ -36,6 +37,7 @@ def diagnose(
     samples: int = 10_000,
     seed: int = 0,
     quick: bool = False,
+    features: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Results, list[str]]:
     """Measure the samples in a file against a data set; `metrics.json`, `figures/` and `report.html` are written.
@@ -44,16 +46,23 @@ def diagnose(
         path: a .npy or .npz file, as `read_samples` takes it.
         data_name, data_dir: the data set and the folder of its files.
         out: the folder that is written to.
-        only, samples, seed, quick, progress: as in `distmatch.diagnostics.evaluate`.
+        only, samples, seed, quick, progress: as in `distmatch.diagnostics.evaluate`; features: the feature net's name.
 
     Returns:
         What was measured, and sentences on how the file was read.
     """
+    net = None if features is None else feature_net(features)
     data = load(data_name, data_dir)
     x, note = read_samples(path, data)
     subject = subject_of(x, data)
     results = run_bench(
-        subject, only=only, samples=min(samples, len(x)), seed=seed, quick=quick, progress=progress
+        subject,
+        only=only,
+        samples=min(samples, len(x)),
+        seed=seed,
+        quick=quick,
+        progress=progress,
+        features=net,
     )
     out.mkdir(parents=True, exist_ok=True)
     shown = save_exhibits(out, results)
@@ -90,6 +99,7 @@ def subject_of(x: Tensor, data: DataSet) -> Subject:
         modes=data.modes,
         mode_scale=data.mode_scale,
         is_image=data.is_image,
+        stacked_digits=data.name == "stacked-mnist",
     )
 
 

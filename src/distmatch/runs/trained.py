@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from distmatch.diagnostics import Subject
-from distmatch.distributions import TeacherForced
+from distmatch.diagnostics.subject import Critic
+from distmatch.distributions import Dequantised, TeacherForced
 from distmatch.errors import BadInput
+from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import NETWORKS, POSTERIORS, PixelDecoder, has_batch_norm, recording
+from distmatch.networks.batch_norm import mixes_batch
 from distmatch.runs.assemble import Assembly, assemble, feed_of
+from distmatch.runs.critics import trained_critics
+from distmatch.runs.devices import mapped, on_cpu
 from distmatch.runs.folder import RunFolder
 from distmatch.training import PRIOR_LAWS, checkpoint
 from distmatch.variables import draw
@@ -26,10 +32,19 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's nets in evaluation mode, with its configuration and data."""
+    """A run's nets in evaluation mode, with its configuration and data.
+
+    Whatever device the nets are on, all that is given and returned may be, and is, on the CPU.
+
+    Args:
+        assembly: the run.
+        nets: encoder, decoder and whoever else makes draws.
+        judges: the critics.
+    """
 
     assembly: Assembly
     nets: dict[str, nn.Module]
+    judges: dict[str, nn.Module] = field(default_factory=dict)
 
     def sample(self, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
         """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), or a draw of an autoregressive law.
@@ -56,14 +71,14 @@ class Trained:
             noise = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(seed))
             return PRIOR_LAWS[self.assembly.config.network.prior](noise)
         with torch.no_grad(), own_randomness(seed):
-            return law.sample((n,))
+            return law.sample((n,)).cpu()
 
     def prior(self) -> Distribution | None:
-        """m(z), where the prior was learned."""
+        """m(z), where the prior was learned; its weights are held still."""
         if "prior" not in self.nets:
             return None
         with torch.no_grad():
-            return self.nets["prior"](self.nets.get("encoder"))
+            return mapped(self.nets["prior"](self.nets.get("encoder")), lambda t: t.detach().cpu())
 
     def decoded(self, z: Tensor, y: Tensor | None = None, seed: int = 0) -> Tensor:
         """The mean of p(x|z), or a draw of an autoregressive law, `(n, *x_shape)`, on the CPU."""
@@ -78,13 +93,25 @@ class Trained:
         """p(x|z)."""
         decoder = self.nets.get("decoder")
         if not isinstance(decoder, PixelDecoder):
-            return self._call("decoder", z, y)
+            law = self._call("decoder", z, y)
+            return Dequantised(law) if self._dequantises() else law
         device, event = self.assembly.trainer.feed.device, self.assembly.data.shape
         z, y = z.to(device), None if y is None else y.to(device)
         noise = torch.rand(len(z), *event, device=device)
         return TeacherForced(
-            lambda x: decoder(z, y, x.to(device)), lambda: decoder.ancestral(z, noise, y), len(z), event
+            lambda x: on_cpu(decoder(z, y, x.to(device))),
+            lambda: decoder.ancestral(z, noise, y).cpu(),
+            len(z),
+            event,
         )
+
+    def generate(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The mean of p(x|z), `(n, *x_shape)`, differentiable in z."""
+        return self.decode(z, y).mean
+
+    def critics(self, n: int, seed: int = 0) -> dict[str, Critic]:
+        """`trained_critics` of this run, by name."""
+        return trained_critics(self.assembly, {**self.nets, **self.judges}, n, seed)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """log p(x) in nats, `(n,)`, of a flow or of an autoregressive net without a code."""
@@ -118,16 +145,20 @@ class Trained:
         """What the diagnostics may ask of this run."""
         data, given = self.assembly.data, self.assembly.objective.given
         encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
+        autoregressive = isinstance(self.nets.get("decoder"), PixelDecoder)
         network = self.assembly.config.network
         known = NETWORKS[network.family].flow or getattr(self.nets.get("decoder"), "uses_code", True) is False
         conditional = (
             not known and network.likelihood != "implicit" and network.prior not in ("sphere", "uniform")
         )
         return Subject(
-            sample=self.sample if decodes else None,
+            sample=lru_cache(maxsize=1)(self.sample) if decodes else None,
             sample_given=(lambda y, seed: self.sample(len(y), seed, y)) if decodes and given else None,
             encode=self.encode if encodes else None,
             decode=self.decode if decodes else None,
+            generate=self.generate if decodes and not autoregressive else None,
+            draw_prior=self.prior_draws,
+            critics=self.critics if self.judges else None,
             has_likelihood=decodes and conditional and POSTERIORS[network.posterior].has_density,
             log_prob=self.log_prob if decodes and known else None,
             grey_levels=self._grey_levels(),
@@ -141,25 +172,31 @@ class Trained:
             modes=data.modes,
             mode_scale=data.mode_scale,
             is_image=data.is_image,
+            stacked_digits=data.name == "stacked-mnist",
         )
 
     def _grey_levels(self) -> int | None:
         """What a density on [0, 1] must be divided by for each level; None where the law is of levels or points."""
-        dequantised = self.assembly.config.data.binarise == "dequantise"
+        dequantised = self.assembly.config.data.binarise == "dequantise" or self._dequantises()
         return 256 if self.assembly.data.is_image and dequantised else None
+
+    def _dequantises(self) -> bool:
+        """Whether the decoder's law is of dequantised levels."""
+        return LIKELIHOODS[self.assembly.config.network.likelihood].needs_dequantisation
 
     def _call(self, name: str, given: Tensor, y: Tensor | None, **more: Tensor) -> Distribution:
         if name not in self.nets:
             raise BadInput(f"this system has no {name}")
         device = self.assembly.trainer.feed.device
         labels = {} if y is None else {"y": y.to(device)}
-        return self.nets[name](given.to(device), **labels, **more)
+        return on_cpu(self.nets[name](given.to(device), **labels, **more))
 
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """torch's global generator at this seed inside the block, and as it was after it."""
-    with torch.random.fork_rng(devices=[]):
+    """torch's global generators at this seed inside the block, and as they were after it."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 
@@ -168,17 +205,20 @@ def settle(assembly: Assembly) -> Trained:
     """The nets with their trained weights, and batch norm's statistics gathered over many training batches.
 
     The statistics are those of the activations that training sees: of codes where the decoder is trained on codes,
-    of prior draws where it is trained on these, of both where on both.
+    of prior draws where it is trained on these, of both where on both. A critic with layers that mix a batch stays
+    in training mode, for it judges batches.
     """
     trainer, objective = assembly.trainer, assembly.objective
-    nets = {n: net for n, net in trainer.write_back().items() if n in objective.uses}
+    trained = trainer.write_back()
+    nets = {n: net for n, net in trained.items() if n in objective.uses}
     if any(has_batch_norm(net) for net in nets.values()):
         feed = feed_of(assembly.config, objective, assembly.data, "train", EVALUATION_SEED, trainer.feed.x)
         with torch.no_grad(), recording(*nets.values()):
             for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
                 b = feed.next()
                 draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
-    return Trained(assembly, {n: net.eval() for n, net in nets.items()})
+    judges = {n: net.train(mixes_batch(net)) for n, net in trained.items() if n in objective.critics}
+    return Trained(assembly, {n: net.eval() for n, net in nets.items()}, judges)
 
 
 def load_trained(folder: RunFolder) -> tuple[Trained, list[str]]:

@@ -2,19 +2,119 @@
 
 from __future__ import annotations
 
-from distmatch.diagnostics.codes import code_moments
-from distmatch.diagnostics.entries.gather import codes, gaussians, held_out
-from distmatch.diagnostics.marginal_kl import marginal_kl
-from distmatch.diagnostics.subject import Diagnostic, Findings, Options, Subject
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
+from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
+from distmatch.diagnostics.codes.marginal_kl import marginal_kl
+from distmatch.diagnostics.codes.moments import code_moments
+from distmatch.diagnostics.codes.posterior_kl import marginal_kl_of
+from distmatch.diagnostics.entries.gather import codes, gaussians, held_out, load, subset
+from distmatch.diagnostics.estimate import Estimate
+from distmatch.diagnostics.explicit.likelihood import own_randomness
+from distmatch.diagnostics.subject import REASONS, Diagnostic, Findings, Options, Subject
+from distmatch.errors import BadInput
+
+GENERAL_DATA, GENERAL_CODES = 2_000, 1_000  # of posteriors that are not Gaussian: each pair costs a log_prob
+FITTED_CODES = 10_000  # codes at most for the classifier and for the density models
+RATIO_STEPS, RATIO_WIDTH = 600, 128
+FIT = DensityFit(steps=400, width=32)
 
 
 def run_marginal_kl(subject: Subject, options: Options) -> Findings:
-    """Algorithm 2 over the encodings of the whole training set."""
+    """Algorithm 2 over the encodings of the whole training set, or of a subset where they are no Gaussians."""
+    if not subject.standard_prior and subject.prior is None:
+        raise BadInput(REASONS["standard_prior"])
+    found = (_of_gaussians if _is_gaussian(subject, options) else _of_others)(subject, options)
+    found["marginal_rate"] = found.pop("rate")  # over the training set: not the held-out rate of "elbo"
+    return Findings(found)
+
+
+def _is_gaussian(subject: Subject, options: Options) -> bool:
+    """Whether the encoder returns diagonal Gaussians, by its answer to a few data."""
+    assert subject.encode is not None
+    x, y = _training(subject, 2, options)
+    with torch.no_grad(), own_randomness(options.seed, x):
+        q = subject.encode(x, y)
+    while isinstance(q, Independent):
+        q = q.base_dist
+    return isinstance(q, Normal)
+
+
+def _of_gaussians(subject: Subject, options: Options) -> dict[str, Estimate]:
     loc, scale = gaussians(subject, options)
     evaluate = max(2, min(len(loc), options.samples // 10))
-    samples = max(2, options.samples // evaluate)
-    found = marginal_kl(loc, scale, samples=samples, evaluate=evaluate, seed=options.seed).estimates()
-    found["marginal_rate"] = found.pop("rate")  # over the training set: not the held-out rate of "elbo"
+    return marginal_kl(
+        loc,
+        scale,
+        prior=subject.prior,
+        samples=max(2, options.samples // evaluate),
+        evaluate=evaluate,
+        seed=options.seed,
+        progress=options.progress,
+    ).estimates()
+
+
+def _of_others(subject: Subject, options: Options) -> dict[str, Estimate]:
+    encode = subject.encode
+    assert encode is not None
+    x, y = _training(subject, GENERAL_DATA, options)
+    parts = torch.arange(len(x)).split(options.batch_size)
+    batches = [(x[rows], None if y is None else y[rows]) for rows in parts]
+    evaluate = max(2, min(len(x), min(options.samples, GENERAL_CODES) // 2))
+    found = marginal_kl_of(
+        lambda batch: encode(*batch),
+        batches,
+        subject.prior,
+        samples=2,
+        evaluate=evaluate,
+        seed=options.seed,
+        progress=options.progress,
+    ).estimates()
+    whole = load(subject.train)
+    assert whole is not None
+    if len(x) == len(whole):
+        return found
+    limit = f"; a random {len(x)} of {len(whole)} training data: a smaller ln N, and so a larger KL"
+    return {name: estimate.explained(estimate.how + limit) for name, estimate in found.items()}
+
+
+def _training(subject: Subject, count: int, options: Options) -> tuple[Tensor, Tensor | None]:
+    """At most `count` random training data, with their labels where there are some."""
+    x, y = load(subject.train), load(subject.train_labels)
+    assert x is not None
+    return subset(x, count, options.seed), None if y is None else subset(y, count, options.seed)
+
+
+def _training_codes(subject: Subject, options: Options) -> Tensor:
+    """One code for each of some training data, (n, D) float32."""
+    x, y = _training(subject, min(FITTED_CODES, options.samples), options)
+    return codes(subject, x, y, options).flatten(1).float()
+
+
+def run_marginal_kl_by_ratio(subject: Subject, options: Options) -> Findings:
+    """Algorithm 3 on one code for each of at most 10,000 training data."""
+    found = marginal_kl_by_ratio(
+        _training_codes(subject, options),
+        width=RATIO_WIDTH,
+        steps=RATIO_STEPS,
+        lr=1e-3,
+        seed=options.seed,
+        progress=options.progress,
+    )
+    return Findings({"kl_by_ratio": found})
+
+
+def run_marginal_kl_by_density(subject: Subject, options: Options) -> Findings:
+    """Algorithm 4 on one code for each of at most 10,000 training data, with every density model."""
+    drawn, found = _training_codes(subject, options), {}
+    for i, name in enumerate(DENSITY_MODELS):
+        found[f"kl_by_{name}"] = marginal_kl_by_density(drawn, name, fit=FIT, seed=options.seed)
+        if options.progress is not None:
+            options.progress((i + 1) / len(DENSITY_MODELS))
     return Findings(found)
 
 
@@ -29,7 +129,7 @@ ENTRIES = (
     Diagnostic(
         "marginal_kl",
         "Do the codes of the data, taken together, follow the prior?",
-        ("encode", "train", "standard_prior"),
+        ("encode", "train"),
         run_marginal_kl,
         "Rosca et al., 1802.06847, Algorithm 2",
         {
@@ -39,6 +139,24 @@ ENTRIES = (
             "total_correlation": "lower",
             "dimension_wise_kl": "lower",
         },
+    ),
+    Diagnostic(
+        "marginal_kl_by_ratio",
+        "What does a classifier make of the codes' KL to the prior (never to be used alone)?",
+        ("encode", "train", "standard_prior"),
+        run_marginal_kl_by_ratio,
+        "Rosca et al., 1802.06847, Algorithm 3",
+        {"kl_by_ratio": "lower"},
+        quick=False,
+    ),
+    Diagnostic(
+        "marginal_kl_by_density",
+        "How far from the prior do density models place the codes, at least?",
+        ("encode", "train", "standard_prior"),
+        run_marginal_kl_by_density,
+        "Rosca et al., 1802.06847, Algorithm 4",
+        {f"kl_by_{name}": "lower" for name in DENSITY_MODELS},
+        quick=False,
     ),
     Diagnostic(
         "code_moments",

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from distmatch.diagnostics.estimate import seeded
-from distmatch.diagnostics.likelihood import as_distribution, own_randomness
+from distmatch.diagnostics.explicit.likelihood import as_distribution, own_randomness
 from distmatch.diagnostics.subject import Data, Options, Subject
 from distmatch.errors import BadInput
 

@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import torch
 
-from distmatch.diagnostics.bits import bits_per_dim
 from distmatch.diagnostics.entries.gather import codes, held_out
 from distmatch.diagnostics.estimate import Estimate
-from distmatch.diagnostics.importance import log_likelihood
-from distmatch.diagnostics.likelihood import as_distribution, evidence_lower_bound, own_randomness
-from distmatch.diagnostics.reconstruction import reconstruction_error
+from distmatch.diagnostics.explicit.bits import bits_per_dim
+from distmatch.diagnostics.explicit.importance import log_likelihood
+from distmatch.diagnostics.explicit.likelihood import as_distribution, evidence_lower_bound, own_randomness
+from distmatch.diagnostics.explicit.rate_distortion import rate_plane
+from distmatch.diagnostics.explicit.reconstruction import reconstruction_error
 from distmatch.diagnostics.subject import Diagnostic, Findings, Options, Subject
 
 WEIGHTED = 5000  # a tenth of this many examples, at most, for the importance-weighted bound
 
 
 def run_elbo(subject: Subject, options: Options) -> Findings:
-    """ELBO, rate and distortion on held-out data."""
+    """ELBO, rate and distortion on held-out data, and the model's place in the plane of the two."""
     encode, decode = subject.encode, subject.decode
     assert encode is not None
     assert decode is not None
@@ -32,7 +33,8 @@ def run_elbo(subject: Subject, options: Options) -> Findings:
         batch_size=options.batch_size,
         seed=options.seed,
     )
-    return Findings({"elbo": found.elbo, "rate": found.rate, "distortion": found.distortion})
+    metrics = {"elbo": found.elbo, "rate": found.rate, "distortion": found.distortion}
+    return Findings(metrics, (rate_plane({"this model": found}),))
 
 
 def run_log_likelihood(subject: Subject, options: Options) -> Findings:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from distmatch.diagnostics.conditional import class_agreement
-from distmatch.diagnostics.coverage import SAMPLES, mode_coverage
 from distmatch.diagnostics.entries.gather import held_out, load, subset
 from distmatch.diagnostics.estimate import Estimate
-from distmatch.diagnostics.ms_ssim import BATCH_SIZE, BATCHES, CONVENTIONS, ms_ssim_diversity
+from distmatch.diagnostics.samples.conditional import class_agreement
+from distmatch.diagnostics.samples.coverage import SAMPLES, mode_coverage
+from distmatch.diagnostics.samples.ms_ssim import BATCH_SIZE, BATCHES, CONVENTIONS, ms_ssim_diversity
 from distmatch.diagnostics.subject import Diagnostic, Findings, Options, Subject
 
 JUDGED = 20_000  # labelled examples of the judge of classes

@@ -91,7 +91,7 @@ def _parts(
     """Rate and distortion of one batch, (B,) each, in float64."""
     q = as_distribution(encoder(x, *label), "the encoder", len(x))
     p = standard_normal_like(q) if prior is None else prior
-    rate, sampled, distortion = _closed_form(q, p), [], []
+    rate, sampled, distortion = closed_form_kl(q, p), [], []
     for _ in range(samples):
         z = q.sample()
         if rate is None:
@@ -106,7 +106,7 @@ def _parts(
     return parts
 
 
-def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
+def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
     """KL(q‖p) per example, or None if no rule is registered."""
     try:
         return per_example(kl_divergence(q, p))

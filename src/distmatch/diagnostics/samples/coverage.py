@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ class ModeCoverage:
         modes: how many modes were captured, of `total`.
         modes_error: what `modes` would vary by on another draw of as many samples (plug-in).
         high_quality: the fraction of samples within `within`·σ of the nearest mode.
-        kl: KL(assignment histogram ‖ uniform), in nats, over all samples; biased up by (total - 1)/2n.
+        kl: KL(assignment histogram ‖ uniform), in nats, over all samples; biased up by about
+            (total - 1)/2n, which its error takes in.
         ceiling: the `high_quality` of a perfect sampler.
     """
 
@@ -82,7 +83,11 @@ def mode_coverage(samples: Tensor, modes: Tensor, scale: float, *, within: float
 
 
 def _histogram_kl(nearest: Tensor, total: int) -> Estimate:
-    """Σ_k p̂_k log(K p̂_k): the mean over samples of log(K p̂), and its error by the delta method."""
-    frequency = torch.bincount(nearest, minlength=total).double() / len(nearest)
-    how = "all samples to the nearest mode, against the uniform; 0 for equal shares, ln K for one mode"
-    return Estimate.mean((total * frequency[nearest]).log(), "nats", how)
+    """Σ_k p̂_k log(K p̂_k): the mean over samples of log(K p̂). Its error is the delta method's, which tends to 0
+    where all shares are equal, with the bias, (modes reached - 1)/2n, added in quadrature."""
+    counts = torch.bincount(nearest, minlength=total)
+    found = Estimate.mean((total * counts[nearest].double() / len(nearest)).log(), "nats")
+    bias = (int((counts > 0).sum()) - 1) / (2 * len(nearest))
+    how = "all samples to the nearest mode, against the uniform; 0 for equal shares, ln K for one mode; "
+    how += f"biased up by about {bias:.2g}, which the error takes in"
+    return replace(found, standard_error=math.hypot(found.standard_error, bias), how=how)

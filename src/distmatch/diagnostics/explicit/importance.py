@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from distmatch.diagnostics.checks import at_least, checked
 from distmatch.diagnostics.estimate import Estimate
-from distmatch.diagnostics.likelihood import (
+from distmatch.diagnostics.explicit.likelihood import (
     as_distribution,
     own_randomness,
     per_example,
@@ -34,6 +34,10 @@ def log_likelihood(
     """log p(x) ≥ E log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), in nats per example.
 
     The bound rises with K = `samples` towards log p(x), and at K = 1 is the ELBO. The error is over examples.
+
+    Limit: what the encoder never proposes is never weighed, so a narrow or one-sided q(z|x) leaves the bound low,
+    at any K that can be paid for, and nothing in the figure shows it. `annealed_log_likelihood` does not rest on
+    the encoder, and on data that the model made itself bounds log p(x) from above too.
 
     Args:
         encoder, decoder: encoder(x) and decoder(z), or with a second argument y if y is given, return
@@ -70,5 +74,5 @@ def log_likelihood(
                 log_x = as_distribution(decoder(z, *label), "the decoder").log_prob(batch)
                 log_w.append(per_example(log_x) + per_example(p.log_prob(z)) - per_example(q.log_prob(z)))
             found.append(torch.stack(log_w).logsumexp(0) - math.log(samples))
-    how = f"importance-weighted bound with {samples} draws of z per example; error over examples"
+    how = f"importance-weighted lower bound, {samples} draws of z from the encoder per example; error over examples"
     return Estimate.mean(torch.cat(found), "nats per example", how)

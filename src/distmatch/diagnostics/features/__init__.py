@@ -1,0 +1,1 @@
+"""Scores on the features of a classifier, and the classifiers."""

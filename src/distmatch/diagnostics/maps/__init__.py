@@ -1,0 +1,1 @@
+"""The generator's map and critics: Jacobians, inversion, an independent critic, gradients."""

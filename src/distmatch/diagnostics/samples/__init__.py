@@ -1,0 +1,1 @@
+"""Samples against data: diversity, modes, topology, duplicates, two-sample tests."""

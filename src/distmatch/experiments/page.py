@@ -1,0 +1,126 @@
+"""`docs/reproduction.md`, from the files that experiments wrote: no number in it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from distmatch.experiments.catalogue import EXPERIMENTS
+from distmatch.experiments.experiment import SCALES, Experiment
+from distmatch.files import put
+
+SHOWN = SCALES[1:]  # smoke checks the machinery only
+DOCUMENTS = {
+    "000": "Understanding generative models (seed 000)",
+    "001": "Distribution matching, slides (seed 001)",
+    "002": "Distribution matching in variational inference (seed 002)",
+    "003": "Generative models on MNIST (seed 003)",
+    "": "Beyond the seeds",
+}
+OUTCOMES = ("holds", "fails", "inconclusive")
+
+
+def write_page(results: Path, page: Path) -> None:
+    """The page of all results under `results`."""
+    put(page, page_of(results, page.parent).encode())
+
+
+def page_of(results: Path, beside: Path) -> str:
+    """The page as Markdown; links are relative to the folder `beside`."""
+    kept = {name: list(kept_results(results, name)) for name in EXPERIMENTS}
+    lines = [
+        "# Reproduction",
+        "",
+        "Each figure, table and finding of the four seeds is an experiment. Each of its claims was put down before it",
+        "ran and got its verdict from the 95 % interval of the mean over seeds: it holds where the whole interval",
+        "agrees with it, fails where the whole interval disagrees, and is inconclusive otherwise. `make reproduction`",
+        "makes this page from `docs/results/experiments`, which `distmatch reproduce NAME` writes.",
+        "",
+        *_counts(kept),
+    ]
+    for document, title in DOCUMENTS.items():
+        members = [e for e in EXPERIMENTS.values() if e.seed == document]
+        lines += ["", f"## {title}"] if members else []
+        for experiment in members:
+            lines += ["", *_section(experiment, kept[experiment.name], results, beside)]
+    return "\n".join(lines) + "\n"
+
+
+def kept_results(results: Path, name: str) -> Iterator[dict[str, Any]]:
+    """What an experiment wrote, at each scale but smoke."""
+    for scale in SHOWN:
+        file = results / name / f"{scale}.json"
+        if file.is_file():
+            yield json.loads(file.read_text(encoding="utf-8"))
+
+
+def verdicts(results: Path, name: str) -> dict[str, tuple[str, str]]:
+    """Sentence of each claim -> its last verdict, and the scale it is of."""
+    found = {}
+    for kept in kept_results(results, name):
+        for claim in kept["claims"]:
+            found[claim["sentence"]] = claim["outcome"], kept["scale"]
+    return found
+
+
+def _counts(kept: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    yield "| | holds | fails | inconclusive | not run |"
+    yield "|---|---|---|---|---|"
+    for document, title in DOCUMENTS.items():
+        members = [e for e in EXPERIMENTS.values() if e.seed == document]
+        if members:
+            count = Counter(c["outcome"] for e in members for run in kept[e.name][-1:] for c in run["claims"])
+            missing = sum(len(e.claims) for e in members if not kept[e.name])
+            yield f"| {title} | " + " | ".join(str(count[o]) for o in OUTCOMES) + f" | {missing} |"
+
+
+def _section(
+    experiment: Experiment, kept: list[dict[str, Any]], results: Path, beside: Path
+) -> Iterator[str]:
+    yield f"### {experiment.name}: {experiment.title}"
+    yield ""
+    yield experiment.about
+    if not kept:
+        yield ""
+        yield f"Not run yet: `distmatch reproduce {experiment.name}`."
+        return
+    remarks = {c.sentence: c.found for c in experiment.claims if c.found}
+    for run in kept:
+        yield ""
+        yield f"`{run['command']}` ({_time(run['seconds'])} of computing, {run['environment']['device']}):"
+        yield ""
+        yield "| claim | source | measured | expected | found, 95 % interval | verdict |"
+        yield "|---|---|---|---|---|---|"
+        for claim in run["claims"]:
+            verdict = f"**{claim['outcome']}**" if claim["outcome"] == "fails" else claim["outcome"]
+            cells = (
+                claim["sentence"],
+                claim["source"],
+                claim["quantity"],
+                claim["expected"],
+                _found(claim),
+                verdict,
+            )
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        folder = (results / experiment.name).relative_to(beside)
+        for figure in run["figures"]:
+            yield ""
+            yield f"![{experiment.title}]({(folder / figure).as_posix()}.svg)"
+    for sentence, remark in remarks.items():
+        yield ""
+        yield f"*{sentence}* {remark}"
+
+
+def _found(claim: dict[str, Any]) -> str:
+    if claim["value"] is None:
+        return "—"
+    if claim["n"] == 1 or claim["low"] is None:
+        return f"{claim['value']:.4g}"
+    return f"{claim['value']:.4g} [{claim['low']:.4g}, {claim['high']:.4g}], {claim['n']} seeds"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,171 @@
+"""Running an experiment: every cell once for each seed, each run kept as it ends, so that nothing is run twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from distmatch.errors import BadInput
+from distmatch.experiments.catalogue import find
+from distmatch.experiments.experiment import (
+    SCALES,
+    Bench,
+    Cell,
+    Experiment,
+    Record,
+    Results,
+    Scale,
+    as_json,
+    from_json,
+    label,
+)
+from distmatch.files import put
+
+Told = Callable[[int, int, str], None]
+"""Called after each run with how many are done, of how many, and the run's name."""
+
+
+def reproduce(
+    name: str,
+    scale: Scale = "cpu",
+    *,
+    seeds: int = 5,
+    work: Path = Path("runs/reproduce"),
+    out: Path = Path("docs/results/experiments"),
+    data_dir: Path | None = None,
+    jobs: int = 1,
+    told: Told | None = None,
+) -> dict[str, Any]:
+    """Run an experiment, or what of it has not been run, and write its results and figures.
+
+    Args:
+        name: of the experiment.
+        scale: smoke, cpu or paper.
+        seeds: each cell is run with the seeds 0, 1, …; once where the experiment has nothing random.
+        work: the folder of its runs; an interrupted experiment goes on from what it holds.
+        out: `NAME/SCALE.json` and the figures are written there.
+        data_dir: the folder of data sets.
+        jobs: runs at a time, each in a process of one thread.
+
+    Returns:
+        What was written.
+
+    Raises:
+        BadInput: an unknown name or scale, counts below one, data that are not there.
+    """
+    experiment = find(name)
+    if scale not in SCALES:
+        raise BadInput(f"scale is {scale!r}; give smoke, cpu or paper")
+    for what, count in (("seeds", seeds), ("jobs", jobs)):
+        if count < 1:
+            raise BadInput(f"{what} is {count}; give at least 1")
+    seeds = seeds if experiment.seeded else 1
+    bench = Bench(scale, work / experiment.name / scale, data_dir)
+    plan = [(cell, seed) for seed in range(seeds) for cell in experiment.cells(scale)]
+    done = {}
+    for number, (place, record) in enumerate(_each(experiment.name, plan, bench, jobs), 1):
+        done[place] = record
+        if told is not None:
+            told(number, len(plan), f"{label(record.cell)} seed {record.seed}")
+    results = Results([done[i] for i in range(len(plan))])
+    return _write(experiment, results, scale, seeds, out)
+
+
+def judged(experiment: Experiment, results: Results) -> list[dict[str, Any]]:
+    """Every claim with its verdict."""
+    found = []
+    for claim in experiment.claims:
+        verdict = claim.judge(results)
+        found.append(
+            {
+                "sentence": claim.sentence,
+                "source": claim.source,
+                "quantity": claim.quantity,
+                "expected": str(claim.expected),
+                **{k: _plain(v) for k, v in vars(verdict).items()},
+            }
+        )
+    return found
+
+
+def execute(name: str, cell: Cell, seed: int, bench: Bench) -> Record:
+    """One run, or what it gave before: kept in a file of its own."""
+    folder = bench.folder / f"{label(cell)},seed={seed}".strip(",")
+    kept = folder / "numbers.json"
+    if kept.exists():
+        return from_json(json.loads(kept.read_text(encoding="utf-8")))
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    numbers = find(name).run(cell, seed, replace(bench, folder=folder))
+    record = Record(cell, seed, numbers, time.perf_counter() - begin)
+    put(kept, json.dumps(as_json(record)).encode())
+    return record
+
+
+def _each(name: str, plan: list[tuple[Cell, int]], bench: Bench, jobs: int) -> Iterator[tuple[int, Record]]:
+    """The plan's places and records, as they end."""
+    if jobs == 1:
+        for place, (cell, seed) in enumerate(plan):
+            yield place, execute(name, cell, seed, bench)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread) as pool:
+        waiting = {pool.submit(execute, name, cell, seed, bench): i for i, (cell, seed) in enumerate(plan)}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _write(experiment: Experiment, results: Results, scale: Scale, seeds: int, out: Path) -> dict[str, Any]:
+    from distmatch.report.style import figure_to_svg
+
+    folder = out / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = []
+    for stem, figure in experiment.figures(results).items():
+        put(folder / f"{scale}-{stem}.svg", figure_to_svg(figure).encode())
+        figure.savefig(folder / f"{scale}-{stem}.png", dpi=150)
+        figures.append(f"{scale}-{stem}")
+    content = {
+        "experiment": experiment.name,
+        "scale": scale,
+        "seeds": seeds,
+        "command": f"distmatch reproduce {experiment.name} --scale {scale} --seeds {seeds}",
+        "environment": _environment(),
+        "seconds": sum(r.seconds for r in results.records),
+        "claims": judged(experiment, results),
+        "figures": figures,
+        "runs": [as_json(r) for r in results.records],
+    }
+    put(folder / f"{scale}.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    return content
+
+
+def _environment() -> dict[str, str]:
+    import torch
+
+    import distmatch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {"distmatch": distmatch.__version__, "torch": torch.__version__, "device": device}
+
+
+def _plain(value: Any) -> Any:
+    """For JSON, which knows no infinity: null in its place."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

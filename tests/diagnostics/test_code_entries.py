@@ -1,0 +1,98 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from distmatch.diagnostics.codes.density_models import DensityFit
+from distmatch.diagnostics.entries import codes
+from distmatch.diagnostics.entries.codes import (
+    run_marginal_kl,
+    run_marginal_kl_by_density,
+    run_marginal_kl_by_ratio,
+)
+from distmatch.diagnostics.estimate import seeded
+from distmatch.diagnostics.subject import Options, Subject
+from distmatch.errors import BadInput
+
+X = torch.randn(600, 2, generator=seeded(0))
+
+
+def diagonal(x, y):
+    return Independent(Normal(x / 2, math.sqrt(0.5)), 1)
+
+
+def full(x, y):
+    return MultivariateNormal(x / 2, 0.5 * torch.eye(2))
+
+
+GAUSSIAN = Subject(encode=diagonal, train=lambda: X, latent=2)
+OTHER = dataclasses.replace(GAUSSIAN, encode=full)
+OPTIONS = Options(samples=1000)
+
+
+def close(a, b):
+    return abs(a.value - b.value) <= 4 * math.hypot(a.standard_error, b.standard_error)
+
+
+def test_an_encoder_of_another_family_is_measured_as_well():
+    plain, general = run_marginal_kl(GAUSSIAN, OPTIONS).metrics, run_marginal_kl(OTHER, OPTIONS).metrics
+    assert set(general) == {"marginal_kl", "marginal_rate", "mutual_information"}
+    assert set(plain) == {*general, "total_correlation", "dimension_wise_kl"}
+    for name in ("marginal_kl", "mutual_information"):
+        assert close(plain[name], general[name])
+    assert "MultivariateNormal" in general["marginal_kl"].how
+
+
+def test_the_cap_on_the_data_is_said(monkeypatch):
+    monkeypatch.setattr(codes, "GENERAL_DATA", 100)
+    found = run_marginal_kl(OTHER, OPTIONS).metrics
+    assert found["marginal_rate"].n == 100
+    assert "random 100 of 600 training data" in found["marginal_kl"].how
+
+
+def test_labels_follow_their_data(monkeypatch):
+    monkeypatch.setattr(codes, "GENERAL_DATA", 100)
+    x = torch.arange(300.0)[:, None].expand(-1, 2)
+
+    def encode(x, y):
+        assert torch.equal(x[:, 0], y.float())
+        return full(x / 300, y)
+
+    labelled = dataclasses.replace(OTHER, encode=encode, train=x, train_labels=lambda: x[:, 0].long())
+    assert run_marginal_kl(labelled, OPTIONS).metrics["marginal_rate"].n == 100
+
+
+@pytest.mark.parametrize("subject", [GAUSSIAN, OTHER])
+def test_a_learned_prior_takes_the_place_of_the_fixed_one(subject):
+    """Codes are N(0, 3/4) in both coordinates: nothing is left against that prior."""
+    prior = Independent(Normal(torch.zeros(2), math.sqrt(0.75)), 1)
+    learned = dataclasses.replace(subject, prior=prior, standard_prior=False)
+    found = run_marginal_kl(learned, OPTIONS).metrics
+    assert found["marginal_kl"].value < run_marginal_kl(subject, OPTIONS).metrics["marginal_kl"].value
+    assert "dimension_wise_kl" not in found
+    assert "prior" in found["marginal_kl"].how
+
+
+def test_another_fixed_prior_is_refused():
+    with pytest.raises(BadInput, match="compares with N"):
+        run_marginal_kl(dataclasses.replace(GAUSSIAN, standard_prior=False), OPTIONS)
+
+
+def test_the_two_others_say_the_same_of_an_easy_case(monkeypatch):
+    monkeypatch.setattr(codes, "RATIO_STEPS", 150)
+    monkeypatch.setattr(codes, "FIT", DensityFit(components=4, steps=60, width=16, lr=1e-2))
+    heard = []
+    far = dataclasses.replace(GAUSSIAN, train=X + 2)
+    options = dataclasses.replace(OPTIONS, progress=heard.append)
+    ratio = run_marginal_kl_by_ratio(far, options).metrics
+    assert heard[-1] == 1.0
+    density = run_marginal_kl_by_density(far, options).metrics
+    assert heard[-1] == 1.0
+    assert set(ratio) == {"kl_by_ratio"}
+    assert set(density) == {"kl_by_mixture", "kl_by_maf", "kl_by_lstm"}
+    truth = 2 * 0.5 * (1 + 0.75 - 1 - math.log(0.75))
+    for estimate in (*ratio.values(), *density.values()):
+        assert estimate.value == pytest.approx(truth, abs=0.5)
+        assert estimate.how

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+
+from distmatch.diagnostics.codes.kl_by_ratio import NoisyClassifier, marginal_kl_by_ratio
+from distmatch.diagnostics.codes.marginal_kl import marginal_kl
+from distmatch.diagnostics.estimate import seeded
+from distmatch.errors import BadInput
+
+SMALL = {"width": 64, "steps": 250, "lr": 2e-3}
+
+
+def shifted(n, seed, d=2):
+    """KL(N(1, I)‖N(0, I)) = d/2."""
+    return 1 + torch.randn(n, d, generator=seeded(seed))
+
+
+@pytest.mark.parametrize("codes", [shifted(10_000, 0), shifted])
+def test_a_shifted_normal_is_found(codes):
+    found = marginal_kl_by_ratio(codes, **SMALL)
+    assert found.value == pytest.approx(1.0, abs=0.2)
+    assert found.n == (2000 if isinstance(codes, torch.Tensor) else 5000)
+    assert "never to be used alone" in found.how
+
+
+def test_codes_that_follow_the_prior_give_nothing():
+    assert abs(marginal_kl_by_ratio(shifted(10_000, 0) - 1, **SMALL).value) < 0.05
+
+
+def test_another_prior():
+    prior = Independent(Normal(torch.ones(2), torch.ones(2)), 1)
+    assert abs(marginal_kl_by_ratio(shifted(10_000, 0), prior, **SMALL).value) < 0.05
+
+
+def test_far_below_the_truth_where_codes_are_easily_told_apart():
+    """Narrow clusters in 30 dimensions: the classifier is content long before it knows log q/p."""
+    loc = torch.randn(16, 30, generator=seeded(1))
+    scale = torch.full((16, 30), 0.2)
+    own = torch.randint(16, (4000,), generator=seeded(2))
+    codes = loc[own] + 0.2 * torch.randn(4000, 30, generator=seeded(3))
+    truth = marginal_kl(loc, scale, decompose=False).marginal_kl.value
+    found = marginal_kl_by_ratio(codes, **SMALL)
+    assert 2 < found.value < 0.7 * truth
+
+
+@pytest.mark.parametrize("option", [{"noise": 0.5}, {"dropout": 0.2}, {"penalty": 10.0}, {"layers": 1}])
+def test_every_option_changes_the_classifier(option):
+    codes, few = shifted(1000, 0), {"width": 16, "steps": 30, "lr": 2e-3}
+    assert marginal_kl_by_ratio(codes, **few, **option) != marginal_kl_by_ratio(codes, **few)
+
+
+def test_the_penalty_holds_the_slope_near_one():
+    """At N(3, 1) against N(0, 1) the true slope is 3; a heavy penalty brings it to 1."""
+    codes = 3 + torch.randn(4000, 1, generator=seeded(0))
+    free = marginal_kl_by_ratio(codes, **SMALL).value
+    held = marginal_kl_by_ratio(codes, penalty=100.0, **SMALL).value
+    assert held < 0.7 * free
+
+
+def test_noise_and_dropout_are_off_when_it_is_asked():
+    net = NoisyClassifier(2, layers=2, width=8, noise=5.0, dropout=0.5).eval()
+    assert torch.equal(net(torch.ones(3, 2)), net(torch.ones(3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "options", "match"),
+    [
+        (torch.zeros(5, 2), {}, "too small"),
+        (torch.zeros(50), {}, "shape"),
+        (torch.full((50, 2), math.nan), {}, "NaN"),
+        (torch.zeros(50, 2), {"layers": 0}, "layers"),
+        (torch.zeros(50, 2), {"dropout": 1.0}, "dropout"),
+        (torch.zeros(50, 2), {"noise": -1.0}, "noise"),
+        (torch.zeros(50, 2), {"lr": 0.0}, "lr"),
+        (torch.zeros(50, 2), {"prior": Normal(torch.zeros(3), torch.ones(3)), "steps": 1}, "prior"),
+        (1e20 * torch.ones(50, 2), {"steps": 20, "lr": 1e30, "width": 4}, "diverged"),
+    ],
+)
+def test_degenerate_input_is_refused(codes, options, match):
+    with pytest.raises(BadInput, match=match):
+        marginal_kl_by_ratio(codes, **options)
+
+
+def test_repeats_by_seed_and_leaves_global_randomness_alone():
+    before, heard = torch.random.get_rng_state(), []
+    few = {"width": 16, "steps": 20, "dropout": 0.3, "noise": 0.1, "progress": heard.append}
+    first, again, other = (marginal_kl_by_ratio(shifted(500, 0), seed=s, **few) for s in (1, 1, 2))
+    assert first == again != other
+    assert heard[-1] == 1.0
+    assert torch.equal(before, torch.random.get_rng_state())
