@@ -82,7 +82,13 @@ def train(row: Row, runs: Path, data_dir: Path | None) -> dict:
         told.write_text(row.command)
         words = [*shlex.split(row.command)[1:], "--out", str(run)]
         program(*words, *(["--data-dir", str(data_dir)] if data_dir else []))
-    program("evaluate", str(run), "--samples", str(row.samples), *(["--only", *row.only] if row.only else []))
+    program(
+        "evaluate",
+        str(run),
+        "--samples",
+        str(row.samples),
+        *(["--only", *row.only] if row.only else ["--quick"]),
+    )
     about = json.loads((run / "config.json").read_text())
     about["config"]["data"]["dir"] = None  # a folder of one machine
     measured = json.loads((run / "metrics.json").read_text())

@@ -26,6 +26,7 @@ FLAT = "training.lr=2e-4 system.penalty='gp(30, centre=0)' system.instance_noise
 BINARY = "--data mnist --binarise dynamic"
 FIXED = "--data mnist --binarise threshold"
 HYBRID = "--data mnist --precision bf16 --set network.width=16 training.lr=4e-4 training.schedule=linear"
+LONG = "--latent 16 --steps 4500 --set network.code_width=300 training.critic_lr=8e-4"
 CONV = "--data mnist --precision bf16 --set network.width=16 training.average=0.99"
 
 
@@ -559,7 +560,8 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "aae",
-        "--data mnist --latent 8 --steps 3500 --set network.code_width=300 training.lr=5e-4 training.schedule=linear",
+        "--data mnist --latent 8 --steps 4000 --set network.code_width=300 training.lr=5e-4 training.critic_lr=1e-3 "
+        "training.schedule=linear",
         "Reconstructs; its codes' mean and covariance fit the prior.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
@@ -631,21 +633,21 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "alpha-gan",
-        f"{CONV} --latent 16 --steps 1800 --set network.code_width=300",
+        f"{CONV} {LONG} training.schedule=linear",
         "VAE and GAN by density ratios alone.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
     Row(
         "Latent and joint hybrids",
         "vgh",
-        f"{HYBRID} --latent 16 --steps 1800 --set network.code_width=300",
+        f"{HYBRID} {LONG}",
         "Reconstructions alone meet the visible critic, so samples are worse than reconstructions.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
     Row(
         "Latent and joint hybrids",
         "vgh++",
-        f"{CONV} --latent 16 --steps 1800 --set network.code_width=300",
+        f"{CONV} {LONG} training.schedule=linear",
         "Samples meet the critic too.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
