@@ -432,10 +432,75 @@ class Dirac:
         say(console, f"figure: {self.out}")
 
 
+@dataclass(frozen=True)
+class Reproduce:
+    """Run an experiment of the seeds and judge its claims; what was interrupted goes on.
+
+    Each run is kept as it ends. Results and figures are written to --out, from which `make reproduction` makes
+    docs/reproduction.md.
+    """
+
+    experiment: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None
+    """E1 to E23, or another name of --list."""
+    list: bool = False
+    """Print every experiment and claim with its last verdict."""
+    page: Place = None
+    """Write the page of all results to this file."""
+    scale: Annotated[str, one_of("smoke", "cpu", "paper")] = "cpu"
+    """smoke: seconds, to check that it runs; cpu: at most an hour on two cores; paper: the seeds' own, for a GPU."""
+    seeds: Annotated[int, option("N", int, "a whole number")] = 3
+    """Each setting is run with the seeds 0, 1, ..."""
+    jobs: Annotated[int, option("N", int, "a whole number")] = 1
+    """Runs at a time, each in a process of one thread."""
+    data_dir: Place = None
+    """The folder of the data sets' files: PATH/<name>/ and PATH itself are looked in."""
+    work: Annotated[Path, option("PATH", Path, "a path")] = Path("runs/reproduce")
+    """Where the runs go."""
+    out: Annotated[Path, option("PATH", Path, "a path")] = Path("docs/results/experiments")
+    """Where results and figures go."""
+
+    def run(self, console: Console) -> None:
+        """Reproduce."""
+        from distmatch.experiments.listing import claims_table, list_experiments
+        from distmatch.experiments.page import write_page
+        from distmatch.experiments.running import reproduce
+        from distmatch.runs.terminal import progress_bars, say
+
+        if not (self.list or self.page or self.experiment):
+            raise BadInput("no experiment is named; `distmatch reproduce --list` prints all")
+        if self.list:
+            console.print(list_experiments(self.out))
+        if self.experiment:
+            with progress_bars(console) as bar:
+                shown = bar(self.experiment)
+                written = reproduce(
+                    self.experiment, self.scale, seeds=self.seeds, work=self.work, out=self.out,
+                    data_dir=self.data_dir, jobs=self.jobs, told=lambda done, total, _: shown(done, total, {}),
+                )  # fmt: skip
+            console.print(claims_table(written))
+            say(console, f"results: {self.out / written['experiment']}")
+        if self.page:
+            write_page(self.out, self.page)
+            say(console, f"page: {self.page}")
+
+
 STYLE = (OmitArgPrefixes, FlagCreatePairsOff)
 COMMANDS: dict[str, Callable[..., object]] = {
     command.__name__.lower(): command
-    for command in (Train, Resume, Sample, Evaluate, Diagnose, Compare, Report, List, Show, Dirac, Demo)
+    for command in (
+        Train,
+        Resume,
+        Sample,
+        Evaluate,
+        Diagnose,
+        Compare,
+        Report,
+        List,
+        Show,
+        Dirac,
+        Reproduce,
+        Demo,
+    )
 }
 
 

@@ -35,7 +35,7 @@ Told = Callable[[int, int, str], None]
 
 def reproduce(
     name: str,
-    scale: Scale = "cpu",
+    scale: str = "cpu",
     *,
     seeds: int = 5,
     work: Path = Path("runs/reproduce"),
@@ -62,28 +62,36 @@ def reproduce(
         BadInput: an unknown name or scale, counts below one, data that are not there.
     """
     experiment = find(name)
-    if scale not in SCALES:
-        raise BadInput(f"scale is {scale!r}; give smoke, cpu or paper")
+    size = _scale(scale)
     for what, count in (("seeds", seeds), ("jobs", jobs)):
         if count < 1:
             raise BadInput(f"{what} is {count}; give at least 1")
-    seeds = seeds if experiment.seeded else 1
-    bench = Bench(scale, work / experiment.name / scale, data_dir)
-    plan = [(cell, seed) for seed in range(seeds) for cell in experiment.cells(scale)]
+    seeds = seeds if experiment.seeded and size != "smoke" else 1
+    bench = Bench(size, work / experiment.name / size, data_dir)
+    plan = [(cell, seed) for seed in range(seeds) for cell in experiment.cells(size)]
     done = {}
     for number, (place, record) in enumerate(_each(experiment.name, plan, bench, jobs), 1):
         done[place] = record
         if told is not None:
             told(number, len(plan), f"{label(record.cell)} seed {record.seed}")
     results = Results([done[i] for i in range(len(plan))])
-    return _write(experiment, results, scale, seeds, out)
+    return _write(experiment, results, size, seeds, out)
 
 
-def judged(experiment: Experiment, results: Results) -> list[dict[str, Any]]:
-    """Every claim with its verdict."""
+def _scale(word: str) -> Scale:
+    for scale in SCALES:
+        if scale == word:
+            return scale
+    raise BadInput(f"scale is {word!r}; give smoke, cpu or paper")
+
+
+def judged(experiment: Experiment, results: Results, scale: Scale) -> list[dict[str, Any]]:
+    """Every claim with its verdict; at the scale smoke, which is too small for any, all are inconclusive."""
     found = []
     for claim in experiment.claims:
         verdict = claim.judge(results)
+        if scale == "smoke":
+            verdict = replace(verdict, outcome="inconclusive")
         found.append(
             {
                 "sentence": claim.sentence,
@@ -149,7 +157,7 @@ def _write(experiment: Experiment, results: Results, scale: Scale, seeds: int, o
         "command": f"distmatch reproduce {experiment.name} --scale {scale} --seeds {seeds}",
         "environment": _environment(),
         "seconds": sum(r.seconds for r in results.records),
-        "claims": judged(experiment, results),
+        "claims": judged(experiment, results, scale),
         "figures": figures,
         "runs": [as_json(r) for r in results.records],
     }
