@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types pytest slow bench results train-results zoo zoo-page clean
+.PHONY: demo test lint types pytest slow bench results train-results zoo zoo-page reproduction clean
 
 demo: $(VENV)/installed
 	$(BIN)/distmatch demo
@@ -47,6 +47,10 @@ zoo: $(VENV)/installed
 
 zoo-page: $(VENV)/installed
 	$(BIN)/python docs/results/zoo.py page
+
+# The page of the seeds' experiments, from docs/results/experiments; `distmatch reproduce NAME` writes what is there.
+reproduction: $(VENV)/installed
+	$(BIN)/distmatch reproduce --page docs/reproduction.md
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -560,7 +560,7 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "aae",
-        "--data mnist --latent 8 --steps 4000 --set network.code_width=300 training.lr=5e-4 training.critic_lr=1e-3 "
+        "--data mnist --latent 8 --steps 10000 --set network.code_width=300 training.lr=5e-4 training.critic_lr=5e-4 "
         "training.schedule=linear",
         "Reconstructs; its codes' mean and covariance fit the prior.",
         (*RECONSTRUCTS, *FITS_PRIOR),

@@ -43,6 +43,12 @@ FIGURES = {
     "bars": Bars(
         "holes", {"data": torch.tensor([0.1, 0.9]), "samples": torch.tensor([0.5, 0.5])}, "holes", "share"
     ),
+    "many bars": Bars(
+        "holes", {"data": torch.full((40,), 0.1)}, "holes", "share", {"data": torch.full((40,), 0.02)}
+    ),
+    "a statistic": Histograms(
+        "test", {"permuted": torch.randn(50, generator=G), "measured": torch.tensor([9.0])}, "t"
+    ),
     "barcode": Barcode("intervals", {"data": torch.tensor([[0.0, 1.0], [0.2, 0.5]])}, "α"),
     "no hole": Barcode("intervals", {"data": torch.zeros(0, 2)}, "α"),
     "scatter": Scatter("codes", {"prior": torch.randn(400, 2, generator=G), "posterior": torch.zeros(2, 2)}),
@@ -70,6 +76,12 @@ def test_a_figure_is_a_small_svg_with_its_labels(exhibit):
 def test_an_outlier_does_not_flatten_a_histogram():
     [axes] = figure_of(FIGURES["histograms"]).axes
     assert axes.get_xlim()[1] < 1e5
+
+
+def test_a_lone_value_is_a_line_where_it_lies():
+    [axes] = figure_of(FIGURES["a statistic"]).axes
+    assert axes.get_xlim()[1] > 9
+    assert [line.get_xdata()[0] for line in axes.lines] == [9.0]
 
 
 def test_the_plane_shades_what_no_model_reaches():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SIZE = (4.2, 2.8)
 BINS = 50
+FEW = 20  # bars beside one another at most
 MANY = 300  # points above this number are drawn as pixels
 
 
@@ -50,13 +51,16 @@ def figure_of(exhibit: Exhibit) -> Figure:
 
 
 def _histograms(exhibit: Histograms) -> Figure:
-    """Steps over shared bins, as densities, so that populations of different sizes compare."""
+    """Steps over shared bins, as densities, so that populations of different sizes compare; a lone value as a line."""
     figure, [axes] = new_figure(1, 1, SIZE)
     series = {name: _array(values) for name, values in exhibit.series.items()}
-    edges = _edges(np.concatenate(list(series.values())))
+    edges = _edges(np.concatenate([v for v in series.values() if len(v) > 1] or list(series.values())))
     for k, (name, values) in enumerate(series.items()):
+        if len(values) == 1:
+            axes.axvline(values[0], color=_colour(k), label=f"{name}: {values[0]:.4g}")
+            continue
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-        height = counts / max(1, len(values)) / np.diff(edges)
+        height = counts / len(values) / np.diff(edges)
         axes.stairs(height, edges, color=_colour(k), label=f"{name} (n = {len(values)})", linewidth=1.3)
         axes.stairs(height, edges, color=_colour(k), fill=True, alpha=0.12)
     axes.set(xlabel=exhibit.label, ylabel="density")
@@ -93,19 +97,29 @@ def _lines(exhibit: Lines) -> Figure:
 
 
 def _bars(exhibit: Bars) -> Figure:
+    """Bars side by side; as steps with bands where they are many. What is nearly zero at the far end is left out."""
     figure, [axes] = new_figure(1, 1, SIZE)
-    width = 0.8 / len(exhibit.series)
-    for k, (name, values) in enumerate(exhibit.series.items()):
-        height = _array(values)
-        place = np.arange(len(height)) + (k - (len(exhibit.series) - 1) / 2) * width
-        spread = 2 * _array(exhibit.errors[name]) if name in exhibit.errors else None
-        axes.bar(place, height, width, yerr=spread, color=_colour(k), label=name, error_kw={"elinewidth": 1})
-    last = max(int(np.flatnonzero(_array(v) > 1e-3).max(initial=0)) for v in exhibit.series.values())
-    axes.set_xlim(-0.6, last + 1.6)
+    series = {name: _array(values) for name, values in exhibit.series.items()}
+    errors = {name: 2 * _array(values) for name, values in exhibit.errors.items()}
+    shown = 1 + max(int(np.flatnonzero(height > 1e-3).max(initial=0)) for height in series.values())
+    width = 0.8 / len(series)
+    for k, (name, heights) in enumerate(series.items()):
+        height, spread = heights[:shown], errors[name][:shown] if name in errors else None
+        place = np.arange(len(height))
+        if shown > FEW:
+            axes.step(place, height, color=_colour(k), label=name, where="mid")
+            if spread is not None:
+                low, high = np.maximum(height - spread, 0), height + spread
+                axes.fill_between(place, low, high, color=_colour(k), alpha=0.18, linewidth=0, step="mid")
+        else:
+            place = place + (k - (len(series) - 1) / 2) * width
+            axes.bar(
+                place, height, width, yerr=spread, color=_colour(k), label=name, error_kw={"elinewidth": 1}
+            )
     axes.set(xlabel=exhibit.x_label, ylabel=exhibit.y_label)
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="x", visible=False)
-    _legend(axes, len(exhibit.series))
+    _legend(axes, len(series))
     return figure
 
 

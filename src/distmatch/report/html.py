@@ -85,7 +85,7 @@ class Card:
     pictures: list[Picture]
     figures: list[Picture]
     curves: list[Picture]
-    exhibits: dict[str, list[Picture]]
+    exhibits: list[Picture]
     config: dict[str, str]
     environment: dict[str, str]
 
@@ -141,7 +141,9 @@ def _card(run: RunView) -> Card:
         pictures=[_png(caption, data) for caption, data in run.pictures.items()],
         figures=[_svg(caption, svg) for caption, svg in run.figures.items()],
         curves=[_svg(caption, svg) for caption, svg in drawn.items() if caption not in run.figures],
-        exhibits={name: [_shown(*entry) for entry in entries] for name, entries in run.exhibits.items()},
+        exhibits=[
+            _shown(f"{name}: {c}", shown) for name, entries in run.exhibits.items() for c, shown in entries
+        ],
         config=flatten(run.config),
         environment=flatten(run.environment),
     )

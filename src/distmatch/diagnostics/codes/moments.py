@@ -10,6 +10,9 @@ from torch import Tensor
 
 from distmatch.diagnostics.checks import checked
 from distmatch.diagnostics.estimate import Estimate
+from distmatch.errors import BadInput
+
+LARGEST = 350.0  # a score whose exponential can still be squared in float64
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,21 @@ def ratio_calibration(scores_target: Tensor, scores_model: Tensor) -> RatioCalib
     """
     p, q = checked(scores_target, "scores_target", "n"), checked(scores_model, "scores_model", "n")
     right_p, right_q = (1 + p.sign()) / 2, (1 - q.sign()) / 2
-    error = math.sqrt(float(right_p.var()) / len(p) + float(right_q.var()) / len(q)) / 2
-    value = float(right_p.mean() + right_q.mean()) / 2
+    sides = Estimate.fraction(right_p), Estimate.fraction(right_q)
+    error = math.hypot(*(side.standard_error for side in sides)) / 2
+    value = sum(side.value for side in sides) / 2
+    how = "{}: 1 for the true ratio; its error is too small where the two sides hardly overlap"
     return RatioCalibration(
-        model=Estimate.mean(q.exp(), how="E_q e^t: 1 for the true ratio"),
-        target=Estimate.mean((-p).exp(), how="E_p e^-t: 1 for the true ratio"),
+        model=Estimate.mean(_exponential(q), how=how.format("E_q e^t")),
+        target=Estimate.mean(_exponential(-p), how=how.format("E_p e^-t")),
         accuracy=Estimate(value, error, len(p) + len(q), how="of t > 0, both sides weighted equally"),
     )
+
+
+def _exponential(scores: Tensor) -> Tensor:
+    if float(scores.max()) > LARGEST:
+        raise BadInput(
+            f"the scores reach {float(scores.abs().max()):.0f} and their exponential overflows: "
+            "this critic's score is no usable log-ratio"
+        )
+    return scores.exp()
