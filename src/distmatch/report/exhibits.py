@@ -112,7 +112,7 @@ def _bars(exhibit: Bars) -> Figure:
                 low, high = np.maximum(height - spread, 0), height + spread
                 axes.fill_between(place, low, high, color=_colour(k), alpha=0.18, linewidth=0, step="mid")
         else:
-            place = place + (k - (len(series) - 1) / 2) * width
+            beside = place + (k - (len(series) - 1) / 2) * width
             axes.bar(
                 place, height, width, yerr=spread, color=_colour(k), label=name, error_kw={"elinewidth": 1}
             )
