@@ -114,7 +114,7 @@ def _bars(exhibit: Bars) -> Figure:
         else:
             beside = place + (k - (len(series) - 1) / 2) * width
             axes.bar(
-                place, height, width, yerr=spread, color=_colour(k), label=name, error_kw={"elinewidth": 1}
+                beside, height, width, yerr=spread, color=_colour(k), label=name, error_kw={"elinewidth": 1}
             )
     axes.set(xlabel=exhibit.x_label, ylabel=exhibit.y_label)
     axes.locator_params(axis="x", integer=True)
