@@ -16,6 +16,7 @@ from distmatch.diagnostics.exhibits import (
     Scatter,
 )
 from distmatch.report.exhibits import drawn, figure_of
+from distmatch.report.html import RunView, render
 
 G = torch.Generator().manual_seed(0)
 WIDE = torch.cat([torch.randn(500, generator=G), torch.tensor([1e6])])
@@ -94,3 +95,13 @@ def test_pictures_are_a_grid():
     found = Pictures("closest pairs", torch.rand(6, 1, 28, 28, generator=G), columns=2)
     with Image.open(io.BytesIO(drawn(found))) as image:
         assert image.size[1] > image.size[0]
+
+
+def test_runs_with_a_rate_share_one_plane():
+    def run(name, rate, distortion):
+        values = {"rate": rate, "distortion": distortion, "elbo": -rate - distortion}
+        return RunView(name, metrics={k: Estimate(v, 0.1, 100, "nats").as_dict() for k, v in values.items()})
+
+    vae, other = run("vae", 20.0, 80.0), run("strong", 2.0, 90.0)
+    assert "Rate and distortion" in render([vae, other])
+    assert "Rate and distortion" not in render([vae, RunView("gan")])

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distmatch.diagnostics import Estimate
+from distmatch.diagnostics.exhibits import RatePlane
 from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.report.table import Cell, comparison_rows
@@ -118,6 +120,7 @@ def render(runs: Sequence[RunView], title: str | None = None) -> str:
         names=names,
         rows=comparison_rows(metrics, {run.name: run.missing for run in runs}) if several else {},
         bars=_bars(metrics) if several else None,
+        plane=_plane(metrics) if several else None,
         differences=differences([run.config for run in runs]) if several else {},
         cards=[_card(run) for run in runs],
     )
@@ -176,6 +179,24 @@ def _bars(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | N
         return None
     columns = {run: {name: row[name] for name in shared if name in row} for run, row in metrics.items()}
     return _svg("Metrics with ± 2 standard errors", figure_to_svg(metric_bars(columns)))
+
+
+def _plane(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | None:
+    """The runs that have a rate and a distortion, in their plane; the best -log p(x) known among them bounds H."""
+    from distmatch.report.exhibits import drawn
+
+    def estimate(run: str, name: str, sign: float = 1.0) -> Estimate:
+        found = metrics[run][name]
+        return Estimate(sign * found["value"], found["standard_error"], found["n"], "nats")
+
+    placed = [run for run, row in metrics.items() if {"rate", "distortion"} <= row.keys()]
+    if len(placed) < 2:
+        return None
+    bounds = [estimate(r, n, -1.0) for r in placed for n in ("elbo", "log_likelihood") if n in metrics[r]]
+    best = min(bounds, key=lambda bound: bound.value, default=None)
+    points = {run: (estimate(run, "rate"), estimate(run, "distortion")) for run in placed}
+    caption = "Rate and distortion; on a dotted line the ELBO is the same"
+    return _shown(caption, drawn(RatePlane(caption, points, best)))
 
 
 def _shown(caption: str, content: bytes | str) -> Picture:
