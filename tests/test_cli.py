@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from distmatch import cli
+from distmatch.cli import entry
 from distmatch.runs.terminal import console_on, progress_bars, say, sentence
 
 COMMANDS = ["train", "resume", "sample", "evaluate", "diagnose", "compare", "report", "list"]
@@ -31,7 +32,7 @@ def test_every_option_is_documented(command, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: distmatch {command}")
     assert "None" not in shown
-    kind = cli.COMMANDS[command]
+    kind = entry.COMMANDS[command]
     for name in kind.__dataclass_fields__:
         if name not in ("system", "run_folder", "runs", "what", "method"):
             assert f"--{name.replace('_', '-')}" in shown or f"-{name}" in shown
@@ -70,7 +71,7 @@ def test_show(system, words, capfd):
 
 def test_set_takes_several_and_repeats():
     command = ["train", "vae", "--set", "a=1", "b=2", "--set", "c=3"]
-    parsed = cli.tyro.extras.subcommand_cli_from_dict(cli.COMMANDS, args=command, config=cli.STYLE)
+    parsed = entry.tyro.extras.subcommand_cli_from_dict(entry.COMMANDS, args=command, config=entry.STYLE)
     assert parsed.set == (("a=1", "b=2"), ("c=3",))
 
 
@@ -92,7 +93,7 @@ def test_options_override_a_configuration(tmp_path, monkeypatch):
     def configured(**options):
         from distmatch.runs.assemble import layered
 
-        return layered(*cli.Train(config=tmp_path / "c.json", **options).layers())
+        return layered(*entry.Train(config=tmp_path / "c.json", **options).layers())
 
     assert configured().options == {"beta": 4}
     assert configured(system="gan").options == {}
@@ -151,7 +152,7 @@ def test_ctrl_c_and_divergence_have_their_codes(monkeypatch, capsys):
         def broken(self, console, error=error):
             raise error
 
-        monkeypatch.setattr(cli.List, "run", broken)
+        monkeypatch.setattr(entry.List, "run", broken)
         assert cli.run(["list", "systems"]) == code
     assert capsys.readouterr().err == "distmatch: interrupted\ndistmatch: diverged at step 3: nll is nan\n"
 
@@ -160,6 +161,6 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch):
     def broken(self, console):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli.List, "run", broken)
+    monkeypatch.setattr(entry.List, "run", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.run(["list", "systems"])

@@ -1,0 +1,246 @@
+"""Commands that train, or draw from what was trained."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from distmatch.errors import BadInput
+from distmatch.runs.config import settings_text
+from distmatch.runs.options import (
+    Binarise,
+    Count,
+    Name,
+    Place,
+    Precision,
+    Real,
+    Run,
+    option,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a system, or an objective of your own, into a run folder."""
+
+    system: Annotated[Positional[str | None], arg(metavar="SYSTEM", help_behavior_hint="")] = None
+    """A named system (`distmatch list systems`); leave it out with --terms."""
+    terms: Name = None
+    """An objective of your own, e.g. "nll + 0.5*match(z_code, z_prior, by=wasserstein, penalty=gp(10))"."""
+    labels: bool = False
+    """Give every net the label (any system; cvae and cgan do so by themselves)."""
+    data: Name = None
+    """A data set (`distmatch list data`)."""
+    data_dir: Place = None
+    """The folder of its files: PATH/<name>/ and PATH itself are looked in. Without it, a cache with downloads."""
+    limit: Count = None
+    """Use only the first examples of each split (all)."""
+    binarise: Binarise = None
+    """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (auto: this
+    for a flow, nothing otherwise)."""
+    steps: Count = None
+    """The players' steps."""
+    epochs: Real = None
+    """Times through the data (20 if neither is given)."""
+    batch_size: Count = None
+    """Examples a step (64)."""
+    latent: Count = None
+    """The size of z (20; for a flow that of the data)."""
+    network: Name = None
+    """A family of nets (`distmatch list networks`); auto suits data and objective (auto)."""
+    likelihood: Name = None
+    """p(x|z): bernoulli, gaussian, laplace, quantized-normal, categorical, implicit, ... (auto)."""
+    seed: Count = None
+    """Of everything random (0)."""
+    out: Place = None
+    """The run folder (runs/<system>-<data>, or runs/terms-<data>)."""
+    device: Name = None
+    """auto, cpu, cuda, cuda:1, ... (auto)."""
+    precision: Precision = None
+    """Of the nets; bf16 runs them under autocast (float32)."""
+    set: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="PATH=VALUE ...", help_behavior_hint="")
+    ] = ()
+    """Any other setting: --set system.weight=5 training.lr=2e-4. May be repeated; --dry-run shows all paths."""
+    config: Place = None
+    """A configuration as JSON, such as a run's config.json; options given here override it.
+    With another system, terms or data than its own, its nets and training are left behind."""
+    dry_run: bool = False
+    """Print what would run, and write nothing."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run folder too."""
+
+    def layers(self) -> list[dict[str, Any]]:
+        """The configuration's layers: file, options, --set."""
+        from distmatch.runs.config import assignment, read_layer
+
+        options = {
+            "system": self.system,
+            "terms": self.terms,
+            "conditional": self.labels or None,
+            "data.name": self.data,
+            "data.dir": None if self.data_dir is None else os.fspath(self.data_dir.expanduser().resolve()),
+            "data.limit": self.limit,
+            "data.binarise": self.binarise,
+            "training.steps": self.steps,
+            "training.epochs": self.epochs,
+            "training.batch_size": self.batch_size,
+            "training.precision": self.precision,
+            "network.latent": self.latent,
+            "network.family": self.network,
+            "network.likelihood": self.likelihood,
+            "seed": self.seed,
+            "device": self.device,
+        }
+        given = {k: v for k, v in options.items() if v is not None}
+        base = {} if self.config is None else read_layer(self.config.expanduser())
+        settings = [assignment(text) for texts in self.set for text in texts]
+        newer = given | {path: value for layer in settings for path, value in layer.items()}
+        for one, other in (("system", "terms"), ("training.steps", "training.epochs")):
+            if (one in newer) != (other in newer):
+                base.pop(other if one in newer else one, None)
+        base = _that_still_holds(base, newer)
+        return [base, given, *settings]
+
+    def run(self, console: Console) -> None:
+        """Train."""
+        from distmatch.runs.assemble import layered
+        from distmatch.runs.listing import plan_of
+        from distmatch.runs.loop import train
+        from distmatch.runs.terminal import progress_bars
+
+        _need_tensorboard(self.tensorboard)
+        config = layered(*self.layers())
+        name = config.system or "terms"
+        out = self.out.expanduser() if self.out else Path("runs") / f"{name}-{config.data.name}"
+        if self.dry_run:
+            for line in plan_of(config, out):
+                console.print(line, soft_wrap=isinstance(line, str))
+            return
+        with progress_bars(console) as bar:
+            outcome = train(config, out, bar(name))
+        _finish_training(console, outcome.folder.path, self.tensorboard)
+
+
+Train.__doc__ = (
+    f"{Train.__doc__}\n\nSettings for --set, beside system.OPTION (`distmatch show SYSTEM`):\n\n"
+    + (settings_text().replace("\n", "\n\n"))
+)
+
+
+def _that_still_holds(base: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration file still says once its system, data or length has been replaced."""
+
+    def changed(*paths: str) -> bool:
+        return any(p in newer and newer[p] != base.get(p) for p in paths)
+
+    dropped: tuple[str, ...] = ()
+    if changed("system", "terms"):
+        dropped += ("system.",)
+    if changed("system", "terms", "data.name"):
+        dropped += ("network.", "training.")
+    if changed("training.steps", "training.epochs"):
+        dropped += ("training.log_every", "training.checkpoint_every", "training.sample_every")
+    return {k: v for k, v in base.items() if not k.startswith(dropped)} if dropped else base
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was interrupted or killed, from its last good checkpoint.
+
+    A run that diverged is refused: the same bits would diverge again at the same step.
+    """
+
+    run_folder: Run
+    """The run folder."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run folder too."""
+
+    def run(self, console: Console) -> None:
+        """Resume."""
+        from distmatch.runs.loop import resume
+        from distmatch.runs.terminal import note, progress_bars
+
+        _need_tensorboard(self.tensorboard)
+        with progress_bars(console) as bar:
+            outcome = resume(self.run_folder, bar(self.run_folder.name))
+        for text in outcome.notes:
+            note(text)
+        _finish_training(console, self.run_folder, self.tensorboard)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples from a trained run, as a picture or as an array."""
+
+    run_folder: Run
+    """The run folder."""
+    n: Annotated[int, option("N", int, "a whole number"), arg(aliases=["-n"])] = 64
+    """How many."""
+    out: Place = None
+    """A .png grid (images), a .svg scatter plot (2-D toys), or a .npy array (any data); by default samples.* in
+    the folder where you are, of the kind that suits the data."""
+    seed: Annotated[int, option("N", int, "a whole number")] = 0
+    """Of the prior draws."""
+    label: Count = None
+    """The class to draw, for a conditional system; all in turn without it."""
+
+    def run(self, console: Console) -> None:
+        """Sample."""
+        from distmatch.runs.sampling import sample_to
+        from distmatch.runs.terminal import note, say
+
+        out, notes = sample_to(self.run_folder, self.n, self.out, self.seed, self.label)
+        for text in notes:
+            note(text)
+        say(console, f"{self.n} samples in {out}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train a VAE, a GAN and VGH++ on small digits, measure all three, and write one page."""
+
+    out: Annotated[Path, option("PATH", Path, "a path")] = Path("runs/demo")
+    """Where the runs and the page go."""
+    seed: Annotated[int, option("N", int, "a whole number")] = 0
+    """Of everything random."""
+
+    def run(self, console: Console) -> None:
+        """Demo."""
+        from distmatch.runs.demo import demo
+        from distmatch.runs.terminal import progress_bars, say
+        from distmatch.runs.view import comparison
+
+        with progress_bars(console) as bar:
+            paths, page = demo(self.out, self.seed, bar)
+        console.print(comparison(paths))
+        say(console, f"page: {page}")
+
+
+def _need_tensorboard(wanted: bool) -> None:
+    """Before anything is trained: what writes the events is there."""
+    from importlib.util import find_spec
+
+    if wanted and find_spec("tensorboard") is None:
+        raise BadInput('TensorBoard is not installed; run: pip install "distmatch[tensorboard]"')
+
+
+def _finish_training(console: Console, path: Path, tensorboard: bool) -> None:
+    """The page, event files if asked for, and what to do next."""
+    from distmatch.runs.terminal import say
+    from distmatch.runs.view import report, view_of
+
+    if tensorboard:
+        from distmatch.report.tensorboard import write_events
+
+        write_events(view_of(path).log, path / "tensorboard")
+    page = report([path])
+    say(console, f"run:  {path}\npage: {page}\nnext: distmatch evaluate {quote(str(path))}")
