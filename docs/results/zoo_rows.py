@@ -633,7 +633,7 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "alpha-gan",
-        f"{CONV} {LONG} training.schedule=linear system.weight=25",
+        f"{CONV} {LONG} training.schedule=linear system.weight=60",
         "VAE and GAN by density ratios alone.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
