@@ -647,7 +647,7 @@ HYBRIDS = (
     Row(
         "Latent and joint hybrids",
         "vgh++",
-        f"{CONV} {LONG} training.schedule=linear system.weight=20",
+        f"{CONV} {LONG} training.schedule=linear system.weight=40",
         "Samples meet the critic too.",
         (*RECONSTRUCTS, *FITS_PRIOR),
     ),
