@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from distmatch import cli
+from distmatch.cli import entry
 from distmatch.errors import BadInput
 from distmatch.runs import folder, loop
 from distmatch.training import Trainer, checkpoint
@@ -325,7 +326,7 @@ def test_an_error_of_the_system_is_a_sentence(monkeypatch, capsys):
     def broken(self, console):
         raise PermissionError(errno.EACCES, "Permission denied", "/root/x")
 
-    monkeypatch.setattr(cli.List, "run", broken)
+    monkeypatch.setattr(entry.List, "run", broken)
     assert cli.run(["list", "systems"]) == 2
     assert capsys.readouterr().err == "distmatch: /root/x: Permission denied\n"
 
