@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 from distmatch.errors import unknown
+from distmatch.experiments.e01_marginal_kl import E1
+from distmatch.experiments.e02_likelihoods import E2
+from distmatch.experiments.e03_low_posterior import E3
+from distmatch.experiments.e04_ratio_estimates import E4
+from distmatch.experiments.e05_curves import E5
+from distmatch.experiments.e06_many_latents import E6
+from distmatch.experiments.e07_gaussians import E7
+from distmatch.experiments.e08_density_models import E8
+from distmatch.experiments.e09_nine_ways import E9
+from distmatch.experiments.e10_real_nvp import E10
+from distmatch.experiments.e11_disjoint import E11
+from distmatch.experiments.e12_ratio_losses import E12
+from distmatch.experiments.e13_mode_collapse import E13
+from distmatch.experiments.e14_vae_mnist import E14
+from distmatch.experiments.e15_gan_mnist import E15
+from distmatch.experiments.e16_wgan_failure import E16
 from distmatch.experiments.e17_dirac import E17
+from distmatch.experiments.e18_rate_distortion import E18
+from distmatch.experiments.e19_lens import E19
+from distmatch.experiments.e20_batch_critics import E20
+from distmatch.experiments.e21_geometry import E21
+from distmatch.experiments.e22_birthday import E22
+from distmatch.experiments.e23_conditioning import E23
 from distmatch.experiments.experiment import Experiment
+from distmatch.experiments.hybrids import HYBRIDS_EXPERIMENT
+from distmatch.experiments.inverse_cdf import INVERSE_CDF
+from distmatch.experiments.modes import MODES
+from distmatch.experiments.optimal_transport import OPTIMAL_TRANSPORT
+from distmatch.experiments.pixelvae import PIXELVAE
 
-EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in (E17,)}
+_SEED_002 = (E1, E2, E3, E4, E5, E6, E7, E8, E9, OPTIMAL_TRANSPORT)
+_SEED_001 = (E10, E11, E12, E13)
+_SEED_003 = (E14, E15, E16, PIXELVAE)
+_SEED_000 = (E17, E18, E19, E20, E21, E22, E23, INVERSE_CDF)
+_BEYOND = (HYBRIDS_EXPERIMENT, MODES)
+EXPERIMENTS: dict[str, Experiment] = {
+    e.name: e for e in _SEED_002 + _SEED_001 + _SEED_003 + _SEED_000 + _BEYOND
+}
 
 
 def find(name: str) -> Experiment:

@@ -1,0 +1,213 @@
+"""Whether any hybrid of VAE and GAN beats both at once: on codes and on samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from distmatch.experiments.comparing import judged_run
+from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Record, Results, Scale
+from distmatch.experiments.sweeping import Value, best, best_of, less, rows_figure
+from distmatch.experiments.trained import train_run
+from distmatch.experiments.verdicts import Expected
+from distmatch.report.style import COLOURS, legend, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LATENT = ("aae", "wae-mmd", "avb-ac")  # hybrids whose critic sees codes, if any
+VISIBLE = ("ali", "alice", "veegan", "vgh", "vgh++", "alpha-gan")
+MORE = ("wae-gan", "avb", "vae-gan")  # at paper scale; BiGAN and AGE have other priors
+HYBRIDS: Mapping[Scale, tuple[str, ...]] = {
+    "smoke": LATENT + VISIBLE,
+    "cpu": LATENT + VISIBLE,
+    "paper": LATENT + VISIBLE + MORE,
+}
+RATES = {"smoke": (1e-3,), "cpu": (5e-4, 2e-3), "paper": (1e-4, 2e-4, 5e-4)}
+SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data.name": "digits",
+        "data.limit": 200,
+        "network.latent": 3,
+        "network.width": 4,
+        "network.code_width": 4,
+        "training.batch_size": 16,
+        "training.steps": 2,
+    },
+    "cpu": {
+        "data.name": "mnist",
+        "data.limit": 10_000,
+        "network.latent": 10,
+        "network.width": 128,
+        "network.code_width": 128,
+        "training.batch_size": 64,
+        "training.steps": 1_000,
+    },
+    "paper": {
+        "data.name": "mnist",
+        "network.family": "dcgan",
+        "network.latent": 20,
+        "training.batch_size": 64,
+        "training.steps": 50_000,
+    },
+}
+GAUSSIAN = (
+    "wae-mmd",
+    "wae-gan",
+    "veegan",
+)  # deterministic in their papers: here all q(z|x) have a density but AVB's
+METRICS = ("kl", "kl_density", "frechet", "inception", "mse")
+
+
+def cells(scale: Scale) -> list[Cell]:
+    """Every system at every learning rate: all have equally many tries."""
+    return [{"system": s, "lr": rate} for s in ("vae", "gan", *HYBRIDS[scale]) for rate in RATES[scale]]
+
+
+def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
+    """Train, and judge samples and codes."""
+    system = str(cell["system"])
+    settings = {
+        "system": system,
+        "network.family": "mlp",
+        "network.batch_norm": True,
+        "network.critic_batch_norm": False,
+        **SIZES[bench.scale],
+        "training.lr": cell["lr"],
+        "training.critic_lr": cell["lr"],
+        "training.betas": (0.5, 0.9),
+    }
+    if system in GAUSSIAN:
+        settings["network.posterior"] = "gaussian"
+    return judged_run(train_run(settings, seed, bench), METRICS, bench.scale, seed)
+
+
+def winners(kl: str) -> Value:
+    """How many hybrids have a setting with a smaller KL than any VAE's and better samples than any VAE's or GAN's."""
+
+    def value(found: Results) -> list[float]:
+        bounds = zip(best(found, kl, system="vae"), best_of("frechet", "vae", "gan")(found), strict=True)
+        return [
+            float(len({r.cell["system"] for r in of_seed(found, i) if beats(r, kl, *bound)}))
+            for i, bound in enumerate(bounds)
+        ]
+
+    return value
+
+
+def of_seed(found: Results, place: int) -> list[Record]:
+    """The hybrids' runs of one seed."""
+    names = [c for c in found.cells() if c["system"] not in ("vae", "gan")]
+    return [found.of(**cell)[place] for cell in names]
+
+
+def beats(record: Record, kl: str, most_kl: float, most_frechet: float) -> bool:
+    """Whether a run has both numbers below these."""
+    values = record.numbers.values
+    return values.get(kl, math.inf) < most_kl and values.get("frechet", math.inf) < most_frechet
+
+
+def tuned(name: str, *systems: str) -> Value:
+    """The best of all settings of these systems."""
+    return best_of(name, *systems)
+
+
+@styled
+def plane(found: Results) -> Figure:
+    """Every run in the plane of both measures; who beats both is below and left of the lines of the best."""
+    figure, panels = new_figure(1, 2, (3.6, 3.6))
+    kinds = {"VAE": ("vae",), "hybrid, codes": LATENT + MORE[:2], "hybrid, images": VISIBLE + MORE[2:]}
+    names = {"kl": "by Monte Carlo", "kl_density": "bound by a mixture"}
+    for axes, (kl, how) in zip(panels, names.items(), strict=True):
+        for (kind, systems), colour in zip(kinds.items(), COLOURS, strict=False):
+            points = [
+                (r.cell["system"], r.numbers.values) for r in found.records if r.cell["system"] in systems
+            ]
+            shown = [(str(s), v[kl], v["frechet"]) for s, v in points if kl in v and "frechet" in v]
+            axes.plot([p[1] for p in shown], [p[2] for p in shown], ".", color=colour, label=kind)
+            for system in dict.fromkeys(p[0] for p in shown):
+                x, y = min((p[2], p[1]) for p in shown if p[0] == system)[::-1]
+                axes.annotate(system, (x, y), (3, 2), textcoords="offset points", fontsize=6.5)
+        for value, text in ((tuned("frechet", "gan"), "best GAN"), (tuned("frechet", "vae"), "best VAE")):
+            height = min(value(found))
+            axes.axhline(
+                height, color="#000000", linewidth=0.8, linestyle="--" if "GAN" in text else ":", label=text
+            )
+        axes.axvline(min(best(found, kl, system="vae")), color="#000000", linewidth=0.8, linestyle=":")
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlabel(f"KL(q(z) ‖ p(z)), nats, {how}")
+        axes.set_ylabel("Fréchet distance of samples")
+        legend(axes)
+    return figure
+
+
+def figures(found: Results) -> Mapping[str, Figure]:
+    """The plane, and the best of each sweep."""
+    systems = list(dict.fromkeys(str(c["system"]) for c in found.cells()))
+    labels = {
+        "Fréchet distance, lower is better": "frechet",
+        "KL(q(z) ‖ p(z)) by Monte Carlo, nats": "kl",
+        "… bound by a mixture": "kl_density",
+    }
+    panels = {label: {s: best(found, name, system=s) for s in systems} for label, name in labels.items()}
+    colours = dict.fromkeys(systems, COLOURS[1]) | {"vae": COLOURS[0], "gan": COLOURS[2]}
+    return {"plane": plane(found), "best": rows_figure(panels, colours)}
+
+
+QUESTION = "seed 002, section 7, left open: clear benefit of merging variational inference with implicit distributions"
+NO_BENEFIT = "how many hybrids have a setting that does so, of {}; less than half a hybrid a seed holds"
+
+HYBRIDS_EXPERIMENT = Experiment(
+    name="hybrids",
+    title="Does any hybrid beat VAE and GAN at once, tuned equally?",
+    seed="",
+    about="VAE, GAN and every hybrid with the same nets, steps and learning rates. Of each run: KL(q(z) ‖ p(z)) by "
+    "Monte Carlo over the training data (Algorithm 2; not for AVB, whose q(z|x) has no density), its lower bound by "
+    "a mixture of normals fitted to codes, which all systems can be asked for, and the Fréchet distance of samples by "
+    "the shipped MNIST classifier. Encoders that their papers have deterministic are Gaussian here, or the KL would be "
+    "infinite. A hybrid beats both if one of its runs has a smaller KL than the VAE's best and a smaller Fréchet "
+    "distance than the best of VAE and GAN, over all settings of the same seed. cpu scale: 10,000 of MNIST, fully "
+    "connected nets of 128 units, 10 latents, 1,000 steps; paper scale: convolutional nets, 50,000 steps and three more"
+    " hybrids.",
+    cells=cells,
+    run=run,
+    claims=(
+        Claim(
+            "No hybrid beats the VAE on marginal latent KL (Monte Carlo) and both VAE and GAN on samples.",
+            QUESTION,
+            NO_BENEFIT.format("Gaussian encoders"),
+            winners("kl"),
+            Expected(high=0.5),
+        ),
+        Claim(
+            "No hybrid beats the VAE on marginal latent KL (density model's bound) and both VAE and GAN on samples.",
+            QUESTION,
+            NO_BENEFIT.format("all encoders"),
+            winners("kl_density"),
+            Expected(high=0.5),
+        ),
+        Claim(
+            "VAEs match the latent marginal better than hybrids that match it by a density ratio.",
+            "seed 002, section 6: the density ratio trick has issues matching q(z) to the prior",
+            "best KL by Monte Carlo: the best of AAE, VGH, VGH++, α-GAN less the VAE",
+            less(tuned("kl", "aae", "vgh", "vgh++", "alpha-gan"), tuned("kl", "vae")),
+            Expected(low=0, unit="nats"),
+        ),
+        Claim(
+            "Hybrids that match images have better samples than the VAE.",
+            "seed 002, section 6",
+            "best Fréchet distance: the best of ALI, ALICE, VEEGAN, VGH, VGH++, α-GAN less the VAE",
+            less(tuned("frechet", *VISIBLE), tuned("frechet", "vae")),
+            Expected(high=0),
+        ),
+        Claim(
+            "Hybrids do not improve over the generation quality of GANs.",
+            "seed 002, abstract",
+            "best Fréchet distance: the best of all hybrids less the GAN",
+            less(tuned("frechet", *LATENT, *VISIBLE), tuned("frechet", "gan")),
+            Expected(low=0),
+        ),
+    ),
+    figures=figures,
+)
