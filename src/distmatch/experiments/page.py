@@ -34,10 +34,11 @@ def page_of(results: Path, beside: Path) -> str:
     lines = [
         "# Reproduction",
         "",
-        "Each figure, table and finding of the four seeds is an experiment. Each of its claims was put down before it",
-        "ran and got its verdict from the 95 % interval of the mean over seeds: it holds where the whole interval",
-        "agrees with it, fails where the whole interval disagrees, and is inconclusive otherwise. `make reproduction`",
-        "makes this page from `docs/results/experiments`, which `distmatch reproduce NAME` writes.",
+        "Each figure, table and finding of the four seeds is an experiment. Its claims are put down before it is run;",
+        "where one was changed after a look at single runs, the experiment says so. A claim gets its verdict from the",
+        "95 % interval of the mean over seeds: it holds where the whole interval agrees with it, fails where the whole",
+        "interval disagrees, and is inconclusive otherwise. `make reproduction` makes this page from",
+        "`docs/results/experiments`, which `distmatch reproduce NAME` writes.",
         "",
         *_counts(kept),
     ]
