@@ -80,7 +80,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
         names = [f"{c['data']}\n{c['latent']}" for c in members]
         for axes, name, label in (
             (panels[0], "kl", "KL(q(z)‖p(z)), nats"),
-            (panels[1], "kl_low", "the same, own datum left out, nats"),
+            (panels[1], "kl_low", "own datum left out, nats"),
         ):
             values = {
                 POSTERIORS[p]: [numbers(found, name, **{**c, "posterior": p}) for c in members]

@@ -39,8 +39,8 @@ CRITIC: Mapping[Scale, tuple[int, int]] = {"smoke": (16, 2), "cpu": (1000, 150),
 SOURCE = "seed 002, section 3.2"
 PANELS = {
     "kl": "KL(q(z)‖p(z)), nats",
-    "mse": "squared error of reconstructions",
-    "sharpness": "sharpness of reconstructions",
+    "mse": "squared error, reconstructions",
+    "sharpness": "sharpness, reconstructions",
     "samples": "Ŵ of samples",
 }
 
@@ -130,7 +130,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
 
     @styled
     def draw() -> Figure:
-        figure, panels = new_figure(2, 2, (4.0, 2.4))
+        figure, panels = new_figure(2, 2, (4.2, 2.7))
         members = found.cells()
         names = [f"{NAMES[str(c['likelihood'])]}\n{c['data']}" for c in members]
         for axes, (name, label) in zip(panels, PANELS.items(), strict=True):

@@ -52,7 +52,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     codes = codes_of_vae(cell, seed, bench)
     if codes is None:
         return Numbers({"diverged": 1.0})
-    values = {"monte carlo": codes.kl, "left out": codes.kl_left_out}
+    values = codes.numbers()
     for name, settings in variants(bench.scale).items():
         try:
             values[name] = marginal_kl_by_ratio(codes.draws, seed=seed, **settings).value
@@ -160,7 +160,7 @@ def _estimates(found: Results) -> Figure:
                 dots(axes, place, values, COLOURS[1 if noisy else 0])
         for v in done:
             axes.axhline(v["monte carlo"], color=INK, lw=0.8, ls="--")
-            axes.axhline(v["left out"], color=INK, lw=0.8, ls=":")
+            axes.axhline(max(0.0, v["left out"]), color=INK, lw=0.8, ls=":")
         axes.plot([], [], color=INK, lw=0.8, ls="--", label="Monte Carlo (each seed)")
         axes.plot([], [], color=INK, lw=0.8, ls=":", label="own component left out")
         axes.errorbar([], [], yerr=[], fmt="o", color=COLOURS[0], label="density ratio")

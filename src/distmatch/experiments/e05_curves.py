@@ -75,7 +75,7 @@ def short_by(found: Results) -> list[float]:
 
 LABELS = {
     "vae": "ELBO, nats",
-    "aae": "- estimated KL(q(z)‖p(z)), nats",
+    "aae": "minus the critic's KL, nats",
     "veegan": "estimated bound, nats",
 }
 
@@ -86,9 +86,9 @@ def figures(found: Results) -> Mapping[str, Figure]:
 
     @styled
     def draw() -> Figure:
-        figure, panels = new_figure(2, len(SYSTEMS), (3.0, 2.2))
+        figure, panels = new_figure(2, len(SYSTEMS), (3.0, 2.4))
         for i, (system, name) in enumerate(SYSTEMS.items()):
-            for row, what, label in ((0, "bound", LABELS[system]), (1, "kl", "KL(q(z)‖p(z)), Alg. 2, nats")):
+            for row, what, label in ((0, "bound", LABELS[system]), (1, "kl", "KL(q(z)‖p(z)), nats")):
                 axes = panels[row * len(SYSTEMS) + i]
                 for record in found.of(system=system):
                     curves = record.numbers.curves

@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
 
 SIZES: dict[Scale, Sizes] = {
     "smoke": Sizes(8, (20, 2), 1e-3, 16, 100),
-    "cpu": Sizes(128, (2000, 250), 1e-3, 64, 2000),
+    "cpu": Sizes(128, (2000, 400), 1e-3, 64, 2000),
     "paper": Sizes(5600, (1_000_000, 1_000_000), 1e-4, 64, 10_000),
 }
 DIMENSIONS = (1, 10, 100, 1000)
@@ -121,13 +121,14 @@ def _learning(found: Results) -> Figure:
     figure, panels = new_figure(2, 4, (2.6, 2.5))
     for axes, (law, d) in zip(panels, ((law, d) for law in LAWS for d in DIMENSIONS), strict=True):
         runs = [r.numbers.curves for r in found.of(task="learn", d=d, law=law) if r.numbers.curves]
-        axes.set_title(f"d = {d:,}, {LAWS[law]}", fontsize=8)
+        axes.set_title(f"d = {d:,}")
         if runs:
             band(axes, runs[0]["step"], [c["true"] for c in runs], COLOURS[0], "true KL")
             band(axes, runs[0]["step"], [c["estimate"] for c in runs], COLOURS[1], "estimate", ls="--")
-        axes.set_yscale("symlog", linthresh=0.1)
+        if d > 1:
+            axes.set_yscale("symlog", linthresh=1)
         axes.set_xlabel("step")
-        axes.set_ylabel("KL, nats")
+        axes.set_ylabel(f"KL, nats ({LAWS[law]})" if d == 1 else "KL, nats", fontsize=7.5)
     panels[0].legend()
     return figure
 

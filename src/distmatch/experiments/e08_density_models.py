@@ -41,7 +41,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     codes = codes_of_vae(cell, seed, bench)
     if codes is None:
         return Numbers({"diverged": 1.0})
-    values = {"monte carlo": codes.kl, "left out": codes.kl_left_out}
+    values = codes.numbers()
     drawn = codes.one_each(seed)
     chosen = torch.randperm(len(drawn), generator=torch.Generator().manual_seed(seed))[: CODES[bench.scale]]
     for name in DENSITY_MODELS:
@@ -80,7 +80,7 @@ def _bounds(found: Results) -> Figure:
         (cell,) = found.cells(vae=which)
         done = [r.numbers.values for r in found.of(vae=which) if not r.numbers.values.get("diverged")]
         for place, name in enumerate(LABELS):
-            if values := [v[name] for v in done if name in v]:
+            if values := [max(0.0, v[name]) for v in done if name in v]:  # no KL is below 0
                 dots(axes, place, values, INK if place < 2 else COLOURS[place - 2])
         axes.set_xticks(range(len(LABELS)), list(LABELS.values()), rotation=30, ha="right")
         axes.set_xlim(-0.5, len(LABELS) - 0.5)

@@ -51,7 +51,7 @@ GENERATOR = "seed 001, choice of f-divergence"
 
 SIZES: dict[Scale, Sizes] = {
     "smoke": Sizes(8, 30, 64, 4),
-    "cpu": Sizes(32, 1500, 256, 100),
+    "cpu": Sizes(64, 2000, 256, 100),
     "paper": Sizes(256, 20_000, 1024, 1000),
 }
 

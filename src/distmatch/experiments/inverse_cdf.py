@@ -35,8 +35,8 @@ DATA = {
 GENERATORS = {
     "free": "free net",
     "monotone": "monotone net",
-    "noise": "free net, second latent",
-    "transport": "monotone net, sorted batches",
+    "noise": "second latent",
+    "transport": "sorted batches",
 }
 SOURCE = "seed 000, last paragraph (a question, without a claim of its own)"
 
