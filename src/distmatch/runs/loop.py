@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.runs.assemble import Assembly, assemble, feed_of
-from distmatch.runs.config import RunConfig
+from distmatch.runs.config import RunConfig, TrainingConfig
 from distmatch.runs.folder import RunFolder, refuse_taken
 from distmatch.runs.pictures import save_samples
 from distmatch.runs.timing import Timing
@@ -126,13 +126,14 @@ def _run(assembly: Assembly, folder: RunFolder, progress: Progress | None) -> Ou
     assert steps is not None
     (folder.path / "status.json").unlink(missing_ok=True)
     timing = Timing(folder, trainer.steps_done)
+    books = Books(assembly, folder, timing, progress)
     resuming = f"`distmatch resume {quote(str(folder.path))}` goes on"
     try:
         with _interruptible() as interrupted:
             while trainer.steps_done < steps:
-                _one_step(assembly, folder, timing, progress)
+                books.enter(trainer.advance(norms=books.logs_next()))
                 if interrupted() and trainer.steps_done < steps:
-                    _save(assembly, folder, timing)
+                    books.save()
                     folder.write_json("status.json", {"status": f"interrupted at step {trainer.steps_done}"})
                     raise Interrupted(
                         f"interrupted at step {trainer.steps_done} of {steps}, and saved; {resuming}"
@@ -165,29 +166,68 @@ def _kept(folder: RunFolder, config: RunConfig) -> str:
     return f"{kept}; {_slower(folder.path, config)}"
 
 
-def _one_step(assembly: Assembly, folder: RunFolder, timing: Timing, progress: Progress | None) -> None:
-    """One step, and what is due after it: a line of the log, samples, and last, a checkpoint."""
-    training, trainer = assembly.config.training, assembly.trainer
-    steps, done = training.steps, trainer.steps_done + 1
-    assert steps is not None
+@dataclass(frozen=True)
+class Books:
+    """What a run keeps while it trains: its log, samples and checkpoints, each when it is due.
 
-    def due(every: int | None) -> bool:
+    Args:
+        assembly: the run.
+        folder: where all of it goes.
+        timing: the run's clocks.
+        progress: told of each logged step.
+    """
+
+    assembly: Assembly
+    folder: RunFolder
+    timing: Timing
+    progress: Progress | None = None
+
+    def logs_next(self) -> bool:
+        """Whether the coming step is logged, and so wants its gradient norms."""
+        done = self.assembly.trainer.steps_done + 1
+        return self._due(done, self._training.log_every) or self._due(done, self._training.checkpoint_every)
+
+    def enter(self, logs: Mapping[str, Tensor]) -> None:
+        """After a step with these logs: a line of the log, samples, and last, a checkpoint, as far as they are due.
+
+        Raises:
+            Diverged: a loss, a norm or a weight is not finite.
+        """
+        assembly, trainer = self.assembly, self.assembly.trainer
+        done = trainer.steps_done
+        saved = self._due(done, self._training.checkpoint_every)
+        if saved or self._due(done, self._training.log_every):
+            losses = trainer.collect()
+            line = {"step": done, "epoch": trainer.feed.epoch, **losses, **_extra(logs, done)}
+            self.folder.append_log(line | (_validation(assembly) if saved else {}))
+            if self.progress is not None:
+                assert self._training.steps is not None
+                self.progress(done, self._training.steps, losses)
+        if self._due(done, self._training.sample_every):
+            save_samples(assembly, self.folder, done)
+        if saved:
+            self.save()
+
+    def save(self) -> None:
+        """A checkpoint of where the run is now.
+
+        Raises:
+            Diverged: such a state is not worth keeping.
+        """
+        trainer = self.assembly.trainer
+        trainer.check()
+        tensors, info = trainer.snapshot()
+        self.folder.sync_log()
+        checkpoint.write(self.folder.checkpoints, trainer.steps_done, tensors, info)
+        self.timing.write(trainer.steps_done)
+
+    @property
+    def _training(self) -> TrainingConfig:
+        return self.assembly.config.training
+
+    def _due(self, done: int, every: int | None) -> bool:
         assert every is not None
-        return done == steps or done % every == 0
-
-    saved = due(training.checkpoint_every)
-    logged = saved or due(training.log_every)
-    logs = trainer.advance(norms=logged)
-    if logged:
-        losses = trainer.collect()
-        line = {"step": done, "epoch": trainer.feed.epoch, **losses, **_extra(logs, done)}
-        folder.append_log(line | (_validation(assembly) if saved else {}))
-        if progress is not None:
-            progress(done, steps, losses)
-    if due(training.sample_every):
-        save_samples(assembly, folder, done)
-    if saved:
-        _save(assembly, folder, timing)
+        return done == self._training.steps or done % every == 0
 
 
 def _extra(logs: Mapping[str, Tensor], step: int) -> dict[str, float]:
@@ -205,14 +245,6 @@ def _validation(assembly: Assembly) -> dict[str, float]:
     feed = feed_of(assembly.config, assembly.objective, assembly.data, "validation", VALIDATION_SEED)
     batches = min(VALIDATION_BATCHES, feed.batches_per_epoch)
     return {f"validation/{k}": v for k, v in assembly.trainer.losses(feed, batches).items()}
-
-
-def _save(assembly: Assembly, folder: RunFolder, timing: Timing) -> None:
-    assembly.trainer.check()
-    tensors, info = assembly.trainer.snapshot()
-    folder.sync_log()
-    checkpoint.write(folder.checkpoints, assembly.trainer.steps_done, tensors, info)
-    timing.write(assembly.trainer.steps_done)
 
 
 @contextmanager
