@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
+from distmatch.experiments.seeds_common import thin
 from distmatch.experiments.verdicts import Expected
 from distmatch.testbed import METHODS, SCHEDULES, jacobian_eigenvalues, trajectory
 
@@ -27,11 +28,11 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     """The distance from the equilibrium after all rounds from (1, 1), and the eigenvalues there."""
     method = METHODS[str(cell["method"])]()
     path = trajectory(method, steps=STEPS[bench.scale], **ORDERS[str(cell["order"])]._asdict())
-    values = {"start": float(path[0].norm()), "end": float(path[-1].norm())}
+    values = {"rounds": len(path) - 1, "start": float(path[0].norm()), "end": float(path[-1].norm())}
     if cell["method"] in SMOOTH:
         eigenvalues = jacobian_eigenvalues(method)
         values |= {"real": float(eigenvalues.real.max()), "imaginary": float(eigenvalues.imag.abs().max())}
-    return Numbers(values, {"distance": path.norm(dim=-1).tolist()})
+    return Numbers(values, {"distance": thin(path.norm(dim=-1).tolist())})
 
 
 def end(method: str, order: str) -> Callable[[Results], Sequence[float]]:
@@ -43,7 +44,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
     """The gallery of seed 000's second figure."""
     from distmatch.report.phase import phase_gallery
 
-    steps = len(found.curves("distance", method="gan", order="simultaneous")[0]) - 1
+    steps = int(found.values("rounds", method="gan", order="simultaneous")[0])
     return {
         "gallery": phase_gallery([make() for make in METHODS.values()], steps=steps, schedules=SCHEDULES[:2])
     }

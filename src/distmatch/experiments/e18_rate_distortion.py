@@ -131,9 +131,10 @@ def figures(found: Results) -> Mapping[str, Figure]:
                     (r, dr), (dist, dd) = (interval(v) for v in pair)
                     drawn.append((r, dist))
                     axes.errorbar(r, dist, xerr=dr, yerr=dd, fmt="o", color=COLOURS[k], ms=4, elinewidth=0.8)
-                    axes.annotate(
-                        f"β = {cell['beta']:g}", (r, dist), (4, 4), textcoords="offset points", size=6
-                    )
+                    if m == "simple":  # beside it lies the learned one
+                        axes.annotate(
+                            f"β = {cell['beta']:g}", (r, dist), (4, 4), textcoords="offset points", size=7
+                        )
             if drawn:
                 axes.plot(
                     *zip(*sorted(drawn), strict=True), "-", color=COLOURS[k], label=f"{d} decoder, {m} m(z)"

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distmatch.errors import BadInput
 from distmatch.experiments.catalogue import find
@@ -28,6 +29,11 @@ from distmatch.experiments.experiment import (
     label,
 )
 from distmatch.files import put
+
+WIDEST, COLOURS = 1500, 256  # pixels across a figure as PNG, and how many colours it may have
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Told = Callable[[int, int, str], None]
 """Called after each run with how many are done, of how many, and the run's name."""
@@ -148,7 +154,7 @@ def _write(experiment: Experiment, results: Results, scale: Scale, seeds: int, o
     figures = []
     for stem, figure in experiment.figures(results).items():
         put(folder / f"{scale}-{stem}.svg", figure_to_svg(figure).encode())
-        figure.savefig(folder / f"{scale}-{stem}.png", dpi=150)
+        put(folder / f"{scale}-{stem}.png", _small_png(figure))
         figures.append(f"{scale}-{stem}")
     content = {
         "experiment": experiment.name,
@@ -161,8 +167,26 @@ def _write(experiment: Experiment, results: Results, scale: Scale, seeds: int, o
         "figures": figures,
         "runs": [as_json(r) for r in results.records],
     }
-    put(folder / f"{scale}.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    put(folder / f"{scale}.json", _lines(content).encode())
     return content
+
+
+def _small_png(figure: Figure) -> bytes:
+    """A figure as PNG with a palette, a third of the size of full colour."""
+    from PIL import Image
+
+    full, small = BytesIO(), BytesIO()
+    figure.savefig(full, format="png", dpi=min(150.0, WIDEST / figure.get_figwidth()))
+    palette = Image.open(full).convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE)
+    palette.save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def _lines(content: dict[str, Any]) -> str:
+    """JSON with a line for each run, whose curves would fill pages."""
+    head = json.dumps({**content, "runs": []}, indent=1, ensure_ascii=False).removesuffix("[]\n}")
+    runs = ",\n".join(json.dumps(run, ensure_ascii=False, separators=(",", ":")) for run in content["runs"])
+    return f"{head}[\n{runs}\n]}}\n"
 
 
 def _environment() -> dict[str, str]:
