@@ -93,7 +93,6 @@ class Claim:
         quantity: what is measured, in words, with its unit.
         value: from the results to one number for each seed.
         expected: where the mean over seeds must lie.
-        found: a remark that no verdict holds, written after the run; it changes no verdict.
     """
 
     sentence: str
@@ -101,7 +100,6 @@ class Claim:
     quantity: str
     value: Callable[[Results], Sequence[float]]
     expected: Expected
-    found: str = ""
 
     def judge(self, results: Results) -> Verdict:
         """The verdict. A run that diverged has no numbers, and leaves the claim inconclusive."""
