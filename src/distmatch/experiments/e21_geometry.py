@@ -143,7 +143,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
     def images() -> Figure:
         figure, [axes] = new_figure(1, 1, (4.8, 3.0))
         for (name, title), colour in zip(IMAGES.items(), COLOURS, strict=False):
-            curves = [c[:40] for c in kept(found, "times", set=name)]
+            curves = kept(found, "times", set=name)
             band(axes, range(len(curves[0])) if curves else [], curves, title, colour)
         axes.set(xlabel="one-dimensional holes", ylabel="share of scales (95 % over seeds)")
         legend(axes)
