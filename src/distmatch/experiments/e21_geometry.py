@@ -145,7 +145,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
         for (name, title), colour in zip(IMAGES.items(), COLOURS, strict=False):
             curves = kept(found, "times", set=name)
             band(axes, range(len(curves[0])) if curves else [], curves, title, colour)
-        axes.set(xlabel="one-dimensional holes", ylabel="share of scales (95 % over seeds)")
+        axes.set(xlabel="one-dimensional holes", ylabel="share of scales (95 % over seeds)", ylim=(0, None))
         legend(axes)
         return figure
 
