@@ -136,9 +136,9 @@ E10 = Experiment(
     about="Two RealNVPs, of one and of three couplings for each mask and scale, are trained by maximum likelihood and "
     "as the generator of a WGAN-GP. A fresh critic judges the samples of each on held-out data. The document has "
     "CelebA at 32×32; paper scale has CIFAR-10, and cpu scale the small digits (8×8), 700 steps of likelihood or 600 "
-    "steps of the generator with five of the critic each. A first run at this scale, of 400 steps with two of the critic "
-    "each at a rate of 5e-4, left its WGANs 0.7 to 4.3 from the data, spread widely over seeds; length and rates were "
-    "changed then, and no claim.",
+    "steps of the generator with five of the critic each. A first run at this scale, of 400 steps with two of the "
+    "critic each at a rate of 5e-4, left its WGANs 0.7 to 4.3 from the data, spread widely over seeds; length and rate "
+    "were changed then, and no claim.",
     cells=cells,
     run=run,
     claims=(
