@@ -36,7 +36,8 @@ MAY_IMPORT |= {
     "report": LOWER,
     "runs": LOWER | {"report"},
     "experiments": LOWER | {"runs", "report"},
-    "cli": LOWER | {"runs", "report", "experiments"},
+    "sweeps": LOWER | {"runs", "report"},
+    "cli": LOWER | {"runs", "report", "experiments", "sweeps"},
 }
 
 

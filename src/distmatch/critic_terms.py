@@ -188,6 +188,7 @@ class MixedBatch(Term):
     critic: str = "data"
 
     wants_whole_batches = True
+    per_sample = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

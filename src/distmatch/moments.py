@@ -39,6 +39,8 @@ class MMD(Term):
     kernel: Literal["imq", "rbf"] = "imq"
     root: bool = False
 
+    per_sample = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model.space != self.target.space:
@@ -89,6 +91,8 @@ class CodeKL(Term):
     variable: Variable = Z_CODE
     maximise: bool = False
     reduction: Literal["sum", "mean"] = "sum"
+
+    per_sample = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -79,6 +79,9 @@ class Term(ABC):
     scores_codes = False  # whether it evaluates q(z|x), so that a posterior without a density will not do
     assumes_normal_prior = False  # whether it takes z for a draw of N(0, I)
     wants_whole_batches = False  # whether its critic must see a batch as a whole
+    per_sample = (
+        True  # whether its losses are means over the examples of a batch, so that ranks can share one
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.weight, Tensor | Ramp):

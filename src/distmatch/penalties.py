@@ -173,7 +173,8 @@ class Clip:
         tensor([-0.0100,  0.0050])
         """
         for w in weights:
-            bound = torch.as_tensor(now(self.bound), dtype=w.dtype, device=w.device)
+            bound = now(self.bound)
+            bound = bound.to(w) if isinstance(bound, Tensor) else w.new_full((), bound)  # made where w is
             bound = bound.reshape(bound.shape + (1,) * (w.dim() - bound.dim()))
             w.clamp_(-bound, bound)
 

@@ -131,6 +131,7 @@ class TargetRate(Term):
     name = "target_rate"
     variables = (Z_CODE,)
     scores_codes = True
+    per_sample = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

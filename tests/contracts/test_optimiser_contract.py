@@ -115,6 +115,24 @@ def test_lanes_with_numbers_of_their_own_equal_single_runs(name, numbers, other)
         assert_close([p[k] for p in lanes], run(OPTIMISERS[name](**of_lane(k)), start(k)))
 
 
+@every_case
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_lanes_with_learning_rates_of_their_own_take_the_fused_step(
+    name, numbers, other, scheduled, monkeypatch
+):
+    schedule = SCHEDULES["linear"](2 * STEPS) if scheduled else None
+    rates = [numbers["lr"] * (1 - 0.3 * k) for k in range(K)]
+    singles = [
+        run(OPTIMISERS[name](**{**numbers, "lr": lr}, schedule=schedule), start(k))
+        for k, lr in enumerate(rates)
+    ]
+    lanes = [torch.stack(p) for p in zip(*[start(s) for s in range(K)], strict=True)]
+    monkeypatch.setattr(OPTIMISERS[name], "direction", lambda *_: pytest.fail("the slow way was taken"))
+    run(OPTIMISERS[name](**{**numbers, "lr": torch.tensor(rates)}, schedule=schedule), lanes)
+    for k in range(K):
+        assert_close([p[k] for p in lanes], singles[k])
+
+
 @every
 def test_gradients_laid_out_otherwise_than_their_parameters(name):
     """A fused kernel reads memory and not strides; gradients of transposed weights come transposed."""

@@ -38,9 +38,9 @@ def slow(seconds, arguments):
 
     advance = Trainer.advance
 
-    def late(self, norms=False):
+    def late(self, *given, **options):
         time.sleep(seconds)
-        return advance(self, norms)
+        return advance(self, *given, **options)
 
     Trainer.advance = late
     cli.main(arguments)

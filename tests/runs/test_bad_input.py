@@ -35,7 +35,7 @@ VAE = ("train", "vae", "--data", "digits", "--out", "new")
         ((*VAE, "--batch-size", "5000"), "fewer than one batch of 5000"),
         ((*VAE, "--seed", "-1"), "seed is -1"),
         ((*VAE, "--seed", str(2**64)), "seed is"),
-        ((*VAE, "--precision", "half"), "'half' is not one of float32, bf16"),
+        ((*VAE, "--precision", "half"), "'half' is not one of float32, tf32, bf16"),
         ((*VAE, "--device", "meta"), "give auto, cpu, cuda"),
         ((*VAE, "--device", "cuda:77"), "cannot be used here"),
         ((*VAE, "--network", "mpl"), "did you mean 'mlp'?"),
@@ -154,7 +154,7 @@ def test_configurations_that_are_garbage(content, refused, here):
 
 def test_a_taken_folder(train, refused, here, monkeypatch):
     run = train("vae")
-    monkeypatch.setattr(loop, "assemble", lambda config: pytest.fail("work was done"))
+    monkeypatch.setattr(loop, "assemble_share", lambda config, ranks: pytest.fail("work was done"))
     assert "`distmatch resume run` goes on with it; give another --out" in refused(*VAE[:-1], run)
     (here / "mine").mkdir()
     (here / "mine" / "thesis.tex").write_text("")
@@ -332,7 +332,7 @@ def test_an_error_of_the_system_is_a_sentence(monkeypatch, capsys):
 
 
 def test_what_is_refused_inside_a_first_step_leaves_nothing(refused, monkeypatch):
-    def advance(self, norms=False):
+    def advance(self, **options):
         raise BadInput("a net does not take this")
 
     monkeypatch.setattr(Trainer, "advance", advance)

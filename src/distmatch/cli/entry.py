@@ -14,8 +14,10 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
 from distmatch.cli.describing import Dirac, List, Show
 from distmatch.cli.measuring import Compare, Diagnose, Evaluate, Report, Reproduce
+from distmatch.cli.sweeping import Sweep
 from distmatch.cli.training import Demo, Resume, Sample, Train
 from distmatch.errors import BadInput
+from distmatch.runs.torchrun import place, speaks
 
 STYLE = (OmitArgPrefixes, FlagCreatePairsOff)
 COMMANDS: dict[str, Callable[..., object]] = {
@@ -24,6 +26,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
         Train,
         Resume,
         Sample,
+        Sweep,
         Evaluate,
         Diagnose,
         Compare,
@@ -82,11 +85,18 @@ def _obey(arguments: Sequence[str] | None) -> int:
         raise BadInput(sentence(said.getvalue())) from None
     from distmatch.runs.terminal import console_on
 
+    if place() is not None and (
+        not isinstance(command, Train | Resume) or getattr(command, "profile", False)
+    ):
+        raise BadInput(
+            "several processes train one run together, and do nothing else: use torchrun for train and resume"
+        )
     command.run(console_on())
     sys.stdout.flush()
     return 0
 
 
 def _fail(message: object, code: int) -> int:
-    print(f"distmatch: {message}", file=sys.stderr)
+    if speaks():
+        print(f"distmatch: {message}", file=sys.stderr, flush=True)
     return code

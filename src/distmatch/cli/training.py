@@ -26,6 +26,8 @@ from distmatch.runs.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from distmatch.runs.config import RunConfig
+
 
 @dataclass(frozen=True)
 class Train:
@@ -65,7 +67,7 @@ class Train:
     device: Name = None
     """auto, cpu, cuda, cuda:1, ... (auto)."""
     precision: Precision = None
-    """Of the nets; bf16 runs them under autocast (float32)."""
+    """Of the nets: float32, tf32 on a CUDA device, or bf16, which runs them under autocast (float32)."""
     set: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="PATH=VALUE ...", help_behavior_hint="")
     ] = ()
@@ -75,6 +77,8 @@ class Train:
     With another system, terms or data than its own, its nets and training are left behind."""
     dry_run: bool = False
     """Print what would run, and write nothing."""
+    profile: bool = False
+    """Say where a step's time goes, and how far it is from what this machine can do; train no further."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run folder too."""
 
@@ -116,6 +120,7 @@ class Train:
         from distmatch.runs.listing import plan_of
         from distmatch.runs.loop import train
         from distmatch.runs.terminal import progress_bars
+        from distmatch.runs.torchrun import gathered
 
         _need_tensorboard(self.tensorboard)
         config = layered(*self.layers())
@@ -125,9 +130,23 @@ class Train:
             for line in plan_of(config, out):
                 console.print(line, soft_wrap=isinstance(line, str))
             return
-        with progress_bars(console) as bar:
-            outcome = train(config, out, bar(name))
-        _finish_training(console, outcome.folder.path, self.tensorboard)
+        if self.profile:
+            self._profile(console, config, out)
+            return
+        with progress_bars(console) as bar, gathered() as ranks:
+            outcome = train(config, out, bar(name), ranks)
+        if ranks is None or ranks.leads:
+            _finish_training(console, outcome.folder.path, self.tensorboard)
+
+    def _profile(self, console: Console, config: RunConfig, out: Path) -> None:
+        from distmatch.runs.profiling import profile, shown
+        from distmatch.runs.terminal import say
+        from distmatch.runs.torchrun import place
+
+        if place() is not None:
+            raise BadInput("--profile watches one process: start it without torchrun")
+        console.print(shown(profile(config, out)))
+        say(console, f"file: {out / 'profile.json'}\nnext: distmatch resume {quote(str(out))}")
 
 
 Train.__doc__ = (
@@ -168,13 +187,15 @@ class Resume:
         """Resume."""
         from distmatch.runs.loop import resume
         from distmatch.runs.terminal import note, progress_bars
+        from distmatch.runs.torchrun import gathered
 
         _need_tensorboard(self.tensorboard)
-        with progress_bars(console) as bar:
-            outcome = resume(self.run_folder, bar(self.run_folder.name))
+        with progress_bars(console) as bar, gathered() as ranks:
+            outcome = resume(self.run_folder, bar(self.run_folder.name), ranks)
         for text in outcome.notes:
             note(text)
-        _finish_training(console, self.run_folder, self.tensorboard)
+        if ranks is None or ranks.leads:
+            _finish_training(console, self.run_folder, self.tensorboard)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class BatchNorm(nn.Module):
     """
 
     mixes_batch: ClassVar[bool] = True
+    for_evaluation: ClassVar[tuple[str, ...]] = ("mean", "var")  # buffers that training leaves alone
     mean: Tensor
     var: Tensor
 

@@ -71,10 +71,14 @@ class MinibatchStddev(nn.Module):
         super().__init__()
         self.group = group
 
+    def size(self, rows: int) -> int:
+        """How many of a batch of so many make a group."""
+        return max(g for g in range(1, self.group + 1) if rows % g == 0)
+
     def forward(self, h: Tensor) -> Tensor:
         """`(B, C, H, W)` to `(B, C + 1, H, W)`."""
         rows = len(h)
-        size = max(g for g in range(1, self.group + 1) if rows % g == 0)
+        size = self.size(rows)
         groups = h.reshape(size, rows // size, *h.shape[1:])
         deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
         plane = deviation.repeat(size)[:, None, None, None].expand(rows, 1, *h.shape[2:])

@@ -26,6 +26,7 @@ from distmatch.training import OPTIMISERS, PRIOR_LAWS, SCHEDULES, Feed, Settings
 DEFAULT_EPOCHS = 20
 DEVICES = ("cpu", "cuda")
 DEFAULT_LATENT = 20
+CHANNELS_LAST = ("dcgan",)  # families whose steps are faster so (`benchmarks/training.py`)
 PSEUDO_INPUTS = 500  # examples among which a VampPrior chooses what it starts from
 
 
@@ -57,27 +58,45 @@ def objective_of(config: RunConfig) -> Objective:
     return objective.conditional() if config.conditional else objective
 
 
-def assemble(config: RunConfig) -> Assembly:
+def data_of(config: RunConfig) -> DataSet:
+    """The data that a configuration names."""
+    return load(
+        config.data.name, config.data.dir, limit=config.data.limit, seed=config.seed, size=config.data.size
+    )
+
+
+def resolved(config: RunConfig, data: DataSet) -> RunConfig:
+    """The configuration of what `assemble` would make of it, refused as there, but for what only nets can tell."""
+    return _resolved(config, objective_of(config), data)
+
+
+def assemble(config: RunConfig, data: DataSet | None = None, x: Tensor | None = None) -> Assembly:
     """Load the data, build the nets, and make the trainer.
 
-    The configuration of the result is resolved: nothing in it is `auto` any more, and it alone fixes the run.
+    The configuration of the result is resolved: nothing in it is `auto` any more but the engine, and it alone fixes
+    the run.
+
+    Args:
+        config: the run.
+        data: what `data_of` gives for it, where that is loaded already.
+        x: its training examples where they lie on the device already, as of `feed_of`.
 
     Raises:
         BadInput: what is asked for cannot be.
     """
     objective = objective_of(config)
-    data = load(
-        config.data.name, config.data.dir, limit=config.data.limit, seed=config.seed, size=config.data.size
-    )
+    data = data_of(config) if data is None else data
     config = _resolved(config, objective, data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         nets = _nets(config, objective, data)
-    feed = feed_of(config, objective, data)
-    settings = _settings(config)
-    return Assembly(
-        config, objective, data, Trainer(objective, nets, feed, settings, config.training.critic_steps)
-    )
+    feed = feed_of(config, objective, data, x=x)
+    training = config.training
+    if training.channels_last is True:
+        for net in nets.values():
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place, as torch's stubs forget
+    trainer = Trainer(objective, nets, feed, _settings(config), training.critic_steps, training.engine)
+    return Assembly(config, objective, data, trainer)
 
 
 def feed_of(
@@ -144,8 +163,9 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
         network=resolved,
         data=replace(config.data, binarise=binarise),
         training=_resolved_training(config, objective, len(data.train)),
-        device=_device(config.device),
+        device=usable_device(config.device),
     )
+    config = replace(config, training=_resolved_arithmetic(config))
     check(config, objective, data)
     if training.average is not None and "decoder" not in objective.uses:
         raise BadInput(
@@ -219,7 +239,21 @@ def _resolved_training(config: RunConfig, objective: Objective, examples: int) -
     )
 
 
-def _device(name: str) -> str:
+def _resolved_arithmetic(config: RunConfig) -> TrainingConfig:
+    """Where convolutions' weights lie. The engine stays `auto`: it changes no number but by rounding."""
+    t = config.training
+    if t.channels_last != "auto":
+        return t
+    gains = config.device == "cpu" or t.precision == "bf16"
+    return replace(t, channels_last=gains and config.network.family in CHANNELS_LAST)
+
+
+def usable_device(name: str) -> str:
+    """The name of a device that works here; auto is the GPU where there is one.
+
+    Raises:
+        BadInput: it is not known, or cannot be used.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.partition(":")[0] not in DEVICES:

@@ -11,10 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distmatch.errors import BadInput, unknown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ class TrainingConfig:
         schedule: of the learning rates, over all steps: constant, linear (to 0) or cosine (to 0).
         clip_gradient: a bound on gradient norms.
         average: decay of the running average of the decoder's weights that is used for evaluation.
-        precision: float32, or bf16 (autocast).
+        precision: float32, tf32 (for products of matrices on a CUDA device; float32 elsewhere), or bf16 (autocast).
+        engine: how steps run: eager, compiled (torch.compile), captured (one CUDA graph), or auto: captured on a
+            CUDA device where it can be, eager otherwise.
+        channels_last: whether convolutions' weights lie in memory channels last; auto where it is the faster.
         consensus: γ of consensus optimisation, which moves players and critics together by v + γ∇½‖v‖².
         unroll: how many more of its steps the players look ahead of the critic.
         log_every: steps between lines of the log.
@@ -98,7 +105,9 @@ class TrainingConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     clip_gradient: float | None = None
     average: float | None = None
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    engine: Literal["auto", "eager", "compiled", "captured"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
     consensus: float = 0.0
     unroll: int = 0
     log_every: int | None = None
@@ -270,13 +279,21 @@ def _paths() -> list[str]:
     return found
 
 
-def _validated(nested: dict[str, Any]) -> RunConfig:
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+@cache
+def _adapter() -> TypeAdapter[RunConfig]:
+    """What reads nested values as a RunConfig; made once, because a sweep reads thousands."""
+    from pydantic import ConfigDict, TypeAdapter
 
     for kind in (RunConfig, *SECTIONS.values()):
         kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    return TypeAdapter(RunConfig)
+
+
+def _validated(nested: dict[str, Any]) -> RunConfig:
+    from pydantic import ValidationError
+
     try:
-        return TypeAdapter(RunConfig).validate_python(nested)
+        return _adapter().validate_python(nested)
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]

@@ -39,8 +39,8 @@ class RunFolder:
         self.log = path / "log.jsonl"
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, objective_text: str) -> RunFolder:
-        """Make the folder of a new run; of two that try at once, one does.
+    def create(cls, path: Path, config: RunConfig, objective_text: str, ranks: int = 1) -> RunFolder:
+        """Make the folder of a new run, trained by so many processes; of two that try at once, one does.
 
         Raises:
             BadInput: there is something already, or the folder cannot be made; nothing new is left behind.
@@ -53,7 +53,7 @@ class RunFolder:
             "name": place.name,
             "equation": objective_text,
             "config": config.as_dict(),
-            "environment": environment(config),
+            "environment": environment(config, ranks),
         }
         try:
             making.checkpoints.mkdir(parents=True)
@@ -225,8 +225,8 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def environment(config: RunConfig) -> dict[str, Any]:
-    """What else fixes a run's bits: versions, machine, threads, git revision."""
+def environment(config: RunConfig, ranks: int = 1) -> dict[str, Any]:
+    """What else fixes a run's bits: versions, machine, threads, ranks, git revision."""
     return {
         "distmatch": distmatch.__version__,
         "torch": torch.__version__,
@@ -236,6 +236,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
         if config.device.startswith("cuda")
         else config.device,
         "threads": torch.get_num_threads(),
+        "ranks": ranks,
         "git": _revision(),
     }
 

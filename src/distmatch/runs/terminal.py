@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from distmatch.runs.torchrun import follows
+
 if TYPE_CHECKING:
     from distmatch.runs.loop import Progress
 
@@ -28,12 +30,13 @@ def console_on(stderr: bool = False) -> Console:
     """A console that takes text as it is: no markup, no emoji codes, no colours by guess."""
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide, quiet=follows())
 
 
 def note(text: str) -> None:
     """Something to know, beside what was asked for."""
-    print(f"note: {text}", file=sys.stderr)
+    if not follows():
+        print(f"note: {text}", file=sys.stderr)
 
 
 def say(console: Console, text: str) -> None:

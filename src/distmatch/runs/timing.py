@@ -18,9 +18,11 @@ class Timing:
     Args:
         folder: the run.
         done: the steps done before this session.
+        lanes: how many runs share this clock, and so their seconds; written where there are several.
     """
 
-    def __init__(self, folder: RunFolder, done: int) -> None:
+    def __init__(self, folder: RunFolder, done: int, lanes: int = 1) -> None:
+        self.lanes = lanes
         self.folder, self.first, self.start = folder, done, time.perf_counter()
         try:
             before = folder.read_json("timing.json") or {}
@@ -44,5 +46,6 @@ class Timing:
                 "steps_per_second": round(taken / seconds, 3) if seconds else None,
                 "milliseconds_per_step": round(1e3 * seconds / taken, 4) if taken else None,
                 "peak_memory_mb": round(max(peak, self.peak), 1),
+                **({"lanes": self.lanes} if self.lanes > 1 else {}),
             },
         )

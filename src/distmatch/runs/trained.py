@@ -238,6 +238,7 @@ def load_trained(folder: RunFolder) -> tuple[Trained, list[str]]:
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         notes.append(f"{folder.path} was trained on {config.device}; the CPU is used here")
         config = replace(config, device="cpu")
+    config = replace(config, training=replace(config.training, engine="eager"))  # it takes no steps
     assembly = assemble(config)
     assembly.trainer.restore_weights(tensors, info)
     if (status := folder.status()) != "finished" or info["steps_done"] != config.training.steps:

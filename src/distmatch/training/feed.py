@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distmatch.errors import BadInput, unknown
 from distmatch.objective import Objective
+from distmatch.training.ranks import Ranks
 from distmatch.training.step import Batch
 from distmatch.variables import Z_CODE, Z_PRIOR
 
@@ -106,6 +107,7 @@ class Feed:
         self.code_noise = code_noise or latent
         self.generator = torch.Generator(self.device).manual_seed(_stream(seed, 0))
         self.taken = 0
+        self.ranks: Ranks | None = None
         self._order = torch.empty(0, dtype=torch.long)
         self._ordered = -1
 
@@ -121,20 +123,34 @@ class Feed:
 
     def next(self) -> Batch:
         """The next batch and its noise."""
+        return self.batch(self.places())
+
+    def places(self) -> Tensor:
+        """Where the next batch lies in the data, `(B,)`; it is taken."""
         epoch, place = divmod(self.taken, self.batches_per_epoch)
         if epoch != self._ordered:
             shuffler = torch.Generator().manual_seed(_stream(self.seed, epoch + 1))
             self._order = torch.randperm(len(self.x), generator=shuffler).to(self.x.device)
             self._ordered = epoch
         self.taken += 1
-        return self.batch(self._order[place * self.batch_size : (place + 1) * self.batch_size])
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def batch(self, index: Tensor) -> Batch:
-        """The examples at these places, with fresh noise."""
-        x = self.x[index].to(self.device, non_blocking=True)
-        x = self.prepare(x, self._uniform(*x.shape) if self.prepare_noise else None)
-        y = None if self.y is None else self.y[index.to(self.y.device)]
-        return Batch(x, self.noise(x), y)
+        """The examples at these places, with fresh noise; where there are ranks, this one's share of both."""
+        own = index if self.ranks is None else self.ranks.share(index)
+        x = self.x[own].to(self.device, non_blocking=True)
+        u = self._uniform(len(index), *x.shape[1:]) if self.prepare_noise else None
+        x = self.prepare(x, u if u is None or self.ranks is None else self.ranks.share(u))
+        y = None if self.y is None else self.y[own.to(self.y.device)]
+        if self.ranks is None:
+            return Batch(x, self.noise(x), y)
+        whole = self.noise(x[:1].expand(len(index), *x.shape[1:]))
+        return Batch(x, self._shared(whole, self.ranks), y, self.ranks)
+
+    def _shared(self, noise: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
+        """This rank's rows of the noise of a whole batch; what is one number for all is left as it is."""
+        copies = {Z_CODE.name: self.objective.samples}
+        return {k: ranks.share(e, copies.get(k, 1)) if e.dim() else e for k, e in noise.items()}
 
     def noise(self, x: Tensor) -> dict[str, Tensor]:
         """What the draws and terms of one round need, for data `(B, *x_shape)`."""

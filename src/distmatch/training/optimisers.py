@@ -1,7 +1,8 @@
 """Optimisers as functions of parameters, gradients and moments.
 
 Each equals its namesake in `torch.optim`. Numeric hyperparameters may be tensors: a scalar, or `(K,)` with one
-value per lane, whose parameters then carry a leading axis of K. With plain numbers a step is the fused kernel.
+value per lane, whose parameters then carry a leading axis of K. With plain numbers a step is the fused kernel; where
+lanes have learning rates of their own, it is the fused kernel and one product more.
 The update is written in place: the old parameters and moments are given up.
 """
 
@@ -43,7 +44,10 @@ class Optimiser(ABC):
     def direction(
         self, p: Tensor, g: Tensor, moments: list[Tensor], t: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """One parameter's step at unit learning rate, and its new moments; a pure function."""
+        """One parameter's step at unit learning rate, and its new moments; a pure function.
+
+        Of the parameter only the shape is looked at, so the step is proportional to the learning rate.
+        """
 
     def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
         """Take the whole step by a fused kernel if there is one; whether it was taken."""
@@ -62,7 +66,7 @@ class Optimiser(ABC):
             lr = self._rate(moments)
             for name in COUNTS:
                 moments[name][0].add_(1)
-            if not torch.compiler.is_compiling() and self._plain and self.fused(params, grads, moments, lr):
+            if not torch.compiler.is_compiling() and self._plain and self._taken(params, grads, moments, lr):
                 return
             (t,), names = moments["step"], _of_parameters(moments)
             for i, (p, g) in enumerate(zip(params, grads, strict=True)):
@@ -70,6 +74,24 @@ class Optimiser(ABC):
                 for n, value in zip(names, new, strict=True):
                     moments[n][i].copy_(value)
                 p.sub_(_like(lr, p) * direction)
+
+    def _taken(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
+        """Take the step by the fused kernel, for all lanes at once whatever their learning rates; whether it was taken.
+
+        From 0 at rate 1 the kernel arrives at minus the direction, which each lane then takes times its own rate. On a
+        CPU one parameter after the other, so that the direction is still in the cache.
+        """
+        if not isinstance(lr, Tensor) or lr.dim() == 0:
+            return self.fused(params, grads, moments, lr)
+        apart = bool(params) and params[0].device.type == "cpu"
+        for part in [slice(i, i + 1) for i in range(len(params))] if apart else [slice(None)]:
+            moved = {n: ms if n in COUNTS else ms[part] for n, ms in moments.items()}
+            back = [torch.zeros_like(p) for p in params[part]]
+            if not self.fused(back, grads[part], moved, 1.0):
+                return False
+            for p, b in zip(params[part], back, strict=True):
+                p.addcmul_(b, _like(lr, p))
+        return True
 
     def updated(
         self, params: Sequence[Tensor], grads: Sequence[Tensor], moments: Moments
@@ -92,7 +114,8 @@ class Optimiser(ABC):
 
     @cached_property
     def _plain(self) -> bool:
-        return not any(isinstance(getattr(self, f.name), Tensor) for f in fields(self))
+        """Whether no number but the learning rate is a tensor."""
+        return not any(isinstance(getattr(self, f.name), Tensor) for f in fields(self) if f.name != "lr")
 
 
 @dataclass(frozen=True)
@@ -187,6 +210,16 @@ class SGD(Optimiser):
         """μm + g."""
         m = _like(self.momentum, p) * moments[0] + g
         return m, [m]
+
+    def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
+        """One horizontal kernel per operation."""
+        torch._foreach_mul_(moments["mean"], self.momentum)
+        torch._foreach_add_(moments["mean"], grads)
+        if isinstance(lr, Tensor):
+            torch._foreach_sub_(params, torch._foreach_mul(moments["mean"], lr))
+        else:
+            torch._foreach_sub_(params, moments["mean"], alpha=lr)
+        return True
 
 
 def forget(moments: Moments) -> None:

@@ -29,6 +29,7 @@ from distmatch.objective import Critics, Objective
 from distmatch.schedules import now
 from distmatch.training.binding import Bound, bind, evolved, evolving
 from distmatch.training.optimisers import Adam, Moments, Optimiser
+from distmatch.training.ranks import Ranks
 from distmatch.variables import Draws, Variable, draw, with_parents
 
 Params = dict[str, dict[str, Tensor]]
@@ -37,11 +38,15 @@ Logs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Data `(B, *x_shape)`, labels `(B,)` or None, and everything random that one round needs, by name."""
+    """Data `(B, *x_shape)`, labels `(B,)` or None, and everything random that one round needs, by name.
+
+    With `ranks` it is one rank's share of a batch, and its gradients and logs are averaged with the others'.
+    """
 
     x: Tensor
     noise: Mapping[str, Tensor] = field(default_factory=dict)
     y: Tensor | None = None
+    ranks: Ranks | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All in one dict, as vmap wants it."""
@@ -59,7 +64,7 @@ class Settings:
         simultaneous: gradients of both sides at the old state.
         clip_gradient: a bound on the norm of all players' gradients together, and of all critics'.
         average: decay of the running average of the decoder's weights that is kept for evaluation.
-        precision: `"bf16"` runs the nets under autocast.
+        precision: `"bf16"` runs the nets under autocast; `"tf32"` is for who calls the step (`numerics`).
         lanes: whether every tensor carries a leading axis of runs.
         consensus: γ of consensus optimisation: every gradient v becomes v + γ∇½‖v‖², v of all players and critics
             together, which then move at once (Mescheder et al. 2017, arXiv:1705.10461).
@@ -75,7 +80,7 @@ class Settings:
     simultaneous: bool = False
     clip_gradient: float | None = None
     average: float | None = None
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     consensus: float = 0.0
     unroll: int = 0
     lanes: bool = False
@@ -132,7 +137,7 @@ def step(
         The state, and the logs: each term by its name, each critic's parts as `critic/<name>/<part>`; scalars, or
         `(K,)` over lanes.
     """
-    model = _Functions(objective, nets, settings, numbers or {}, state.buffers)
+    model = _Functions(objective, nets, settings, numbers or {}, state.buffers, batches[-1].ranks)
     players = {n: state.params[n] for n in objective.uses}
     critics = {n: state.params[n] for n in objective.critics}
     logs: Logs = {}
@@ -183,6 +188,7 @@ class _Functions:
         settings: Settings,
         numbers: Mapping[str, Tensor],
         buffers: Params,
+        ranks: Ranks | None = None,
     ) -> None:
         self.objective = objective
         self.current = objective.with_numbers(numbers)  # over lanes, with every lane's numbers
@@ -190,6 +196,7 @@ class _Functions:
         self.settings = settings
         self.numbers = dict(numbers)
         self.buffers = buffers
+        self.ranks = ranks
         self.scored = with_parents(v for t in objective.terms if t.critics for v in t.variables)
 
     def draws(
@@ -382,7 +389,7 @@ class _Functions:
         return {n: bind(self.nets[n], p | buffers.get(n, {})) for n, p in params.items()}
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.settings.precision == "float32":
+        if self.settings.precision != "bf16":
             return nullcontext()
         device = next(next(iter(self.nets.values())).parameters()).device.type
         return torch.autocast(device, torch.bfloat16)
@@ -414,6 +421,8 @@ def _move(model: _Functions, side: str, state: State, gradients: Params, logs: L
     settings = model.settings
     names = model.objective.players if side == "players" else tuple(model.objective.critics)
     params, grads = _flat(state.params, names), _flat(gradients, names)
+    if model.ranks is not None:  # players move last, when all logs are there
+        grads = _over_ranks(model.ranks, grads, logs if side == "players" else {})
     if not params:  # all frozen
         return
     if settings.norms or settings.clip_gradient is not None:
@@ -424,6 +433,13 @@ def _move(model: _Functions, side: str, state: State, gradients: Params, logs: L
             factor = (settings.clip_gradient / (norm + 1e-6)).clamp(max=1.0)
             grads = [g * factor.reshape(factor.shape + (1,) * (g.dim() - factor.dim())) for g in grads]
     getattr(settings, side).update(params, grads, state.moments[side])
+
+
+def _over_ranks(ranks: Ranks, grads: list[Tensor], logs: Logs) -> list[Tensor]:
+    """The gradients averaged over ranks, and in place the logs, by one exchange."""
+    means = ranks.mean([*grads, *logs.values()])
+    logs.update(zip(logs, means[len(grads) :], strict=True))
+    return means[: len(grads)]
 
 
 def _gradients(
@@ -469,7 +485,7 @@ def _flat(params: Params, names: Sequence[str]) -> list[Tensor]:
 
 def _norm(grads: list[Tensor], lanes: bool) -> Tensor:
     """The norm of all gradients together; of each lane's, `(K,)`, over lanes."""
-    squares = [g.flatten(1).square().sum(1) if lanes else g.square().sum() for g in grads]
+    squares = [g.reshape(len(g), -1).square().sum(1) if lanes else g.square().sum() for g in grads]
     return torch.stack(squares).sum(0).sqrt()
 
 

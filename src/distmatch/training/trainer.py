@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,23 @@ from torch.distributions import Distribution
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from distmatch.errors import BadInput
+from distmatch.errors import BadInput, unknown
 from distmatch.objective import Critics, Objective
 from distmatch.training.binding import bind, evolving
+from distmatch.training.capture import (
+    CudaGraphs,
+    Engine,
+    Stepper,
+    cannot_be_captured,
+    losses_of,
+    pure_step,
+    say_eager,
+)
 from distmatch.training.feed import Feed
 from distmatch.training.memory import keep_heap
 from distmatch.training.optimisers import forget
-from distmatch.training.step import Settings, State, init, step
+from distmatch.training.precision import numerics
+from distmatch.training.step import Settings, State, init
 from distmatch.variables import draw
 
 
@@ -51,6 +61,9 @@ class Trainer:
         feed: the data and the noise.
         settings: optimisers and the order of updates.
         critic_steps: critics' steps for each step of the players.
+        engine: how steps run. `"eager"`: as they are. `"compiled"`: by `torch.compile`; the first step takes a minute
+            or so. `"captured"`: recorded as a CUDA graph and replayed; `"compiled"` is too, where it can be. `"auto"`:
+            captured on a CUDA device, eager elsewhere. What cannot be so runs eager, with a line that says why.
 
     >>> from distmatch.networks import Shapes, build
     >>> from distmatch.systems import gan
@@ -69,6 +82,7 @@ class Trainer:
         feed: Feed,
         settings: Settings | None = None,
         critic_steps: int = 1,
+        engine: Engine = "eager",
     ) -> None:
         wanted = (*objective.uses, *objective.critics)
         missing = [n for n in wanted if n not in nets]
@@ -92,23 +106,57 @@ class Trainer:
         self.steps_done = 0
         self.keys: list[str] = []
         self.pending: list[Tensor] = []
+        self.engine = engine
+        self._stepper = self._stepper_of(engine)
 
-    def advance(self, norms: bool = False) -> dict[str, Tensor]:
+    def advance(self, norms: bool = False, most: int = 1) -> dict[str, Tensor]:
         """One step; its logs stay on the device, and are kept until `collect`.
 
         Args:
             norms: log gradient norms and mean scores too.
+            most: the steps that may be taken before anything is looked at: where one recording holds several, these
+                are taken together, and the logs are those of the last.
         """
-        batches = [self.feed.next() for _ in range(self.critic_steps)]
-        settings = replace(self.settings, norms=True) if norms else self.settings
+        count = self._stepper.fits(most, norms)
+        places = [self.feed.places() for _ in range(count * self.critic_steps)]
+        numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
         self._tell()
         self._reset_moments()
-        with _unvalidated():
-            self.state, logs = step(self.objective, self.nets, self.state, batches, settings, self._numbers())
-        self.steps_done += 1
-        self.keys = self.keys or [k for k in logs if not k.startswith(("score/", "gradient_norm/"))]
-        self.pending.append(torch.stack([logs[k] for k in self.keys]))
+        with _unvalidated(), numerics(self.settings.precision):
+            logs, rows = self._stepper.steps(places, numbers, norms)
+        self.steps_done += count
+        self.keys = self.keys or losses_of(logs)
+        self.pending.extend(rows)
         return logs
+
+    def _stepper_of(self, engine: Engine) -> Stepper:
+        """What takes the steps; where they are not captured as asked, it says so."""
+        if engine not in get_args(Engine):
+            raise unknown("engine", engine, get_args(Engine))
+        compiled = engine == "compiled"
+        settings = replace(self.settings, functional=compiled or self.settings.functional)
+        plain = pure_step(self.objective, self.nets, settings, compiled)
+        detailed = pure_step(self.objective, self.nets, replace(settings, norms=True), compiled)
+
+        def take(places: Sequence[Tensor], numbers: Mapping[str, Tensor], norms: bool) -> dict[str, Tensor]:
+            batches = [self.feed.batch(index) for index in places]
+            self.state, logs = (detailed if norms else plain)(self.state, batches, numbers)
+            return logs
+
+        why = cannot_be_captured(self.feed, bool(self._changing))
+        if why and (engine == "captured" or (engine == "auto" and self.feed.device.type == "cuda")):
+            say_eager(why)
+        return Stepper(take, None if why or engine == "eager" else CudaGraphs(self.feed))
+
+    @property
+    def runs(self) -> Engine:
+        """How steps run, where the engine may be auto or not what was asked for."""
+        return "compiled" if self.engine == "compiled" else "captured" if self._stepper.recorder else "eager"
+
+    def rehoused(self) -> None:
+        """Say that the state's tensors lie elsewhere now: what was recorded with the old ones is forgotten."""
+        if self._stepper.recorder is not None:
+            self._stepper = self._stepper_of(self.engine)
 
     def _tell(self) -> None:
         """Tell the nets that change with time how many steps are done."""
@@ -122,10 +170,14 @@ class Trainer:
             for moments in self.state.moments.values():
                 forget(moments)
 
+    def _numbers_at(self, step: int) -> dict[str, float]:
+        """The numbers that change with time, after this many steps."""
+        return {k: ramp.at(step) for k, ramp in self.objective.ramps.items()}
+
     def _numbers(self) -> dict[str, Tensor]:
-        """The numbers that change with time, as they are now."""
-        ramps = self.objective.ramps.items()
-        return {k: torch.tensor(r.at(self.steps_done), device=self.feed.device) for k, r in ramps}
+        """The same as tensors, as they are now."""
+        now = self._numbers_at(self.steps_done)
+        return {k: torch.full((), value, device=self.feed.device) for k, value in now.items()}
 
     def collect(self) -> dict[str, float]:
         """The mean of each loss since the last call, read from the device at once.
@@ -143,9 +195,10 @@ class Trainer:
     def run(self, steps: int) -> dict[str, float]:
         """Take this many steps; the mean of each loss over the last of them."""
         means: dict[str, float] = {}
-        for i in range(steps):
-            self.advance()
-            if len(self.pending) == 100 or i + 1 == steps:
+        end = self.steps_done + steps
+        while self.steps_done < end:
+            self.advance(most=min(end - self.steps_done, 100 - len(self.pending)))
+            if len(self.pending) >= 100 or self.steps_done == end:
                 means = self.collect()
         return means
 
