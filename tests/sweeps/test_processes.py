@@ -61,7 +61,13 @@ def start(*arguments):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        preexec_fn=heed_ctrl_c,
     )
+
+
+def heed_ctrl_c():
+    """A shell in the background has its processes ignore Ctrl-C, and they their own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(condition, process):

@@ -435,7 +435,7 @@ def test_compiled_lanes_are_the_runs_alone(monkeypatch, caplog):
         lanes.advance()
         for t in alone[:3]:
             t.advance()
-    for found, wanted in zip(lanes.trainers[:3], alone, strict=True):
+    for found, wanted in zip(lanes.trainers[:3], alone[:3], strict=True):
         assert_alike(found, wanted)
     assert "steps run eager" not in caplog.text
 

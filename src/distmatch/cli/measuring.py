@@ -139,19 +139,24 @@ class Compare:
 
 @dataclass(frozen=True)
 class Report:
-    """Write a self-contained HTML page of one run, or of several side by side."""
+    """Write a self-contained HTML page of one run, of several side by side, or of a sweep."""
 
     runs: Runs
-    """Run folders."""
+    """Run folders, or the folder of one sweep."""
     out: Place = None
-    """The page (RUN/report.html for one run, report.html for several)."""
+    """The page (RUN/report.html for one run or a sweep, report.html for several)."""
 
     def run(self, console: Console) -> None:
         """Report."""
+        from distmatch.report.sweeps import is_sweep, report_sweep
         from distmatch.runs.terminal import say
         from distmatch.runs.view import report
 
-        say(console, f"page: {report(self.runs, self.out)}")
+        sweeps = [path for path in self.runs if is_sweep(path)]
+        if sweeps and len(self.runs) > 1:
+            raise BadInput(f"{sweeps[0]} is a sweep, and has a page of its own; name it alone")
+        page = report_sweep(sweeps[0], self.out) if sweeps else report(self.runs, self.out)
+        say(console, f"page: {page}")
 
 
 @dataclass(frozen=True)

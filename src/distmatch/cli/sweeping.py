@@ -25,7 +25,8 @@ class Sweep:
     The file is TOML (or the same as JSON): seeds and evaluate at its top, then [base], [grid], [systems.NAME.grid],
     [random], [optuna] and [halving]; settings are named as in `distmatch train --set`. Every run is checked before
     any starts, and is a run folder of its own under DIR/runs. Kill it at any moment: the same command, or
-    `distmatch sweep DIR`, goes on. The table of all runs is DIR/table.csv, and DIR/table.json.
+    `distmatch sweep DIR`, goes on. The table of all runs is DIR/table.csv, and DIR/table.json; DIR/report.html shows
+    it.
     """
 
     sweep: Annotated[Positional[Path], arg(metavar="FILE|DIR")]
@@ -99,7 +100,8 @@ def _number(option: str, text: str) -> int:
 
 
 def _say_end(console: Console, sweep: Opened, table: dict[str, Any]) -> None:
-    """How many runs ended how, the best trials, and where the table is."""
+    """How many runs ended how, the best trials, and where the table and the page are."""
+    from distmatch.report.sweeps import report_sweep
     from distmatch.runs.terminal import say
     from distmatch.sweeps.sweep import counts
 
@@ -109,6 +111,8 @@ def _say_end(console: Console, sweep: Opened, table: dict[str, Any]) -> None:
     for line in sweep.trials.best() if sweep.trials is not None else ():
         say(console, line)
     say(console, f"table: {sweep.folder / 'table.csv'}")
+    if table["runs"]:
+        say(console, f"page:  {report_sweep(sweep.folder)}")
 
 
 WORDS = {

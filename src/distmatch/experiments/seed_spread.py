@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
+
+from distmatch.diagnostics.seeds import reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,16 +23,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     mean = float(found.mean())
     if len(found) < 2:
         return mean, mean, mean
-    reach = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
-    return mean, mean - reach, mean + reach
+    half = reach([float(value) for value in found])
+    return mean, mean - half, mean + half
 
 
 def dots(axes: Axes, place: float, values: Sequence[float], colour: str, **look: Any) -> None:
     """The mean over seeds as a dot at x = `place` with its interval, and every seed as a faint dot."""
     mean, low, high = mean_interval(values)
     axes.plot([place] * len(values), list(values), ".", color=colour, alpha=0.35, ms=4)
-    reach = [[mean - low], [high - mean]]
-    axes.errorbar([place], [mean], yerr=reach, fmt="o", color=colour, ms=4.5, capsize=2.5, lw=1, **look)
+    ends = [[mean - low], [high - mean]]
+    axes.errorbar([place], [mean], yerr=ends, fmt="o", color=colour, ms=4.5, capsize=2.5, lw=1, **look)
 
 
 def band(

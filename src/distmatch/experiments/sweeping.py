@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+from distmatch.diagnostics.seeds import reach
 from distmatch.experiments.experiment import Results
 from distmatch.report.style import COLOURS, new_figure, styled
 
@@ -71,13 +72,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     >>> interval([1.0]), round(interval([0.0, 1.0, 2.0])[1], 2)
     ((1.0, 0.0), 2.48)
     """
-    from scipy.stats import t
-
     kept = [v for v in values if math.isfinite(v)]
-    n = len(kept)
-    if n < 2:
+    if len(kept) < 2:
         return (kept[0] if kept else math.nan), 0.0
-    return fmean(kept), float(t.ppf(0.975, n - 1)) * stdev(kept) / math.sqrt(n)
+    return fmean(kept), reach(kept)
 
 
 def draw_rows(
@@ -90,10 +88,10 @@ def draw_rows(
     """A row for each label: every seed as a dot, their mean and 95 % interval; crosses where numbers were published."""
     for place, (name, numbers) in enumerate(values.items()):
         kept = [v for v in numbers if math.isfinite(v)]
-        middle, reach = interval(kept)
+        middle, half = interval(kept)
         colour = colours.get(name, COLOURS[0])
         axes.plot(kept, [place] * len(kept), ".", color=colour, alpha=0.45, markersize=5)
-        axes.errorbar([middle], [place], xerr=[reach], fmt="o", color=colour, markersize=4.5, capsize=2.5)
+        axes.errorbar([middle], [place], xerr=[half], fmt="o", color=colour, markersize=4.5, capsize=2.5)
         if marks and name in marks:
             axes.plot(marks[name], [place] * len(marks[name]), "x", color="#000000", markersize=5)
     axes.set_yticks(range(len(values)), list(values))

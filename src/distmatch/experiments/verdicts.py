@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Literal
 
+from distmatch.diagnostics.seeds import reach
 from distmatch.errors import BadInput
 
 Outcome = Literal["holds", "fails", "inconclusive"]
@@ -36,6 +37,8 @@ class Expected:
     ('holds', 'inconclusive')
     >>> Expected(high=0).judge([1.0, 1.2, 0.9]).outcome, Expected(low=0).judge([1.0]).outcome
     ('fails', 'inconclusive')
+    >>> Expected(low=0).judge([0.0, 0.0, 0.0]).outcome  # nothing is more than nothing
+    'fails'
     >>> print(Expected(low=10), "|", Expected(low=0.9, high=1.1), "|", Expected(high=0, unit="nats"))
     > 10 | 0.9 to 1.1 | < 0 nats
     """
@@ -54,13 +57,11 @@ class Expected:
         n = len(values)
         if not n or not all(map(math.isfinite, values)):
             return Verdict("inconclusive", math.nan, -math.inf, math.inf, n)
-        value, reach = fmean(values), 0.0
-        if not self.exact:
-            reach = math.inf if n == 1 else _quantile(n - 1) * stdev(values) / math.sqrt(n)
-        low, high = value - reach, value + reach
-        if self.low <= low and high <= self.high:
+        value, half = fmean(values), 0.0 if self.exact else reach(values)
+        low, high = value - half, value + half
+        if self.low < low and high < self.high:
             return Verdict("holds", value, low, high, n)
-        if high < self.low or low > self.high:
+        if high <= self.low or low >= self.high:
             return Verdict("fails", value, low, high, n)
         return Verdict("inconclusive", value, low, high, n)
 
@@ -71,10 +72,3 @@ class Expected:
         if math.isinf(self.low):
             return f"< {self.high:g}{unit}"
         return f"{self.low:g} to {self.high:g}{unit}"
-
-
-def _quantile(freedom: int) -> float:
-    """Student's t: the 97.5 % point."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, freedom))

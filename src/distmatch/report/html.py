@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distmatch.diagnostics import Estimate
 from distmatch.diagnostics.exhibits import RatePlane
@@ -21,6 +21,9 @@ from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.report.table import Cell, comparison_rows
 from distmatch.report.words import count, differences, distinct, facts, flatten
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 MOODS = {
     "finished": "good",
@@ -99,22 +102,13 @@ def render(runs: Sequence[RunView], title: str | None = None) -> str:
     >>> "<script" in page, page.count("<article")
     (False, 1)
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     if not runs:
         raise BadInput("no run to report; give at least one")
     names = distinct([run.name for run in runs])
     runs = [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
     several = len(runs) > 1
     metrics = {run.name: run.metrics for run in runs}
-    environment = Environment(
-        loader=PackageLoader("distmatch", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("template.html.jinja").render(
+    return page_template("template.html.jinja").render(
         title=title or (runs[0].name if not several else " · ".join(names)),
         summary=_summary(runs),
         names=names,
@@ -124,6 +118,20 @@ def render(runs: Sequence[RunView], title: str | None = None) -> str:
         differences=differences([run.config for run in runs]) if several else {},
         cards=[_card(run) for run in runs],
     )
+
+
+def page_template(name: str) -> Template:
+    """One of the templates beside this file; what it shows is escaped, and nothing may be missing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("distmatch", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def write_report(path: str | os.PathLike[str], runs: Sequence[RunView], title: str | None = None) -> None:
@@ -142,8 +150,8 @@ def _card(run: RunView) -> Card:
         facts=facts(run.log, run.timing, run.environment),
         metrics={name: cell for name, [cell] in rows.items()},
         pictures=[_png(caption, data) for caption, data in run.pictures.items()],
-        figures=[_svg(caption, svg) for caption, svg in run.figures.items()],
-        curves=[_svg(caption, svg) for caption, svg in drawn.items() if caption not in run.figures],
+        figures=[svg_picture(caption, svg) for caption, svg in run.figures.items()],
+        curves=[svg_picture(caption, svg) for caption, svg in drawn.items() if caption not in run.figures],
         exhibits=[
             _shown(f"{name}: {c}", shown) for name, entries in run.exhibits.items() for c, shown in entries
         ],
@@ -178,7 +186,7 @@ def _bars(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | N
     if not shared:
         return None
     columns = {run: {name: row[name] for name in shared if name in row} for run, row in metrics.items()}
-    return _svg("Metrics with ± 2 standard errors", figure_to_svg(metric_bars(columns)))
+    return svg_picture("Metrics with ± 2 standard errors", figure_to_svg(metric_bars(columns)))
 
 
 def _plane(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | None:
@@ -200,7 +208,7 @@ def _plane(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | 
 
 
 def _shown(caption: str, content: bytes | str) -> Picture:
-    return _svg(caption, content) if isinstance(content, str) else _png(caption, content)
+    return svg_picture(caption, content) if isinstance(content, str) else _png(caption, content)
 
 
 def _png(caption: str, data: bytes) -> Picture:
@@ -212,7 +220,8 @@ def _png(caption: str, data: bytes) -> Picture:
     return Picture(caption, _uri("image/png", data), width, height)
 
 
-def _svg(caption: str, text: str) -> Picture:
+def svg_picture(caption: str, text: str) -> Picture:
+    """An SVG figure as an image in the page."""
     return Picture(caption, _uri("image/svg+xml", text.encode("utf-8")))
 
 
