@@ -1,37 +1,11 @@
 """Small runs: one thread, as in the processes that are killed, so that bits can be compared."""
 
+# ruff: noqa: F401, F811  # fixtures are asked for by their names
 import pytest
-import torch
 
-from distmatch import cli
+from commands import distmatch, here, one_thread
 
 SMALL = ["--data", "digits", "--limit", "128", "--batch-size", "32", "--latent", "3", "--device", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to work in."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def distmatch(here, capfd):
-    """Run a command line in an empty folder: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        code = cli.run([str(a) for a in arguments])
-        return (code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture

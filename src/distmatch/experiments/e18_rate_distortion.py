@@ -7,8 +7,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from distmatch.diagnostics import evidence_lower_bound, log_likelihood
+from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
-from distmatch.experiments.seeds_common import digits_of, finished, interval, less, numbers, sized
+from distmatch.experiments.seeds_common import digits_of, finished, less, numbers, sized
 from distmatch.experiments.verdicts import Expected
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
 from distmatch.diagnostics import MarginalKL, Subject, frechet_distance, image_features, marginal_kl
+from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.comparing import digits_net
 from distmatch.experiments.experiment import Scale
-from distmatch.experiments.seeds_common import interval
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.trained import load_trained
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from distmatch.data import load, to_unit
 from distmatch.diagnostics import FeatureNet, frechet_distance, image_features, inception_score
 from distmatch.diagnostics.features.classifiers import load_classifier
+from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.experiment import Bench, Results, Scale
 from distmatch.experiments.trained import train_run
-from distmatch.experiments.verdicts import Expected
 from distmatch.runs.assemble import assemble, layered
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.trained import Trained, load_trained, settle
@@ -205,12 +205,6 @@ def less(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Value:
     return lambda found: [
         x - y for x, y in zip(found.values(name, **a), found.values(name, **b), strict=True)
     ]
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and how far its 95 % interval over seeds reaches (0 for one value)."""
-    verdict = Expected(low=0.0).judge(values)
-    return verdict.value, verdict.high - verdict.value if len(values) > 1 else 0.0
 
 
 def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, colour: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from distmatch.diagnostics.seeds import reach
+from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.experiment import Results
 from distmatch.report.style import COLOURS, new_figure, styled
 
@@ -64,18 +64,6 @@ def less(first: Value, second: Value) -> Value:
 def mean_of(*parts: Value) -> Value:
     """The mean of several values, paired by seed."""
     return lambda found: [fmean(values) for values in zip(*(part(found) for part in parts), strict=True)]
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the 95 % interval (Student's t over seeds) of what is finite; 0 for one seed.
-
-    >>> interval([1.0]), round(interval([0.0, 1.0, 2.0])[1], 2)
-    ((1.0, 0.0), 2.48)
-    """
-    kept = [v for v in values if math.isfinite(v)]
-    if len(kept) < 2:
-        return (kept[0] if kept else math.nan), 0.0
-    return fmean(kept), reach(kept)
 
 
 def draw_rows(

@@ -23,7 +23,7 @@ from distmatch.training.lane_numbers import LaneNumbers
 from distmatch.training.precision import numerics
 from distmatch.training.stacking import join, overwrite, part
 from distmatch.training.step import Logs, State
-from distmatch.training.trainer import Trainer, _unvalidated
+from distmatch.training.trainer import Trainer, unvalidated
 
 __all__ = ["Lanes", "Loop", "Pack", "alike"]
 
@@ -111,7 +111,7 @@ class Lanes:
         lead._tell()
         for trainer in moving if lead._changing else ():
             trainer._reset_moments()
-        with _unvalidated(), numerics(lead.settings.precision):
+        with unvalidated(), numerics(lead.settings.precision):
             logs, rows = self._stepper.steps(places, numbers, norms)
         own, apart = [row.unbind(-1) for row in rows], {name: log.unbind(-1) for name, log in logs.items()}
         for lane in self.alive:

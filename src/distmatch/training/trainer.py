@@ -122,7 +122,7 @@ class Trainer:
         numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
         self._tell()
         self._reset_moments()
-        with _unvalidated(), numerics(self.settings.precision):
+        with unvalidated(), numerics(self.settings.precision):
             logs, rows = self._stepper.steps(places, numbers, norms)
         self.steps_done += count
         self.keys = self.keys or losses_of(logs)
@@ -248,7 +248,7 @@ class Trainer:
         nets = {n: bind(self.nets[n], params[n] | buffers.get(n, {})) for n in self.objective.uses}
         total = dict.fromkeys((n for n, _ in terms), 0.0)
         self._tell()
-        with torch.no_grad(), _unvalidated():
+        with torch.no_grad(), unvalidated():
             for _ in range(batches):
                 b = feed.next()
                 wanted, laws = self.objective.variables, self.objective.laws
@@ -321,7 +321,7 @@ def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def _unvalidated() -> Iterator[None]:
+def unvalidated() -> Iterator[None]:
     """Laws are made without validation: it costs time, and a NaN is `Diverged`'s to report."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
