@@ -18,6 +18,7 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.noise import Noise
+from distmatch.piecewise import Piecewise
 from distmatch.schedules import Ramp, now
 
 Score = Callable[..., Tensor]
@@ -37,7 +38,8 @@ def gradient_norms(score: Score, inputs: Sequence[Tensor], *, squared: bool = Fa
     >>> gradient_norms(lambda x: 3 * x[:, 0] + 4 * x[:, 1], [torch.zeros(2, 2)])
     tensor([5., 5.])
     """
-    scores, pull, *_ = torch.func.vjp(score, *inputs)
+    with Piecewise():
+        scores, pull, *_ = torch.func.vjp(score, *inputs)
     flat = torch.cat([g.flatten(1) for g in pull(torch.ones_like(scores))], dim=1)
     return flat.square().sum(1) if squared else torch.linalg.vector_norm(flat, dim=1)
 
