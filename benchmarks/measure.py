@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +112,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(file: Path | None, results: Any) -> None:
-    """The results and the machine, if a file was asked for."""
+    """The results, the machine, and the command with its words as they were given, if a file was asked for."""
     if file is not None:
-        file.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+        command = shlex.join(["python", *sys.argv])
+        found = {"command": command, "machine": machine(), "results": results}
+        file.write_text(json.dumps(found, indent=2) + "\n")

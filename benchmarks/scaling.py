@@ -162,7 +162,7 @@ def main() -> None:
         found[part] = {"time": times, "memory": memory}[part](options)
         print_table(found[part])
         print()
-    write_json(options.json, {"command": " ".join(sys.argv), **found})
+    write_json(options.json, found)
 
 
 if __name__ == "__main__":

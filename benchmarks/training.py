@@ -15,6 +15,7 @@ the same numbers in double precision and must arrive at the same weights (`apart
 
 `--pythae` trains the same VAE with pythae's trainer, in a process of its own with the same number of threads; it is
 installed into a virtual environment under the system's folder for temporary files, beside this interpreter's torch.
+`bare, steps/s` is the VAE's matrix products and Adam alone, without losses, data, noise or autograd.
 With `--device cuda`, `TFLOP/s` is what ours reaches, and `of ceiling` its share of one large product of matrices.
 
 Rivals run in interleaved stretches; times are medians, and the quartiles those of the ratios of neighbours.
@@ -25,7 +26,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import venv
@@ -155,11 +155,14 @@ def measure(name: str, batch: int, options: argparse.Namespace, ceiling: dict[st
     slowest = max(t.median for t in alone.values())
     steps = max(1, min(STRETCH, round(options.seconds / slowest)))
     calls = {k: lambda run=run: run(steps) for k, run in rivals.items()}
-    if options.pythae and name == "vae":
-        calls["pythae float32"] = pythae(batch, steps, options)
+    if name == "vae":
+        bare = products_alone(_placed(case, device), batch, case.lr)
+        calls["bare"] = lambda: bare(steps)
+        if options.pythae:
+            calls["pythae float32"] = pythae(batch, steps, options)
     times = interleaved(calls, calls=1, blocks=options.blocks, warm_up=1)
     first = times[f"by hand {options.precisions[0]}"]
-    flops = work(ours(case, _narrowed(case, device), _few(case, batch), batch, "float32", "eager"))[0]
+    flops = work(ours(case, _placed(case, device), _few(case, batch), batch, "float32", "eager"))[0]
     rows = []
     for precision in options.precisions:
         mine, theirs = times[f"ours {precision}"], times[f"by hand {precision}"]
@@ -177,14 +180,38 @@ def measure(name: str, batch: int, options: argparse.Namespace, ceiling: dict[st
             "TFLOP/s": _digits(flops * steps / mine.median / 1e12),
             "of ceiling": round(flops * steps / mine.median / ceiling[precision], 4),
             "apart": f"{gap:.0e}",
+            "bare, steps/s": "",
             "pythae, steps/s": "",
             "over pythae": "",
         }
+        if "bare" in times and precision == "float32":
+            row["bare, steps/s"] = _digits(steps / times["bare"].median)
         if "pythae float32" in times and precision == "float32":
             row["pythae, steps/s"] = _digits(steps / times["pythae float32"].median)
             row["over pythae"] = round(times["pythae float32"].over(mine), 3)
         rows.append(row)
     return {"rows": rows, "seconds": {k: _seconds(t, steps) for k, t in times.items()}}
+
+
+def products_alone(nets: by_hand.Nets, batch: int, lr: float) -> Callable[[int], None]:
+    """What no loop can do without: each linear layer's three products, and one Adam step of all parameters."""
+    layers = [m for net in nets.values() for m in net.modules() if isinstance(m, torch.nn.Linear)]
+    weights = [(m.weight.detach(), m.bias.detach()) for m in layers]
+    inputs = [torch.randn(batch, m.in_features, device=m.weight.device) for m in layers]
+    slopes = [torch.randn(batch, m.out_features, device=m.weight.device) for m in layers]
+    adam = torch.optim.Adam([p for m in layers for p in m.parameters()], lr=lr, fused=True)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            for x, (weight, bias) in zip(inputs, weights, strict=True):
+                torch.nn.functional.linear(x, weight, bias)
+            for i in reversed(range(len(layers))):
+                layers[i].weight.grad, layers[i].bias.grad = slopes[i].t() @ inputs[i], slopes[i].sum(0)
+                if i:
+                    _ = slopes[i] @ weights[i][0]
+            adam.step()
+
+    return run
 
 
 def pythae(batch: int, steps: int, options: argparse.Namespace) -> Callable[[], None]:
@@ -220,7 +247,7 @@ def installed(wheels: Path | None) -> Path:
     return python
 
 
-def _narrowed(case: Case, device: torch.device) -> by_hand.Nets:
+def _placed(case: Case, device: torch.device) -> by_hand.Nets:
     return {n: net.to(device) for n, net in nets_of(case).items()}
 
 
@@ -272,7 +299,7 @@ def main() -> None:
     for name in options.cases or CASES:
         for batch in batches:
             found.append(measure(name, batch, options, ceiling))
-            seen = {"command": " ".join(sys.argv), "ceilings, FLOP/s": ceiling, "measured": found}
+            seen = {"ceilings, FLOP/s": ceiling, "measured": found}
             write_json(options.json, seen)  # all that there is so far, should time run out
     print_table([row for one in found for row in one["rows"]])
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.distributions import (
+    Bernoulli,
     Distribution,
     Independent,
     Normal,
@@ -19,9 +20,11 @@ from torch.distributions import (
     constraints,
 )
 from torch.distributions.utils import broadcast_all
+from torch.nn.functional import softplus
 
 from distmatch.errors import BadInput
 
+EXACT = 40.0  # from here on softplus(l) is l in double precision too
 SampleShape = torch.Size | list[int] | tuple[int, ...]
 
 
@@ -259,6 +262,28 @@ class QuantizedNormal(Distribution):
         u: Tensor | float = 0.5 if noise is None else noise
         dequantised = ((self.bins - 1) * value + u) / self.bins
         return Normal(self.loc, self.scale, validate_args=False).log_prob(dequantised)
+
+
+class LogitBernoulli(Bernoulli):
+    """Torch's Bernoulli law by its logits, with a log-probability of two operations.
+
+    log p(x) = x·l - ln(1 + eˡ), in nats; a score, no log-probability, where x lies between 0 and 1. Torch's own form
+    falls into a dozen operations where runs are trained as lanes (half of the time of a small VAE), and cancels where
+    it is all but certain that x is 0, as on the background of digits.
+
+    Arguments:
+        logits: l, of the batch's shape.
+
+    >>> LogitBernoulli(torch.zeros(2)).log_prob(torch.tensor([0.0, 1.0])).exp()
+    tensor([0.5000, 0.5000])
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits=logits, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """In nats, of the shape of `value` and the logits together."""
+        return value * self.logits - softplus(self.logits, threshold=EXACT)
 
 
 class PixelCategorical(Distribution):

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Independent, Laplace, Normal
+from torch.distributions import Distribution, Independent, Laplace, Normal
 from torch.nn import functional as F
 
-from distmatch.distributions import Delta, PixelCategorical, QuantizedNormal
+from distmatch.distributions import Delta, LogitBernoulli, PixelCategorical, QuantizedNormal
 from distmatch.errors import BadInput
 
 PIXEL_SCALE_FLOOR = 1e-4  # of a scale that a net gives per pixel: a fortieth of a grey level
@@ -83,7 +83,7 @@ def _scale(raw: Tensor, log_scale: Tensor | None) -> Tensor:
 
 
 def _bernoulli(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
-    return Bernoulli(logits=_first(raw), validate_args=False)
+    return LogitBernoulli(_first(raw))
 
 
 def _gaussian(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Laplace, Normal
 from torch.nn import functional as F
 
-from distmatch.distributions import PixelCategorical, QuantizedNormal
+from distmatch.distributions import LogitBernoulli, PixelCategorical, QuantizedNormal
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.networks import dcgan, mlp
@@ -380,6 +380,7 @@ def _continuous(law: Normal | Laplace, u: Tensor) -> Tensor:
 INVERSE_CDF: Mapping[type[Distribution], Callable[..., Tensor]] = MappingProxyType(
     {
         Bernoulli: _bernoulli,
+        LogitBernoulli: _bernoulli,
         PixelCategorical: _categorical,
         QuantizedNormal: _quantized,
         Normal: _continuous,
