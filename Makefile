@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types pytest slow bench results train-results zoo zoo-page reproduction clean
+.PHONY: demo test lint types pytest slow bench performance gpu results train-results zoo zoo-page reproduction clean
 
 demo: $(VENV)/installed
 	$(BIN)/distmatch demo
@@ -28,9 +28,18 @@ pytest: $(VENV)/installed
 slow: $(VENV)/installed
 	$(BIN)/pytest -n auto -m slow
 
-# The step against hand-written loops, in one run.
+# Every benchmark, one after the other, and the page of them: half an hour on a quiet machine (DATA=DIR names the folder
+# with MNIST's files, for the price of the ColorMNIST sweep). `make performance` makes the page alone.
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python docs/results/performance.py measure $(if $(DATA),--data-dir $(DATA))
+
+performance: $(VENV)/installed
+	$(BIN)/python docs/results/performance.py
+
+# What a machine with a CUDA device should measure, unattended and in under ten minutes; then the page.
+gpu: $(VENV)/installed
+	$(BIN)/python benchmarks/gpu.py $(if $(DATA),--data-dir $(DATA))
+	$(BIN)/python docs/results/performance.py
 
 # The page of MNIST results, from the JSON files beside it; `make train-results` makes these
 # (DATA=DIR names the folder with MNIST's files; their timings are in the JSON files: half an hour on one core).

@@ -6,7 +6,7 @@
 - `training`: steps per second against the loops by hand, and achieved FLOP/s, at batch 64, 512 and 4096.
 - `lanes`: K runs as one program against one after the other and against processes.
 - `scaling`: cost as the work grows, memory as data and latents grow.
-- `plan`: the price of the whole ColorMNIST sweep on this machine (needs MNIST's files: `--data-dir`).
+- `price`: the price of the whole ColorMNIST sweep on this machine (needs MNIST's files: `--data-dir`).
 
 Each part is a process with its share of the minutes; one that fails or runs out of time leaves the others alone, and
 what it had written so far. Into DIR go each part's JSON, what it said, and `index.json`: its command, exit code and
@@ -53,7 +53,7 @@ def parts_of(options: argparse.Namespace) -> dict[str, Part]:
         ),
         "lanes": Part(("benchmarks/lanes.py", *device, "--budget", "35", "--blocks", "4"), 0.25),
         "scaling": Part(("benchmarks/scaling.py", *device, "--blocks", "3"), 0.1),
-        "plan": Part(("benchmarks/gpu.py", "--price", *data), 0.1, writes=False),
+        "price": Part(("benchmarks/price.py", *data), 0.1),
     }
 
 
@@ -80,32 +80,15 @@ def perform(name: str, part: Part, out: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def price(data_dir: Path | None) -> int:
-    """The plan of the ColorMNIST sweep here."""
-    file = HERE / "colormnist.toml"
-    if data_dir is not None:
-        text = file.read_text().replace("[base]", f"[base]\ndata.dir = {json.dumps(str(data_dir.resolve()))}")
-        file = HERE / ".colormnist-here.toml"
-        file.write_text(text)
-    try:
-        words = [sys.executable, "-m", "distmatch", "sweep", str(file), "--plan"]
-        return subprocess.run(words, cwd=ROOT, check=False).returncode
-    finally:
-        (HERE / ".colormnist-here.toml").unlink(missing_ok=True)
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("parts", nargs="*", help="tests, training, lanes, scaling, plan; default all")
+    parser.add_argument("parts", nargs="*", help="tests, training, lanes, scaling, price; default all")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--minutes", type=float, default=9.5, help="for all of it")
     parser.add_argument("--data-dir", type=Path, help="the folder with MNIST's files")
     parser.add_argument("--training", nargs="*", default=[], help="more words for benchmarks/training.py")
-    parser.add_argument("--price", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.price:
-        return price(options.data_dir)
     known = parts_of(options)
     if unknown := set(options.parts) - known.keys():
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")

@@ -112,8 +112,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(file: Path | None, results: Any) -> None:
-    """The results, the machine, and the command with its words as they were given, if a file was asked for."""
+    """The results, the machine, and the command, places of this machine alone as DIR, if a file was asked for."""
     if file is not None:
-        command = shlex.join(["python", *sys.argv])
+        command = shlex.join(["python", *("DIR" if Path(w).is_absolute() else w for w in sys.argv)])
         found = {"command": command, "machine": machine(), "results": results}
         file.write_text(json.dumps(found, indent=2) + "\n")

@@ -8,14 +8,14 @@
 not filled.
 
 `memory`: the peak of one step's memory as the data set and the latents (to 10,000) grow: on a CUDA device by torch's
-own count, on a CPU by the process's, one process for each size. `data` is what the data set itself takes.
+own count, on a CPU by the process's (Linux), one process for each size. `data` is what the data set itself takes, and
+`libraries` what is there before anything is built.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -122,21 +122,26 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def peak(examples: int, latent: int, device: str) -> dict[str, float]:
     """The memory of an MLP VAE that has taken a few steps, in MiB."""
-    shapes = Shapes(x=(1, 28, 28), latent=latent)
+    shapes, before = Shapes(x=(1, 28, 28), latent=latent), most(device)
     nets = {role: build("mlp", role, shapes) for role in ("encoder", "decoder")}
-    x = torch.zeros(examples, *shapes.x, dtype=torch.uint8)
+    x = torch.randint(0, 256, (examples, *shapes.x), dtype=torch.uint8)
     trainer = Trainer(vae(), nets, Feed(vae(), x, latent=latent, device=device), Settings(), engine="auto")
     trainer.run(20)
     parameters = sum(p.numel() for net in nets.values() for p in net.parameters())
-    if device == "cpu":
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    else:
-        most = torch.cuda.max_memory_reserved()
     return {
         "data, MiB": round(x.numel() / MIB, 1),
         "parameters, MiB": round(4 * parameters / MIB, 1),
-        "peak, MiB": round(most / MIB, 1),
+        "libraries, MiB": round(before / MIB, 1),
+        "peak beside them, MiB": round((most(device) - before) / MIB, 1),
     }
+
+
+def most(device: str) -> int:
+    """The most bytes that this process has held: of the device's memory, or by Linux's count of its own."""
+    if device != "cpu":
+        return torch.cuda.max_memory_reserved()
+    status = Path("/proc/self/status").read_text()  # getrusage counts what held the process before it as well
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def main() -> None:

@@ -162,6 +162,8 @@ def test_data_are_held_once():
 
 
 def test_weights_stay_laid_out_as_they_were():
+    """Images' filters always; matrices lie by columns while they are lanes."""
+
     def make(seed: int) -> Trainer:
         t = trainer(gan(), seed, family="dcgan", **rate(0.001 * (seed + 1)))
         nets = {n: net.to(memory_format=torch.channels_last) for n, net in t.nets.items()}
@@ -178,7 +180,8 @@ def test_weights_stay_laid_out_as_they_were():
         if frozen:
             lanes.freeze(1)
         found = {k: v.stride() for k, v in made[1].snapshot()[0].items() if k in strides}
-        assert found == strides
+        assert all(found[k] == s for k, s in strides.items() if frozen or len(s) == 4)
+        assert frozen or all(found[k][0] == 1 for k, s in strides.items() if len(s) == 2)
     assert_alike(made[1], alone)
 
 

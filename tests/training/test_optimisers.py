@@ -93,3 +93,27 @@ def test_who_forgets_starts_anew_at_the_rate_that_the_schedule_has_reached(name,
     torch.testing.assert_close(p[0] - before, 0.25 * fresh[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(new[0], p[0])
     assert [(m["step"][0].item(), m["taken"][0].item()) for m in (moments, after)] == [(1, 4)] * 2
+
+
+LAYOUTS = {
+    "by rows": lambda t: t,
+    "by columns": lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "channels last": lambda t: t.to(memory_format=torch.channels_last),
+    "with gaps": lambda t: torch.cat([t, t], -1)[..., : t.shape[-1]],
+}
+
+
+@pytest.mark.parametrize("of_gradient", LAYOUTS)
+@pytest.mark.parametrize("of_weight", LAYOUTS)
+def test_a_step_is_the_same_however_tensors_lie_in_memory(of_weight, of_gradient):
+    torch.manual_seed(0)
+    start, slopes = torch.randn(4, 3, 5, 2), [torch.randn(4, 3, 5, 2) for _ in range(3)]
+
+    def ended(weight, gradient):
+        adam, params = Adam(0.1), [LAYOUTS[weight](start.clone())]
+        moments = adam.init(params)
+        for slope in slopes:
+            adam.update(params, [LAYOUTS[gradient](slope)], moments)
+        return params[0]
+
+    assert torch.equal(ended(of_weight, of_gradient), ended("by rows", "by rows"))

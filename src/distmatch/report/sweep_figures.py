@@ -194,7 +194,10 @@ class _Axis:
 
 @styled
 def sensitivity(effects: Sequence[Effect], metric: Metric) -> Figure:
-    """A panel for each hyperparameter: the mean at each value over the others, with 95 % intervals over seeds."""
+    """A panel for each hyperparameter: the mean at each value over the others, with 95 % intervals over seeds.
+
+    A line joins the means of numbers, and none those of names.
+    """
     columns = min(4, len(effects))
     figure, panels = new_figure(math.ceil(len(effects) / columns), columns, (2.6, 2.2), used=len(effects))
     low, high = math.inf, -math.inf
@@ -205,7 +208,9 @@ def sensitivity(effects: Sequence[Effect], metric: Metric) -> Figure:
             _interval(axes, k, seeds, COLOURS[0])
             half = 0.0 if math.isinf(level.reach) else level.reach
             low, high = min(low, level.mean - half, *seeds), max(high, level.mean + half, *seeds)
-        axes.plot(range(len(effect.levels)), [v.mean for v in effect.levels], color=COLOURS[0], linewidth=0.8)
+        if effect.ordered:
+            means = [v.mean for v in effect.levels]
+            axes.plot(range(len(means)), means, color=COLOURS[0], linewidth=0.8)
         _ticks(axes, [level.label for level in effect.levels])
         axes.set(xlim=(-0.4, len(effect.levels) - 0.6))
         axes.set_title(effect.path)

@@ -139,11 +139,13 @@ class Effect:
         path: of the setting.
         levels: by its values, in order.
         balanced: whether every level is over the same other settings and seeds.
+        ordered: whether the values are numbers, and not names.
     """
 
     path: str
     levels: list[Level]
     balanced: bool
+    ordered: bool
 
     def largest(self) -> tuple[Level, Level, float, float]:
         """The levels of the least and the greatest mean, their difference over seeds, and half its 95 % interval."""
@@ -230,7 +232,11 @@ def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | N
     Where runs with all values of it and else the same settings and seed have the metric, only these are taken, so
     that what diverged at one value is not held in favour of it. Otherwise, as with draws at random, all are.
     """
-    label = labels([s.settings[path] for s in settings if path in s.settings])
+    values = [s.settings[path] for s in settings if path in s.settings]
+    label, ordered = (
+        labels(values),
+        all(isinstance(v, int | float) and not isinstance(v, bool) for v in values),
+    )
     runs: dict[tuple[str, Any], dict[str, list[float]]] = {}  # all else, and seed -> level -> values
     for setting in settings:
         if path not in setting.settings:
@@ -256,7 +262,7 @@ def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | N
         means = {seed: fmean(values) for seed, values in by_seed.items()}
         levels.append(Level(name, means, sum(map(len, by_seed.values()))))
     order = list(dict.fromkeys(label(v) for v in sorted_values([s.settings.get(path) for s in settings])))
-    return Effect(path, sorted(levels, key=lambda v: order.index(v.label)), bool(full))
+    return Effect(path, sorted(levels, key=lambda v: order.index(v.label)), bool(full), ordered)
 
 
 def diverged_by_value(table: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:

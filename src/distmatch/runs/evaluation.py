@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from distmatch.data import DataSet
 from distmatch.diagnostics import DIAGNOSTICS, Results
 from distmatch.diagnostics import evaluate as run_bench
 from distmatch.diagnostics.features.nets import feature_net
@@ -27,10 +28,12 @@ def evaluate(
     progress: Callable[[str, float], None] | None = None,
     quick: bool = False,
     features: str | None = None,
+    data: DataSet | None = None,
 ) -> tuple[Results, list[str]]:
     """Measure a run: all diagnostics that apply, or those named; `metrics.json` and pictures are written.
 
     `quick` leaves out the diagnostics that take more than seconds; `features` names the feature net of the scores.
+    `data` is what the run's configuration names, where it is at hand.
     With `only`, earlier results of the same step that are not measured again are kept.
 
     Returns:
@@ -43,7 +46,7 @@ def evaluate(
     folder = RunFolder.open(path)
     before = _earlier(folder) if only is not None else {}
     net = None if features is None else feature_net(features)
-    trained, notes = load_trained(folder)
+    trained, notes = load_trained(folder, data)
     _check_finite(trained, path)
     results = run_bench(
         trained.subject(), only=only, samples=samples, seed=seed, progress=progress, quick=quick, features=net

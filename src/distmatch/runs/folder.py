@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -241,6 +242,7 @@ def environment(config: RunConfig, ranks: int = 1) -> dict[str, Any]:
     }
 
 
+@cache
 def _revision() -> str | None:
     """The revision of the checkout that the package runs from; None outside one."""
     where = Path(__file__).parent

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from distmatch.data import DataSet
 from distmatch.diagnostics import Subject
 from distmatch.diagnostics.subject import Critic
 from distmatch.distributions import Dequantised, TeacherForced
@@ -221,8 +222,12 @@ def settle(assembly: Assembly) -> Trained:
     return Trained(assembly, {n: net.eval() for n, net in nets.items()}, judges)
 
 
-def load_trained(folder: RunFolder) -> tuple[Trained, list[str]]:
+def load_trained(folder: RunFolder, data: DataSet | None = None) -> tuple[Trained, list[str]]:
     """A run from its newest good checkpoint, on its own device or, where there is none such, on what there is.
+
+    Args:
+        folder: of the run.
+        data: what its configuration names, where it is at hand; else it is loaded.
 
     Returns:
         The run, and sentences on what is not as one may think: a damaged checkpoint that was passed over, a run that
@@ -239,7 +244,7 @@ def load_trained(folder: RunFolder) -> tuple[Trained, list[str]]:
         notes.append(f"{folder.path} was trained on {config.device}; the CPU is used here")
         config = replace(config, device="cpu")
     config = replace(config, training=replace(config.training, engine="eager"))  # it takes no steps
-    assembly = assemble(config)
+    assembly = assemble(config, data)
     assembly.trainer.restore_weights(tensors, info)
     if (status := folder.status()) != "finished" or info["steps_done"] != config.training.steps:
         notes.append(

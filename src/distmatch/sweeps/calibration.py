@@ -11,7 +11,7 @@ import torch
 from distmatch.runs.lanes import Shared, pack
 from distmatch.sweeps.plan import Run
 from distmatch.training import Trainer
-from distmatch.training.lanes import alike
+from distmatch.training.lanes import Lanes, alike
 from distmatch.training.pace import memory, seconds
 
 STEPS = 5  # that are measured with each number of lanes
@@ -49,7 +49,8 @@ class Cost:
 def calibrate(runs: Sequence[Run], jobs: int, most: int | None = None) -> Cost:
     """Measure runs of one structure, with one thread on a CPU, as a worker would train them.
 
-    Lanes are doubled as long as there is room and the throughput grows.
+    Lanes are doubled as long as there is room and their throughput grows, from that of a single one: few of them may be
+    slower than a run alone where many are faster.
 
     Args:
         runs: of one structure.
@@ -74,20 +75,27 @@ def _calibrate(runs: Sequence[Run], jobs: int, most: int) -> Cost:
     own = memory(trainers[0])
     room = int(MEMORY_SHARE * free_memory(trainers[0].feed.device) / jobs)
     step, why, lanes = {1: seconds(pack(trainers), STEPS)}, "", 2
+    before = _together(trainers) if most > 1 else 0.0
     while lanes <= min(most, own.lanes(room)):
         trainers += [trainer(i) for i in range(len(trainers), lanes)]
         why = next((w for t in trainers[1:] if (w := alike(trainers[0], t)) is not None), "")
         if why:
             break
-        for t in trainers:  # those that have been measured are some steps on
-            t.steps_done = 0
-        together = pack(trainers)
-        step[lanes] = seconds(together, STEPS)
-        together.release()
-        if step[lanes] / lanes * GAIN > step[lanes // 2] / (lanes // 2):
+        step[lanes] = _together(trainers)
+        if step[lanes] / lanes * GAIN > before / (lanes // 2):
             break
-        lanes *= 2
+        before, lanes = step[lanes], 2 * lanes
     return Cost(step, own.state + own.step, own.lanes(room), why)
+
+
+def _together(trainers: Sequence[Trainer]) -> float:
+    """Seconds for a step of all of them as lanes, of one too: what it takes to be a lane shows there at its largest."""
+    for trainer in trainers:  # those that have been measured are some steps on
+        trainer.steps_done = 0
+    lanes = Lanes(trainers)
+    taken = seconds(lanes, STEPS)
+    lanes.release()
+    return taken
 
 
 def free_memory(device: torch.device) -> int:

@@ -70,7 +70,7 @@ def perform(task: Task) -> Ended:
         train_together(task.runs, lanes=task.lanes, until=task.until, shared=_shared())
         if task.until is None and task.evaluate:
             for run in task.runs:
-                measure(run.path, task.evaluate, task.samples)
+                measure(run.path, task.evaluate, task.samples, _shared())
     except KeyboardInterrupt:
         return Ended("interrupted")
     except BadInput as error:
@@ -82,18 +82,19 @@ def perform(task: Task) -> Ended:
     return Ended("done")
 
 
-def measure(path: Path, names: Iterable[str], samples: int) -> None:
+def measure(path: Path, names: Iterable[str], samples: int, shared: Shared) -> None:
     """Run diagnostics on a finished run, once; what does not apply to it is kept with the reason."""
     folder = RunFolder(path)
     if is_measured(path, names, samples) or not is_finished(path):
         return
     refused: dict[str, str] = {}
+    data = shared.data(folder.config())
     try:
-        evaluate(path, names, samples)
+        evaluate(path, names, samples, data=data)
     except BadInput:
         for name in names:
             try:
-                evaluate(path, [name], samples)
+                evaluate(path, [name], samples, data=data)
             except BadInput as error:
                 refused[name] = str(error).removeprefix(f"{name} ")
     step = checkpoint.steps(folder.checkpoints)[-1]

@@ -142,17 +142,19 @@ class Adam(Optimiser):
         return mean / (_root(square) + eps), [m, v]
 
     def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
-        """torch's fused kernel, which reads memory and not strides: gradients are laid out as their parameters."""
+        """torch's fused kernel, on tensors in the order of their memory; gradients are laid out as their parameters."""
+        if not all(p.is_contiguous() or _dense(p) for p in params):
+            return False
         laid_out = [
             g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
             for p, g in zip(params, grads, strict=True)
         ]
         numbers: dict[str, Any] = {"lr": lr, "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
         torch._fused_adam_(
-            params,
-            laid_out,
-            moments["mean"],
-            moments["square"],
+            _flat(params),
+            _flat(laid_out),
+            _flat(moments["mean"]),
+            _flat(moments["square"]),
             [],
             moments["step"] * len(params),
             **numbers,
@@ -269,6 +271,16 @@ def _root(square: Tensor) -> Tensor:
 def _like(value: Number, p: Tensor) -> Any:
     """A number as it is; a tensor of one value per lane, ready to broadcast against a parameter of all lanes."""
     return value.reshape(value.shape + (1,) * (p.dim() - value.dim())) if isinstance(value, Tensor) else value
+
+
+def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Those that do not lie in memory as their shape says, without shape: kernels that go through memory copy them."""
+    return [t if t.is_contiguous() else t.as_strided((t.numel(),), (1,)) for t in tensors]
+
+
+def _dense(t: Tensor) -> bool:
+    """Whether its elements lie in memory one after the other, in some order."""
+    return 1 + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) == t.numel()
 
 
 def _zeros(params: Sequence[Tensor]) -> list[Tensor]:

@@ -46,7 +46,8 @@ def part(state: State) -> None:
     """
     for _, held in _holders(state):
         for key in _keys(held):
-            held[key] = held[key].clone()
+            by_rows = torch.contiguous_format if held[key].dim() == 2 else torch.preserve_format
+            held[key] = held[key].clone(memory_format=by_rows)
 
 
 def overwrite(whole: State, lane: int, other: int) -> None:
@@ -83,12 +84,16 @@ def _holders(state: State) -> Iterator[tuple[bool, Any]]:
 
 
 def _stacked(own: Sequence[Tensor]) -> Tensor:
-    """The tensors one after the other, each laid out as it was (channels last, say)."""
+    """The tensors one after the other, each laid out as it was (channels last, say), but matrices by columns.
+
+    The gradient of lanes' linear layers comes by columns, and where the weights lie so too, none has to be copied.
+    """
     first = own[0]
     spanned = 1 + sum((n - 1) * stride for n, stride in zip(first.shape, first.stride(), strict=True))
     if spanned != first.numel():  # with gaps, or expanded
         return torch.stack(list(own))
-    whole = first.new_empty_strided((len(own), *first.shape), (first.numel(), *first.stride()))
+    laid = (1, first.shape[0]) if first.dim() == 2 else first.stride()
+    whole = first.new_empty_strided((len(own), *first.shape), (first.numel(), *laid))
     for place, tensor in zip(whole, own, strict=True):
         place.copy_(tensor)
     return whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from distmatch.diagnostics.checks import checked
@@ -38,6 +37,8 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
             f"{len(x)} samples of {x.shape[1]} values have {len(labels)} labels, "
             f"{len(known)} data of {known.shape[1]} values have {len(classes)}: their numbers and sizes must agree"
         )
+    from sklearn.neighbors import KNeighborsClassifier
+
     metric = "correlation" if samples.ndim == 4 else "euclidean"
     judge = KNeighborsClassifier(NEIGHBOURS, metric=metric, algorithm="brute").fit(
         known.cpu().numpy(), classes.cpu().numpy()
