@@ -105,14 +105,13 @@ class Plan:
 def measure(name: str, plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One row for each K, and where lanes stop paying."""
     subject, start = SUBJECTS[name], time.perf_counter()
-    alone = subject.trainer(0, plan.device, plan.engine)
-    taken = memory(alone)
+    taken = memory(subject.trainer(0, plan.device, plan.engine))
     room = SHARE * free(plan.device)
     rows: list[dict[str, Any]] = []
     k, ended = 1, ""
     while not ended:
         began = time.perf_counter()
-        rows.append(row(name, k, alone, taken, plan))
+        rows.append(row(name, k, taken, plan))
         spent = time.perf_counter() - began
         left = plan.budget - (time.perf_counter() - start)
         k *= 2
@@ -125,8 +124,12 @@ def measure(name: str, plan: Plan) -> tuple[list[dict[str, Any]], dict[str, Any]
     return rows, verdict(name, rows, ended)
 
 
-def row(name: str, k: int, alone: Trainer, taken: Memory, plan: Plan) -> dict[str, Any]:
-    """Throughput of K lanes, of one run after the other, and of K processes at once, in runs × steps per second."""
+def row(name: str, k: int, taken: Memory, plan: Plan) -> dict[str, Any]:
+    """Throughput of K lanes, of one run after the other, and of K processes at once, in runs × steps per second.
+
+    The one that stands for all of the latter is new in each row, and so not trained further than the lanes.
+    """
+    alone = SUBJECTS[name].trainer(0, plan.device, plan.engine)
     trainers = [SUBJECTS[name].trainer(seed, plan.device, plan.engine) for seed in range(k)]
     lanes = Lanes(trainers)
     rivals = {

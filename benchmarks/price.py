@@ -41,8 +41,8 @@ def price(file: Path, jobs: int | None) -> tuple[dict[str, Any], list[dict[str, 
         "groups": sum(p.groups for p in found),
         "steps": sum(p.steps for p in found),
         "workers": busy,
-        "price, hours": _digits(sum(p.seconds for p in found) / busy / 3600),
-        "one by one, hours": _digits(sum(p.steps * p.alone for p in found) / 3600),
+        "price, min": _digits(sum(p.seconds for p in found) / busy / 60),
+        "one by one, min": _digits(sum(p.steps * p.alone for p in found) / 60),
         "calibration, s": round(time.perf_counter() - began, 1),
     }
     rows = [
@@ -53,7 +53,7 @@ def price(file: Path, jobs: int | None) -> tuple[dict[str, Any], list[dict[str, 
             "lanes": p.lanes,
             "ms a step alone": _digits(1e3 * p.alone),
             "in its group": _digits(1e3 * p.together),
-            "hours of a worker": _digits(p.seconds / 3600),
+            "min of a worker": _digits(p.seconds / 60),
             "MB of a group": round(p.memory / 1e6, 1),
         }
         for p in found
@@ -82,8 +82,8 @@ def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
         copy.write_text(json.dumps(content))
         whole, rows = price(copy, options.jobs)
         if options.run:
-            whole["taken, hours"] = _digits(seconds_of(copy, options.jobs) / 3600)
-            whole["taken / price"] = round(whole["taken, hours"] / whole["price, hours"], 2)
+            whole["taken, min"] = _digits(seconds_of(copy, options.jobs) / 60)
+            whole["taken / price"] = round(whole["taken, min"] / whole["price, min"], 2)
     return {"sweep": file.name, "whole": whole, "structures": rows}
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ Rows = Sequence[Mapping[str, Any]]
 COMMANDS = {  # of each file, the words that measure it
     "step": "benchmarks/step.py --threads 1",
     "training": "benchmarks/training.py --threads 1 --pythae --seconds 1.5",
+    "parts": "benchmarks/parts.py",
     "lanes": "benchmarks/lanes.py --threads 1 --budget 110",
     "sweeps": "benchmarks/sweeps.py",
     "ranks": "benchmarks/ranks.py",
@@ -55,11 +57,19 @@ def found(name: str) -> dict[str, Any] | None:
 
 
 def table(rows: Rows, columns: Sequence[str] = ()) -> list[str]:
-    """Markdown; columns that are empty in every row are left out."""
-    heads = [c for c in columns or rows[0] if any(row.get(c, "") != "" for row in rows)]
-    lines = [heads, ["---"] * len(heads)]
-    lines += [[_cell(row.get(c, "")) for c in heads] for row in rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+    """Markdown; a table for each kind of row, and columns that are empty in every row are left out."""
+    lines: list[str] = []
+    for keys, alike in groupby(rows, key=lambda row: tuple(columns) or tuple(row)):
+        kind = list(alike)
+        heads = [c for c in keys if any(row.get(c, "") != "" for row in kind)]
+        lines += [""] if lines else []
+        lines += [_line(heads), _line(["---"] * len(heads))]
+        lines += [_line([_cell(row.get(c, "")) for c in heads]) for row in kind]
+    return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _cell(value: Any) -> str:
@@ -199,8 +209,9 @@ The same nets and data, no data loading, a loop that does nothing the step need 
 ## Where a step's time goes
 
 `distmatch train … --profile` times the parts of a step (data, forward, backward, optimiser), lists the operators that
-take most, and compares the whole with the measured ceilings of products and of memory.
+take most, and compares the whole with the measured ceilings of products and of memory. In short:
 
+{parts}
 ## Many runs at once: lanes
 
 Numbers are runs × steps per second. `one by one` and `lanes` have one thread; `processes` are as many at once as there
@@ -228,11 +239,12 @@ The whole ColorMNIST sweep of Rosca et al. 2018 on this machine, priced only:
 {ranks}
 The batch is that of all ranks together, and noise is drawn for the whole batch and divided, so that a run depends on
 the number of ranks only by rounding where no net looks across the batch: the VAE on 1×128 and on 2×64 ends less than
-1e-5 of the distance it moved apart (`tests/runs/test_torchrun.py`). Batch norm sees each rank's part alone, and so
-differs, but less than half the batch does. What needs the whole batch in one place is refused in one sentence: MMD, a
-KL between code moments, a target rate, batch critics, minibatch discrimination, consensus optimisation, unrolling;
-compiled steps too. Rank 0 alone writes. A lost rank ends all of them with one sentence, and `resume` goes on with any
-number. On one machine's cores ranks do what threads do: they are for machines with more than one GPU, and for several.
+1e-5 of the distance it moved apart (`tests/runs/test_torchrun.py`). Batch norm sees each rank's part alone, as in
+torch's own data parallelism, so that nets with it differ as by a smaller batch. What needs the whole batch in one
+place is refused in one sentence: MMD, a KL between code moments, a target rate, batch critics, minibatch
+discrimination, consensus optimisation, unrolling; compiled steps too. Rank 0 alone writes. A lost rank ends all of
+them with one sentence, and `resume` goes on with any number. On one machine's cores ranks do what threads do: they
+are for machines with more than one GPU, and for several.
 
 ## Cost as work grows
 
@@ -265,7 +277,10 @@ def page() -> str:
         "price-run": section("price-run", price),
         "gpu": gpu(),
     }
-    parts |= {name: section(name, table) for name in ("step", "ranks", "marginal_kl", "scores", "geometry")}
+    parts |= {
+        name: section(name, table)
+        for name in ("step", "parts", "ranks", "marginal_kl", "scores", "geometry")
+    }
     text = TEXT
     for name, lines in parts.items():
         text = text.replace("{" + name + "}\n", "\n".join(lines) + "\n")
