@@ -278,8 +278,7 @@ def page() -> str:
         "gpu": gpu(),
     }
     parts |= {
-        name: section(name, table)
-        for name in ("step", "parts", "ranks", "marginal_kl", "scores", "geometry")
+        name: section(name, table) for name in ("step", "parts", "ranks", "marginal_kl", "scores", "geometry")
     }
     text = TEXT
     for name, lines in parts.items():
