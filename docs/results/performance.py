@@ -218,8 +218,10 @@ Numbers are runs × steps per second. `one by one` and `lanes` have one thread; 
 are runs, one thread each, and so use both cores; the sweep's pool does so with packs of lanes.
 
 {lanes}
-Lanes pay where a run's own operations are too small to fill a core, and stop where its tensors leave the caches.
-Vmapped convolutions are slower than a loop, and `distmatch sweep` trains these one by one: it measures both first.
+On one core lanes pay from about four on, by up to twice where a run's own operations are too small to fill the core,
+and by a fifth where they fill it already (width 400); beyond 16 or 32 of them little is added. Fewer than four, and
+vmapped convolutions, are slower than one run after the other: `distmatch sweep` measures both first, and trains such
+runs in processes alone. What one core's lanes add comes on top of one process for each core.
 
 ## Sweeps: start-up, overhead, workers
 
