@@ -233,10 +233,8 @@ def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | N
     that what diverged at one value is not held in favour of it. Otherwise, as with draws at random, all are.
     """
     values = [s.settings[path] for s in settings if path in s.settings]
-    label, ordered = (
-        labels(values),
-        all(isinstance(v, int | float) and not isinstance(v, bool) for v in values),
-    )
+    label = labels(values)
+    ordered = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     runs: dict[tuple[str, Any], dict[str, list[float]]] = {}  # all else, and seed -> level -> values
     for setting in settings:
         if path not in setting.settings:
