@@ -65,7 +65,7 @@ def test_places_by_number_count_as_in_place():
 
 
 def test_a_penalty_does_not_go_back_through_the_forward_pass():
-    """Three layers: each hands a gradient to its weight once in the second derivative, by torch's transposed form."""
+    """Three layers: each is gone back through once, for the gradient whose norm is asked, and never again."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(c, 4, 3, padding=1) for c in (1, 4, 4)]
     net = nn.Sequential(*(part for conv in layers for part in (conv, nn.LeakyReLU(0.2))))
@@ -88,7 +88,7 @@ def test_a_penalty_does_not_go_back_through_the_forward_pass():
     assert plain_backwards > 3
 
 
-def test_a_ramp_of_bends_still_has_its_second_derivative():
+def test_what_bends_keeps_its_second_derivative():
     """Only what is straight between kinks loses it: ELU and tanh keep theirs."""
     w = torch.tensor([0.7], requires_grad=True)
     norms = gradient_norms(lambda x: torch.tanh(w * x).sum(1), [torch.tensor([[0.5]])])

@@ -143,7 +143,7 @@ class Adam(Optimiser):
 
     def fused(self, params: list[Tensor], grads: list[Tensor], moments: Moments, lr: Number) -> bool:
         """torch's fused kernel, on tensors in the order of their memory; gradients are laid out as their parameters."""
-        if not all(p.is_contiguous() or _dense(p) for p in params):
+        if not all(p.is_contiguous() or dense(p) for p in params):
             return False
         laid_out = [
             g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
@@ -278,8 +278,12 @@ def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t if t.is_contiguous() else t.as_strided((t.numel(),), (1,)) for t in tensors]
 
 
-def _dense(t: Tensor) -> bool:
-    """Whether its elements lie in memory one after the other, in some order."""
+def dense(t: Tensor) -> bool:
+    """Whether its elements lie in memory one after the other, in some order.
+
+    >>> dense(torch.zeros(2, 3).T), dense(torch.zeros(2, 3)[:, :2])
+    (True, False)
+    """
     return 1 + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) == t.numel()
 
 

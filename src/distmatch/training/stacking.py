@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distmatch.training.optimisers import COUNTS
+from distmatch.training.optimisers import COUNTS, dense
 from distmatch.training.step import State
 
 
@@ -89,8 +89,7 @@ def _stacked(own: Sequence[Tensor]) -> Tensor:
     The gradient of lanes' linear layers comes by columns, and where the weights lie so too, none has to be copied.
     """
     first = own[0]
-    spanned = 1 + sum((n - 1) * stride for n, stride in zip(first.shape, first.stride(), strict=True))
-    if spanned != first.numel():  # with gaps, or expanded
+    if not dense(first):  # with gaps, or expanded
         return torch.stack(list(own))
     laid = (1, first.shape[0]) if first.dim() == 2 else first.stride()
     whole = first.new_empty_strided((len(own), *first.shape), (first.numel(), *laid))
