@@ -17,7 +17,7 @@ from torch import Tensor
 from distmatch.errors import BadInput
 from distmatch.noise import Noise
 from distmatch.schedules import Ramp
-from distmatch.variables import Z_CODE, Z_MARGINAL, Z_PRIOR, Draws, Variable, with_parents
+from distmatch.variables import Z_CODE, Z_MARGINAL, Z_PRIOR, Draws, Variable, units_of, with_parents
 
 Weight = float | Tensor | Ramp
 PLAYERS = ("encoder", "decoder", "prior", "lens")
@@ -30,11 +30,16 @@ class Critics:
     Args:
         nets: critic's name -> a callable from inputs `(B, ...)` (and labels) to scores `(B,)`.
         draws: what they score.
+        unrolled: whether their weights depend on the draws, as those of critics do that have looked ahead; a score
+            of the data then has a gradient too.
     """
 
-    def __init__(self, nets: Mapping[str, Callable[..., Tensor]], draws: Draws) -> None:
+    def __init__(
+        self, nets: Mapping[str, Callable[..., Tensor]], draws: Draws, unrolled: bool = False
+    ) -> None:
         self.nets = nets
         self.draws = draws
+        self.unrolled = unrolled
         self._scores: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
         self._features: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
 
@@ -57,6 +62,10 @@ class Critics:
     def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
         """All scores so far: (critic, draws) -> scores `(B,)`."""
         return list(self._scores.items())
+
+    def units(self, name: str) -> float:
+        """How many units of the critic's input one unit of x is: 2 for a built-in critic of pictures in [0, 1]."""
+        return units_of(self.nets.get(name))
 
     def at(self, name: str, *inputs: Tensor) -> Tensor:
         """The scores `(B,)` of a critic at any other place."""
@@ -265,8 +274,21 @@ class Objective:
 
     @_once
     def players(self) -> tuple[str, ...]:
-        """The players that some term moves. Every player whose net is used has one, or it would never learn."""
+        """The players that some term moves."""
         return tuple(p for p in PLAYERS if any(p in t.players for t in self.terms))
+
+    @_once
+    def unmoved(self) -> tuple[str, ...]:
+        """The nets that its draws pass through and that no term moves: they stay as they were initialised.
+
+        >>> from distmatch.terms import Distance
+        >>> Objective(Distance().to("decoder")).unmoved
+        ('encoder',)
+        """
+        moved = {
+            p for t in self.terms if isinstance(t.weight, Tensor | Ramp) or t.weight > 0 for p in t.players
+        }
+        return tuple(p for p in self.uses if p not in moved)
 
     @_once
     def critics(self) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -110,15 +110,26 @@ class Draws:
         laws: q(z|x) under `"z_code"`, p(x|ẑ) under `"x_rec"`, p(x|z) under `"x_gen"`, q(z|x̃) under `"z_rec"`.
         noise: what else is random in the terms, by name.
         y: labels `(B,)`, or None.
+        x_units: by net, how many units of its input one unit of x is; 1 for a net that is not named.
     """
 
     values: dict[str, Tensor]
     laws: dict[str, Distribution]
     noise: Mapping[str, Tensor]
     y: Tensor | None = None
+    x_units: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, variable: Variable) -> Tensor:
         return self.values[variable.name]
+
+    def units(self, *variables: Variable) -> float:
+        """How many units of their nets' input one unit of these draws is, where all these nets agree; else 1.
+
+        Built-in nets see pictures in [-1, 1], and distances between pictures are in these units (2 for pictures in
+        [0, 1]). Where one of the nets is the user's own, and sees what it is given, they are in its units.
+        """
+        units = {self.x_units.get(p, 1.0) for v in variables for p in v.players if v.space == "x"}
+        return units.pop() if len(units) == 1 else 1.0
 
     def detach(self) -> Draws:
         """The same draws and laws, cut off from the nets that made them."""
@@ -218,7 +229,17 @@ def draw(
             law = made[v.name] = nets["decoder"](code, **given(copies), **at)
             if v.name in valued:
                 values[v.name] = law.mean
-    return Draws(values, made, noise, y)
+    return Draws(values, made, noise, y, {name: units_of(net) for name, net in nets.items()})
+
+
+def units_of(net: object) -> float:
+    """How many units of its input a net counts for one unit of x: what it says itself, and 1 for a user's own.
+
+    >>> from distmatch.networks import Shapes, build
+    >>> units_of(build("mlp", "critic", Shapes((1, 8, 8), latent=2))), units_of(lambda x: x.sum(1))
+    (2.0, 1.0)
+    """
+    return float(getattr(net, "x_units", 1.0))
 
 
 def _code_noise(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,17 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_nets, numbers_at, toy_of
-from distmatch.comparisons import GENERATOR_LOSSES, REVERSE_KL
+from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL
 from distmatch.objective import PLAYERS, Objective
-from distmatch.systems import SYSTEMS, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
+from distmatch.systems import SYSTEMS, ali, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Batch, Settings, State, init, step
 from systems.by_hand import (
     BY_HAND,
     CLIPPED,
+    RATIO_CRITICS,
     Here,
     Losses,
     Weights,
+    ali_by_ratio,
     alice_adversarial,
     kl_gan,
     reverse_kl_gan,
@@ -49,6 +52,7 @@ class Case:
     clip: float | None = None
     consensus: float = 0.0
     unroll: int = 0
+    rate: float = 1.0
 
     @property
     def plain(self) -> bool:
@@ -59,7 +63,9 @@ class Case:
         return linear_nets(self.objective, seed, toy=self.toy)
 
     def settings(self, **more: Any) -> Settings:
-        return replace(DESCENT, consensus=self.consensus, unroll=self.unroll, **more)
+        descent = SGD(lr=self.rate)
+        own = {"players": descent, "critics": descent, "consensus": self.consensus, "unroll": self.unroll}
+        return Settings(**{**own, **more})
 
     def step(
         self, nets: Mapping[str, nn.Module], state: State, batches: list[Batch], settings: Settings
@@ -75,6 +81,10 @@ DESCENT = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0))
 VARIANTS = {
     "gan, reverse KL": Case(gan(REVERSE_KL), reverse_kl_gan),
     "gan, KL": Case(gan(generator=GENERATOR_LOSSES["kl"]), kl_gan),
+    **{
+        f"ali, {by}": Case(ali(COMPARISONS[by]), partial(ali_by_ratio, by=by), rate=0.01)
+        for by in RATIO_CRITICS
+    },
     "alice, adversarial": Case(alice("adversarial", 0.1), alice_adversarial),
     "veegan, encoder sees the critic": Case(
         veegan(encoder_sees_critic=True), seeing(veegan_by_hand), Toy(posterior="deterministic")
@@ -107,7 +117,7 @@ order = pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating
 
 
 class ByHand:
-    """One step of gradient descent at rate 1, by plain autograd."""
+    """One step of gradient descent, by plain autograd."""
 
     def __init__(self, case: Case, nets: Mapping[str, nn.Module]) -> None:
         self.case, self.nets = case, nets
@@ -139,7 +149,7 @@ class ByHand:
 
     def move(self, found: Weights) -> None:
         for n, gradients in found.items():
-            self.now[n] = {k: self.now[n][k] - g for k, g in gradients.items()}
+            self.now[n] = {k: self.now[n][k] - self.case.rate * g for k, g in gradients.items()}
 
     def losses(self, weights: Weights, b: Batch) -> Losses:
         return self.case.by_hand(Here(self.nets, weights, b.x, b.y, b.noise))
@@ -151,7 +161,9 @@ class ByHand:
         for _ in range(self.case.unroll if set(names) & set(self.players) else 0):
             losses = self.losses(seen, b)
             ahead = {n: gradients(losses[n], seen[n]) for n in self.critics}
-            seen = seen | {n: {k: p - ahead[n][k] for k, p in seen[n].items()} for n in self.critics}
+            seen = seen | {
+                n: {k: p - self.case.rate * ahead[n][k] for k, p in seen[n].items()} for n in self.critics
+            }
         losses = self.losses(seen, b)
         return {n: gradients(losses[n], leaves[n]) for n in names if n in losses}
 

@@ -27,7 +27,7 @@ from distmatch.networks.mlp import (
     critic_batch_norm,
     layers,
 )
-from distmatch.networks.players import Centre, Decoder, Encoder, FlatCritic, ImageCritic, Posterior
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, Posterior, centred
 from distmatch.networks.shapes import Shapes
 from distmatch.networks.spectral_norm import SpectralConv2d, SpectralLinear
 
@@ -188,17 +188,12 @@ def features(
     return nn.Sequential(*body, nn.Flatten()), channels * plan.side**2
 
 
-def prepare(shapes: Shapes) -> nn.Module:
-    """Images in [0, 1] go to [-1, 1]; unbounded ones stay."""
-    return Centre() if shapes.bounded else nn.Identity()
-
-
 def encoder(shapes: Shapes, posterior: Posterior, options: DCGANOptions) -> Encoder:
     """q(z|x): the transposed decoder, without a final activation."""
     plan = plan_of(shapes)
     convs, size = features(plan, shapes.x[0] + shapes.labels, options.width, options.batch_norm)
     last = nn.Linear(size, shapes.latent * posterior.channels, bias=False)
-    return Encoder(prepare(shapes), initialise(nn.Sequential(*convs, last)), shapes, posterior)
+    return Encoder(centred(shapes), initialise(nn.Sequential(*convs, last)), shapes, posterior)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> Decoder:
@@ -247,7 +242,7 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: DCGANOptions) -> Im
         last = initialise(nn.Sequential(*head, linear(size, 1, bias=False)))
     else:
         last = nn.Sequential(*head, *layers([size, 2 * h, 1], "leaky-relu", linear=linear))
-    return ImageCritic(prepare(shapes), initialise(convs), code, last, shapes, spaces)
+    return ImageCritic(centred(shapes), initialise(convs), code, last, shapes, spaces)
 
 
 def lens(shapes: Shapes, until: int | None, options: DCGANOptions) -> Lens:

@@ -18,7 +18,7 @@ from distmatch.networks.heads import Linear, across_batch
 from distmatch.networks.initial import initialise
 from distmatch.networks.lens import Lens, flat_lens
 from distmatch.networks.maxout import Maxout
-from distmatch.networks.players import Decoder, Encoder, FlatCritic, Posterior
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, Posterior, centred
 from distmatch.networks.shapes import Shapes
 from distmatch.networks.spectral_norm import SpectralLinear
 
@@ -169,7 +169,8 @@ def encoder(shapes: Shapes, posterior: Posterior, options: MLPOptions) -> Encode
     hidden = [options.width] * options.depth
     sizes = [shapes.x_size + shapes.labels, *hidden, shapes.latent * posterior.channels]
     body = nn.Sequential(*layers(sizes, options.activation, options.batch_norm))
-    return Encoder(nn.Flatten(), initialise(body, options.initial_std), shapes, posterior)
+    prepare = nn.Sequential(centred(shapes), nn.Flatten())
+    return Encoder(prepare, initialise(body, options.initial_std), shapes, posterior)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: MLPOptions) -> Decoder:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from distmatch.errors import BadInput
-from distmatch.likelihoods import Likelihood
+from distmatch.likelihoods import LIKELIHOODS, LINEAR, Likelihood
 from distmatch.networks.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
 from distmatch.networks.growth import Growing, Growth
 from distmatch.networks.minibatch import MinibatchStddev
 from distmatch.networks.mlp import check_sizes, code_critic
-from distmatch.networks.players import Centre, Decoder, Encoder, FlatCritic, ImageCritic
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, centred
 from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes
 
@@ -182,15 +182,15 @@ def encoder(shapes: Shapes, posterior: Posterior, options: ProgressiveOptions) -
     plan = Plan.of(shapes, options)
     features = Features(shapes.x[0] + shapes.labels, plan, _growth(plan, options), stddev=False)
     last = EqualLinear(plan.maps[0], shapes.latent * posterior.channels, gain=1.0)
-    return Encoder(_prepare(shapes), nn.Sequential(features, last), shapes, posterior)
+    return Encoder(centred(shapes), nn.Sequential(features, last), shapes, posterior)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: ProgressiveOptions) -> Decoder:
-    """p(x|z): the generator."""
+    """p(x|z): the generator. An implicit one is linear to the end: its images, in [-1, 1], are not squashed."""
     plan = Plan.of(shapes, options)
     channels = shapes.x[0] * likelihood.channels
     body = Generator(shapes.latent + shapes.labels, channels, plan, _growth(plan, options))
-    return Decoder(body, shapes, likelihood)
+    return Decoder(body, shapes, LINEAR if likelihood is LIKELIHOODS["implicit"] else likelihood)
 
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: ProgressiveOptions) -> ImageCritic | FlatCritic:
@@ -205,15 +205,11 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: ProgressiveOptions)
         code = nn.Sequential(EqualLinear(spaces.count("z") * shapes.latent, size), nn.LeakyReLU(SLOPE))
         between = EqualLinear(2 * size, size)
         head = nn.Sequential(between, nn.LeakyReLU(SLOPE), EqualLinear(size, 1, gain=1.0))
-    return ImageCritic(_prepare(shapes), features, code, head, shapes, spaces)
+    return ImageCritic(centred(shapes), features, code, head, shapes, spaces)
 
 
 def _growth(plan: Plan, options: ProgressiveOptions) -> Growth:
     return Growth(plan.top, options.stable, options.fade)
-
-
-def _prepare(shapes: Shapes) -> nn.Module:
-    return Centre() if shapes.bounded else nn.Identity()
 
 
 def _plain(channels: int, out: int) -> list[nn.Module]:

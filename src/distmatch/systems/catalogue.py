@@ -21,8 +21,13 @@ from distmatch.systems.system import System
 
 Defaults = Mapping[str, Any]
 
-_ADVERSARIAL: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
-_WGAN_GP: Defaults = {**_ADVERSARIAL, "training.lr": 1e-4, "training.critic_steps": 5}
+# Adam of DCGAN (arXiv:1511.06434): β₂ is the optimiser's own, as in most of the authors' code that came after it.
+_ADVERSARIAL: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.999)}
+# Adam of Rosca et al. (arXiv:1706.04987, 1802.06847) for all that they train.
+_ROSCA: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
+# Adam of WGAN-GP (arXiv:1704.00028), and of those whose code starts from it.
+_GULRAJANI: Defaults = {"training.lr": 1e-4, "training.betas": (0.5, 0.9)}
+_WGAN_GP: Defaults = {**_GULRAJANI, "training.critic_steps": 5}
 _WGAN: Defaults = {
     "training.lr": 5e-5,
     "training.optimiser": "rmsprop",
@@ -36,7 +41,11 @@ _AVB: Defaults = {
     "training.betas": (0.5, 0.999),
     "training.batch_size": 128,
 }
-_WAE: Defaults = {"network.posterior": "deterministic", "training.batch_size": 100}
+_WAE: Defaults = {
+    "network.posterior": "deterministic",
+    "training.betas": (0.5, 0.999),
+    "training.batch_size": 100,
+}
 _GIVEN_Y = "Given the label y: "
 _SLOPE_ONE = {"by": WASSERSTEIN, "penalty": gradient_penalty(10.0)}
 
@@ -171,14 +180,14 @@ _VISIBLE: dict[str, System] = {
         gan,
         "GAN with gradient penalty.",
         "arXiv:1710.08446",
-        _ADVERSARIAL,
+        {**_GULRAJANI, "training.lr": 2e-4},
         {"penalty": gradient_penalty(10.0)},
     ),
     "dragan": System(
         gan,
         "GAN, gradient penalty around the data.",
         "arXiv:1705.07215",
-        _ADVERSARIAL,
+        _GULRAJANI,
         {"penalty": dragan(10.0)},
     ),
     "gan-r1": System(
@@ -260,7 +269,12 @@ _VISIBLE: dict[str, System] = {
     "clamped-gan": System(
         clamped_gan, "GAN with the decoder's slopes between two bounds.", "arXiv:1802.08768", _ADVERSARIAL
     ),
-    "gmmn": System(gmmn, "Moment matching by a kernel, without a critic.", "arXiv:1502.02761, 1505.03906"),
+    "gmmn": System(
+        gmmn,
+        "Moment matching by a kernel, without a critic.",
+        "arXiv:1502.02761, 1505.03906",
+        {"training.batch_size": 1000},
+    ),
 }
 
 _LATENT: dict[str, System] = {
@@ -268,13 +282,13 @@ _LATENT: dict[str, System] = {
         aae,
         "Adversarial auto-encoder: the codes' marginal meets the prior.",
         "arXiv:1511.05644",
-        _ADVERSARIAL,
+        _ROSCA,
     ),
     "wae-gan": System(
         wae_gan,
         "Wasserstein auto-encoder, the codes by a critic.",
         "arXiv:1711.01558",
-        {**_WAE, "training.critic_lr": 5e-4, "training.betas": (0.5, 0.999)},
+        {**_WAE, "training.critic_lr": 5e-4},
     ),
     "wae-mmd": System(wae_mmd, "Wasserstein auto-encoder, the codes by a kernel.", "arXiv:1711.01558", _WAE),
     "avb": System(avb, "Adversarial variational Bayes: an implicit posterior.", "arXiv:1701.04722", _AVB),
@@ -295,13 +309,19 @@ _LATENT: dict[str, System] = {
 }
 
 _JOINT: dict[str, System] = {
-    "ali": System(ali, "Adversarially learned inference: joints meet.", "arXiv:1606.00704", _ADVERSARIAL),
+    "ali": System(
+        ali,
+        "Adversarially learned inference: joints meet.",
+        "arXiv:1606.00704",
+        {**_ADVERSARIAL, "training.lr": 1e-4, "training.batch_size": 100},
+    ),
     "bigan": System(
         ali,
         "Bidirectional GAN: joints meet, the encoder deterministic.",
         "arXiv:1605.09782",
         {
             **_ADVERSARIAL,
+            "training.batch_size": 128,
             "network.posterior": "deterministic",
             "network.prior": "uniform",
             "network.latent": 50,
@@ -309,9 +329,9 @@ _JOINT: dict[str, System] = {
     ),
     "alice": System(
         alice,
-        "ALI with a cycle from data to data.",
+        "ALI with cycles: data and codes come back.",
         "arXiv:1709.01215",
-        {**_ADVERSARIAL, "training.lr": 1e-3},
+        {**_ADVERSARIAL, "training.lr": 1e-3, "training.batch_size": 128},
     ),
     "veegan": System(
         veegan,
@@ -319,13 +339,16 @@ _JOINT: dict[str, System] = {
         "arXiv:1705.07761",
         {**_ADVERSARIAL, "network.posterior": "deterministic"},
     ),
-    "alpha-gan": System(alpha_gan, "Auto-encoding GAN.", "arXiv:1706.04987", _ADVERSARIAL),
-    "vgh": System(vgh, "Variational GAN hybrid.", "arXiv:1802.06847", _ADVERSARIAL),
+    "alpha-gan": System(alpha_gan, "Auto-encoding GAN.", "arXiv:1706.04987", _ROSCA),
+    "vgh": System(vgh, "Variational GAN hybrid.", "arXiv:1802.06847", _ROSCA),
     "vgh++": System(
-        vgh_plus_plus, "Variational GAN hybrid with samples.", "arXiv:1802.06847, appendix F", _ADVERSARIAL
+        vgh_plus_plus, "Variational GAN hybrid with samples.", "arXiv:1802.06847, appendix F", _ROSCA
     ),
     "vae-gan": System(
-        vae_gan, "VAE compared by the features of a GAN's critic.", "arXiv:1512.09300", _ADVERSARIAL
+        vae_gan,
+        "VAE compared by the features of a GAN's critic.",
+        "arXiv:1512.09300",
+        {"training.lr": 3e-4, "training.optimiser": "rmsprop"},
     ),
 }
 

@@ -28,23 +28,29 @@ def alice(
     by: Comparison = NON_SATURATING,
     penalty: Penalty | None = None,
 ) -> Objective:
-    """ALI, and a bound on the conditional entropy H(x|z): what is encoded and decoded comes back.
+    """ALI, and bounds on the conditional entropies H(x|z) and H(z|x): what is encoded and decoded comes back.
 
     Args:
-        cycle: ‖x - x̂‖², or by a critic that tells (x, x̂) from (x, x).
-        weight: of the cycle; the authors' code has 1 for the distance and 0.1 for the critic.
+        cycle: the mean squares of x - x̂ and of z - z̃ over their coordinates; or a critic each, which tells (x, x̂)
+            from (x, x), and (z, z̃) from (z, z).
+        weight: of both cycles; the authors' code has 1 for the distance and 0.1 for the critics.
         by: the comparison of the joints.
         penalty: what keeps their critic smooth.
 
     >>> print(alice())
-    D[p(x̃, z) ‖ q(x, ẑ)] + E‖x - x̂‖₂²
+    D[p(x̃, z) ‖ q(x, ẑ)] + E‖x - x̂‖₂²/dim(x) + E‖z - z̃‖₂²/dim(z)
     >>> print(alice("adversarial", 0.1))
-    D[p(x̃, z) ‖ q(x, ẑ)] + 0.1·D[q(x, x̂) ‖ p(x, x)]
+    D[p(x̃, z) ‖ q(x, ẑ)] + 0.1·D[q(x, x̂) ‖ p*(x, x)] + 0.1·D[q(z, z̃) ‖ p(z, z)]
 
     Li et al. 2017, arXiv:1709.01215. Their code gives encoder and decoder five steps for each of the critic's; here
     both have one.
     """
-    back = Distance(X, X_REC, order=2) if cycle == "distance" else Match((X, X_REC), (X, X), critic="pair")
+    if cycle == "distance":
+        back = Distance(X, X_REC, 2, "mean") + Distance(Z_PRIOR, Z_REC, 2, "mean")
+    else:
+        back = Match((X, X_REC), (X, X), critic="pair") + Match(
+            (Z_PRIOR, Z_REC), (Z_PRIOR, Z_PRIOR), critic="code_pair"
+        )
     return ali(by, penalty) + weight * back
 
 

@@ -94,6 +94,12 @@ class Trainer:
             raise BadInput(f"critic steps are {critic_steps}; give at least 1")
         for name in wanted:
             _check_pure(name, nets[name])
+        for name in objective.unmoved:
+            if any(p.requires_grad for p in nets[name].parameters()):
+                raise BadInput(
+                    f"no term of {objective} moves the {name}, so it would stay as it was initialised: "
+                    f"add a term that does, or freeze it (nets[{name!r}].requires_grad_(False))"
+                )
         keep_heap()
         self.objective = objective
         self.nets = {n: nets[n].to(feed.device).train() for n in wanted}
