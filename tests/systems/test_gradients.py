@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_nets, numbers_at, toy_of
 from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL
+from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Objective
 from distmatch.systems import SYSTEMS, ali, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
+from distmatch.terms import KL, NLL, Distance, Match
+from distmatch.training import Feed, Trainer
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Batch, Settings, State, init, step
+from distmatch.variables import X_GEN, X_REC, X
 from systems.by_hand import (
     BY_HAND,
     CLIPPED,
@@ -288,3 +292,40 @@ def test_a_player_that_no_term_moves_stays_bit_for_bit():
     step(objective, nets, state, [data], DESCENT)
     for k, p in flat(state).items():
         assert torch.equal(p, before[k]) == k.startswith("encoder.")
+
+
+@pytest.mark.parametrize("name", [n for n, s in SYSTEMS.items() if "by" in s.options])
+def test_every_net_learns_by_every_comparison(name):
+    """A step moves every net of the system, whatever it is compared by."""
+    system, tried = SYSTEMS[name], 0
+    for by in COMPARISONS.values():
+        try:
+            objective = system.objective(by=by)
+        except BadInput:  # its critic holds no ratio, and the system asks for one
+            assert by.log_ratio is None
+            continue
+        nets = linear_nets(objective, toy=toy_of(system))
+        settings = Settings(SGD(lr=1e-3), SGD(lr=1e-3))
+        state = init(objective, nets, settings)
+        before = copied(state)
+        step(objective, nets, state, [batch(objective, generator(1))], settings, numbers_at(objective))
+        moved = {k.partition(".")[0] for k, p in flat(state).items() if not torch.equal(p, before[k])}
+        assert moved == {*objective.uses, *objective.critics}, by.name
+        tried += 1
+    assert tried >= 15
+
+
+def test_a_net_that_no_term_moves_is_refused_unless_it_is_frozen():
+    objective = Objective(Match(X_REC, X).to("decoder"))
+    assert objective.unmoved == ("encoder",)
+    nets = {n: net.float() for n, net in linear_nets(objective).items()}
+    feed = Feed(objective, torch.zeros(20, 2), latent=2, batch_size=5)
+    with pytest.raises(BadInput, match=r"no term of D\[p\(x̂\) ‖ p\*\(x\)\] moves the encoder.*freeze it"):
+        Trainer(objective, nets, feed)
+    nets["encoder"].requires_grad_(False)
+    Trainer(objective, nets, feed).run(1)
+
+
+def test_a_weight_of_zero_moves_nothing():
+    assert Objective(Match(X_GEN, X), 0.0 * Distance()).unmoved == ("encoder",)
+    assert (NLL() + 0.0 * KL()).unmoved == ()

@@ -63,7 +63,8 @@ class Settings:
         simultaneous: gradients of both sides at the old state.
         clip_gradient: a bound on the norm of all players' gradients together, and of all critics'.
         average: decay of the running average of the decoder's weights that is kept for evaluation.
-        precision: `"bf16"` runs the nets, and nothing else, under autocast; `"tf32"` is for who calls the step (`numerics`).
+        precision: `"bf16"` runs the nets, and nothing else, under autocast; `"tf32"` is for who calls the step
+            (`numerics`).
         lanes: whether every tensor carries a leading axis of runs.
         consensus: γ of consensus optimisation: every gradient v becomes v + γ∇½‖v‖², v of all players and critics
             together, which then move at once (Mescheder et al. 2017, arXiv:1705.10461).
