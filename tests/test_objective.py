@@ -189,7 +189,8 @@ def test_losses_are_per_example():
         nets, b = linear_nets(objective), batch(objective, generator(), size=7)
         draws = draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
         critics = Critics({n: nets[n] for n in objective.critics}, draws)
-        fixed = objective.with_numbers({path: ramp.at(3) for path, ramp in objective.ramps.items()})
+        ramps = objective.over(10).ramps
+        fixed = objective.with_numbers({path: ramp.at(3) for path, ramp in ramps.items()})
         for t in fixed.terms:
             for loss in (t.loss(draws, critics), *t.critic_losses(draws, critics).values()):
                 assert loss.shape == (7 // t.pack,) or (loss.shape == () and not isinstance(t, PER_EXAMPLE))

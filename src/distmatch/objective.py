@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.noise import Noise
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, over
 from distmatch.variables import Z_CODE, Z_MARGINAL, Z_PRIOR, Draws, Variable, units_of, with_parents
 
 Weight = float | Tensor | Ramp
@@ -377,6 +377,15 @@ class Objective:
         """
         kinds = float | Tensor
         return {f"{i}.{path}": v for i, t in enumerate(self.terms) for path, v in _leaves(t, kinds).items()}
+
+    def over(self, steps: int) -> Objective:
+        """The same objective for a run of this many steps: ramps over a share of the run become ramps over steps.
+
+        >>> from distmatch.systems import find
+        >>> find("beta-vae").objective().over(1000).ramps
+        {'1.weight': Ramp(start=0.0, end=4.0, steps=250, shape='linear')}
+        """
+        return Objective(*(over(t, steps) for t in self.terms), given=self.given)
 
     def with_numbers(self, numbers: Mapping[str, float | Tensor]) -> Objective:
         """The same objective with some of its numbers replaced; lanes put a tensor of their own there."""

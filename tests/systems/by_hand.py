@@ -373,11 +373,11 @@ def gan_r2(here: Here) -> Losses:
 
 
 def gan_roth(here: Here) -> Losses:
-    """γ half way from 2 to 0.02."""
+    """γ·0.01^(t/T) at t = T/2, with γ = 2: a tenth of it."""
     real, fake = here.x, here.decode(here.z).detach()
     on_p = (1 - here.data(real).sigmoid()) ** 2 * slopes(here.data, real)
     on_q = here.data(fake).sigmoid() ** 2 * slopes(here.data, fake)
-    return penalised(here, 0.5 * 1.01 * (on_p + on_q).mean())
+    return penalised(here, 0.5 * 0.2 * (on_p + on_q).mean())
 
 
 def noisy_gan(here: Here) -> Losses:

@@ -11,7 +11,7 @@ from typing import Any
 from distmatch.comparisons import F_JENSEN_SHANNON, HINGE, LEAST_SQUARES, MINIMAX, WASSERSTEIN
 from distmatch.errors import unknown
 from distmatch.penalties import clipping, dragan, gradient_penalty, r1, r2, roth
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, Share
 from distmatch.systems.adversarial import bgan, clamped_gan, gan, gmmn, lens_gan
 from distmatch.systems.explicit import iwae, likelihood, vae, vae_rate
 from distmatch.systems.hybrids import alpha_gan, vae_gan, vgh, vgh_plus_plus
@@ -65,9 +65,9 @@ _EXPLICIT: dict[str, System] = {
     ),
     "beta-vae": System(
         vae,
-        "Variational auto-encoder, the rate's weight β rising from 0 to 4.",
+        "Variational auto-encoder, the rate's weight β rising from 0 to 4 in the first quarter of the run.",
         "Higgins et al. 2017",
-        choices={"beta": Ramp(0, 4, 5_000)},
+        choices={"beta": Ramp(0, 4, Share(0.25))},
     ),
     "vae-rate": System(
         vae_rate, "Variational auto-encoder held to a rate that is asked for.", "arXiv:1711.00464"
@@ -198,10 +198,10 @@ _VISIBLE: dict[str, System] = {
     ),
     "gan-roth": System(
         gan,
-        "GAN, gradient penalty weighted by the verdict, fading.",
+        "GAN, gradient penalty weighted by the verdict, γ = 2·0.01^(t/T) after t of T steps.",
         "arXiv:1705.09367",
         _ADVERSARIAL,
-        {"penalty": roth(Ramp(2.0, 0.02, 10_000))},
+        {"penalty": roth(Ramp(2.0, 0.02, Share(1.0), "exponential"))},
     ),
     "consensus-gan": System(
         gan,
@@ -211,10 +211,10 @@ _VISIBLE: dict[str, System] = {
     ),
     "noisy-gan": System(
         gan,
-        "GAN whose critic sees everything through noise that fades.",
+        "GAN whose critic sees everything through noise that fades over the whole run.",
         "arXiv:1610.04490",
         _ADVERSARIAL,
-        {"instance_noise": Ramp(0.5, 0.0, 10_000)},
+        {"instance_noise": Ramp(0.5, 0.0, Share(1.0))},
     ),
     "minibatch-gan": System(
         gan,
@@ -239,7 +239,10 @@ _VISIBLE: dict[str, System] = {
         gan, "GAN whose critic is given two samples at once.", "arXiv:1712.04086", _ADVERSARIAL, {"pack": 2}
     ),
     "lens-gan": System(
-        lens_gan, "GAN whose critic sees the data through a lens at first.", "arXiv:1802.04374", _ADVERSARIAL
+        lens_gan,
+        "GAN whose critic sees the data through a lens for half of the run.",
+        "arXiv:1802.04374",
+        _ADVERSARIAL,
     ),
     "bgan": System(
         bgan,

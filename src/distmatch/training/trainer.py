@@ -110,6 +110,7 @@ class Trainer:
         self._changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
         self.state: State = init(objective, self.nets, self.settings)
         self.steps_done = 0
+        self._numbers_at(0)  # refuses a ramp over a share of a run that nobody has turned into steps
         self.keys: list[str] = []
         self.pending: list[Tensor] = []
         self.engine = engine
