@@ -15,12 +15,16 @@ from torch.nn.functional import linear
 
 from contracts.toys import generator
 from distmatch.comparisons import NON_SATURATING, WASSERSTEIN
+from distmatch.diagnostics import gradient_norms
 from distmatch.distributions import Delta
 from distmatch.geometry import Clamp
 from distmatch.networks import NETWORKS, Shapes, build
 from distmatch.networks.lens import image_lens
 from distmatch.objective import Critics, Term
 from distmatch.penalties import PENALTIES, GradientPenalty, Penalty, Roth, gradient_penalty
+from distmatch.runs.assemble import assemble
+from distmatch.runs.config import configure
+from distmatch.runs.trained import settle
 from distmatch.terms import Distance, Match
 from distmatch.training.binding import bind
 from distmatch.variables import (
@@ -288,3 +292,18 @@ def test_a_progressive_generator_ends_in_a_linear_layer():
             layer.weight.zero_()
             layer.bias.fill_(3.0)
     assert net(torch.zeros(2, 2)).mean.unique().tolist() == [2.0]
+
+
+def test_a_trained_critics_slopes_are_in_its_units():
+    """What the metric says of a run's critic is what its penalty saw: ‖∇f‖ by u = 2x - 1, at places between."""
+    assembly = assemble(
+        configure({"system": "wgan-gp", "data.name": "digits", "network.family": "mlp", "network.width": 8})
+    )
+    trained = settle(assembly)
+    (critic,) = trained.critics(20).values()
+    x, net = critic.target[0] / 2, trained.judges["data"]
+    torch.testing.assert_close(critic.score(2 * x), net(x))
+    leaf = x.clone().requires_grad_()
+    (by_x,) = torch.autograd.grad(net(leaf).sum(), leaf)
+    found = gradient_norms(critic.score, (2 * x,), (2 * x,), seed=0)
+    assert found.mean.value == pytest.approx(by_x.flatten(1).norm(dim=1).mean().item() / 2, rel=1e-4)

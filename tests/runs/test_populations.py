@@ -190,7 +190,7 @@ def test_reconstructions_and_samples(system):
     assert off(run.decode(z).mean, truth) < 1e-5
     assert off(run.decoded(z), truth) < 1e-5
     assert off(subject.decode(z, None).mean, truth) < 1e-5
-    assert off(pooled(raw, codes + prior)(z).mean, truth) > 0.4
+    assert off(pooled(raw, codes + prior)(z).mean, truth) > 0.2
     z = run.prior_draws(50)
     truth = plain(raw, prior)(z).mean
     for found in (run.sample(50), run.generate(z), subject.generate(z, None), subject.sample(50, 0)):

@@ -22,7 +22,8 @@ class Critic:
 
     Attributes:
         score: (*draws) -> (n,), differentiable.
-        target, model: fresh draws of both sides, one tensor (n, *) for each input of `score`.
+        target, model: fresh draws of both sides, one tensor (n, *) for each input of `score`, in the critic's units
+            (pictures as in [-1, 1], but for the shift), as its penalty has them.
         is_log_ratio: whether the score of an ideal critic is log target/model, as under the logistic loss.
         apart: whether each side is scored by a function of its own (batch norm), so that there is none between them;
             then the last input says of each row which one is meant.

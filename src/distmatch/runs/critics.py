@@ -13,7 +13,7 @@ from distmatch.networks.batch_norm import judges_batches, mixes_batch
 from distmatch.objective import Objective, Term
 from distmatch.runs.assemble import Assembly, feed_of
 from distmatch.runs.sides import Sides, sided
-from distmatch.variables import draw
+from distmatch.variables import draw, units_of
 
 CHUNK = 1000
 
@@ -28,7 +28,8 @@ def trained_critics(
     """Every critic that tells two laws apart, by its name, with about n draws of both sides.
 
     The draws are those of a training step, with what the terms do to them (noise, packs, standardised codes), but of
-    held-out data where there are some, and of the nets as they are evaluated. Where terms share a critic, so do they
+    held-out data where there are some, and of the nets as they are evaluated; in the critic's units, so that slopes
+    are those of its penalty. Where terms share a critic, so do they
     the draws: its two sides are the mixtures of their targets and of their models. Labels are an input too.
 
     A critic of whole batches (`mixed_batch`) is left out: it has no score of one example. Training shows a critic
@@ -59,7 +60,11 @@ def trained_critics(
     split = "test" if len(assembly.data.test) else "train"
     feed = feed_of(assembly.config, objective, assembly.data, split, feed_seed)
     order = torch.randperm(len(feed.x), generator=torch.Generator().manual_seed(feed_seed))
-    collected = {name: Sides(mixes_batch(judges[name])) for name in taught}
+    units = {
+        name: [units_of(judges[name]) if s == "x" else 1.0 for s in objective.critics[name]]
+        for name in taught
+    }
+    collected = {name: Sides(mixes_batch(judges[name]), units[name]) for name in taught}
     apart = sided(assembly, objective, nets, judges, taught)
     wanted = order[: max(1, n)]
     with torch.no_grad():
@@ -69,11 +74,12 @@ def trained_critics(
             draws = draw(variables, nets, batch.x, batch.noise, batch.y, laws, objective.samples)
             for name, terms in taught.items():
                 for i, term in enumerate(terms):
-                    collected[name].add(i, term, draws, slice(i, None, len(terms)))
+                    collected[name].add(i, term, draws, judges, slice(i, None, len(terms)))
     return {
         name: Critic(
             _score(
                 apart.get(name, [judges[name]] * 2 * len(terms)),
+                units[name],
                 feed.device,
                 objective.given,
                 assembly.config.training.batch_size,
@@ -99,14 +105,14 @@ def _scores_the_ratio(term: Term) -> bool:
 
 
 def _score(
-    nets: Sequence[nn.Module], device: torch.device, given: bool, batch_size: int
+    nets: Sequence[nn.Module], units: Sequence[float], device: torch.device, given: bool, batch_size: int
 ) -> Callable[..., Tensor]:
-    """(*draws) -> (n,), from the CPU to the CPU, by the net of each row's side."""
+    """(*draws in the critic's units) -> (n,), from the CPU to the CPU, by the net of each row's side."""
 
     def of_rows(net: nn.Module, draws: Sequence[Tensor]) -> Tensor:
         inputs = [v.to(device) for v in draws]
         labels = {"y": inputs.pop()} if given else {}
-        return net(*inputs, **labels).cpu()
+        return net(*(v / u if u != 1 else v for v, u in zip(inputs, units, strict=True)), **labels).cpu()
 
     def of_batches(net: nn.Module, draws: Sequence[Tensor]) -> Tensor:
         parts = max(1, round(len(draws[0]) / batch_size))

@@ -21,8 +21,8 @@ Inputs = tuple[Tensor, ...]
 class _Listening(Critics):
     """Critics that keep what they are asked to score, in place of scores."""
 
-    def __init__(self, draws: Draws) -> None:
-        super().__init__({}, draws)
+    def __init__(self, nets: Mapping[str, nn.Module], draws: Draws) -> None:
+        super().__init__(nets, draws)
         self.asked: list[Inputs] = []
 
     def at(self, name: str, *inputs: Tensor) -> Tensor:
@@ -31,9 +31,9 @@ class _Listening(Critics):
         return inputs[0].flatten(1).sum(1) * 0
 
 
-def shown(term: Term, draws: Draws) -> list[Inputs]:
+def shown(term: Term, draws: Draws, critics: Mapping[str, nn.Module]) -> list[Inputs]:
     """What a term shows its critic of its target and of its model; what comes after these is its penalty's."""
-    listening = _Listening(draws)
+    listening = _Listening(critics, draws)
     term.critic_losses(draws, listening)
     return listening.asked[:2]
 
@@ -43,19 +43,22 @@ class Sides:
     """What a critic was shown of its target and of its model, batch after batch, on the CPU.
 
     With `numbered`, the number of the side of the term (2i for the target of term i, and then its model) comes last.
+    `units`: how many units of the critic's each unit of each of its inputs is.
     """
 
     numbered: bool
+    units: Sequence[float]
     target: list[Inputs] = field(default_factory=list)
     model: list[Inputs] = field(default_factory=list)
 
-    def add(self, i: int, term: Term, draws: Draws, rows: slice) -> None:
+    def add(self, i: int, term: Term, draws: Draws, critics: Mapping[str, nn.Module], rows: slice) -> None:
         """These rows of what term i shows its critic."""
         labels = () if draws.y is None else (draws.y,)
         for k, (side, inputs) in enumerate(
-            zip((self.target, self.model), shown(term, draws), strict=True), start=2 * i
+            zip((self.target, self.model), shown(term, draws, critics), strict=True), start=2 * i
         ):
-            kept = tuple(v[rows].cpu() for v in (*inputs, *labels))
+            seen = [u * v if u != 1 else v for v, u in zip(inputs, self.units, strict=True)]
+            kept = tuple(v[rows].cpu() for v in (*seen, *labels))
             number = (torch.full((len(kept[0]),), k),) if self.numbered else ()
             side.append(kept + number)
 
@@ -92,7 +95,7 @@ def sided(
             labels = {} if b.y is None else {"y": b.y}
             for name, own in found.items():
                 for i, term in enumerate(taught[name]):
-                    for net, inputs in zip(own[2 * i : 2 * i + 2], shown(term, draws), strict=True):
+                    for net, inputs in zip(own[2 * i : 2 * i + 2], shown(term, draws, judges), strict=True):
                         net(*inputs, **labels)
     for own in found.values():
         for net in own:
