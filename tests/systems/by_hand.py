@@ -417,11 +417,13 @@ def clamped_gan(here: Here) -> Losses:
     return losses | {"decoder": losses["decoder"] + outside.mean()}
 
 
-def mixed(here: Here) -> tuple[Tensor, Tensor, Tensor]:
+def mixed(here: Here) -> tuple[float, Tensor, Tensor]:
+    """The share of the batch that became real, and σ of the scores of it and of a batch of samples."""
     share, choice = (here.noise[f"{n}/mixed_batch(x_gen, x)"] for n in ("share", "choice"))
     x_gen = here.decode(here.z)
     rows = [a if c < share else b for a, b, c in zip(here.x, x_gen, choice, strict=True)]
-    return share, here.data(torch.stack(rows)).sigmoid(), here.data(x_gen).sigmoid()
+    realised = sum(bool(c < share) for c in choice) / len(rows)
+    return realised, here.data(torch.stack(rows)).sigmoid(), here.data(x_gen).sigmoid()
 
 
 def bgan(here: Here) -> Losses:
@@ -551,8 +553,9 @@ def alice_adversarial(here: Here) -> Losses:
     }
 
 
-def veegan(here: Here, encoder_sees_critic: bool = False) -> Losses:
-    """With t = log of samples over data: the decoder minimises t(x̃, z) + ‖z - F(x̃)‖², the encoder ‖z - F(x̃)‖²."""
+def veegan(here: Here, encoder_sees_critic: bool = True) -> Losses:
+    """With t = log of samples over data: the decoder minimises t(x̃, z) + ‖z - F(x̃)‖², the encoder -t(x, F(x)) and
+    the same distance."""
     x_gen = here.decode(here.z)
     on_data, on_model = -here.joint(here.x, here.code()), -here.joint(x_gen, here.z)
     back = ((here.z - here.encode(x_gen, "z_rec")) ** 2).sum(1).mean()
@@ -561,6 +564,15 @@ def veegan(here: Here, encoder_sees_critic: bool = False) -> Losses:
         "decoder": on_model.mean() + back,
         "encoder": back - (on_data.mean() if encoder_sees_critic else 0),
     }
+
+
+def veegan_by_score(here: Here) -> Losses:
+    """The same by a score f that holds no ratio: both players lower the difference of its means."""
+    x_gen = here.decode(here.z)
+    on_data, on_model = here.joint(here.x, here.code()).mean(), here.joint(x_gen, here.z).mean()
+    back = ((here.z - here.encode(x_gen, "z_rec")) ** 2).sum(1).mean()
+    players = on_data - on_model + back
+    return {"joint": on_model - on_data, "decoder": players, "encoder": players}
 
 
 def alpha_gan(here: Here, encoder_sees_critic: bool = False) -> Losses:

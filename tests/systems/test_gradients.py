@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_nets, numbers_at, toy_of
-from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL
+from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL, WASSERSTEIN
 from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Objective
 from distmatch.systems import SYSTEMS, ali, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
@@ -43,6 +43,9 @@ from systems.by_hand import (
 )
 from systems.by_hand import (
     veegan as veegan_by_hand,
+)
+from systems.by_hand import (
+    veegan_by_score as veegan_by_score_by_hand,
 )
 
 
@@ -90,8 +93,13 @@ VARIANTS = {
         for by in RATIO_CRITICS
     },
     "alice, adversarial": Case(alice("adversarial", 0.1), alice_adversarial),
-    "veegan, encoder sees the critic": Case(
-        veegan(encoder_sees_critic=True), seeing(veegan_by_hand), Toy(posterior="deterministic")
+    "veegan, encoder without the critic": Case(
+        veegan(encoder_sees_critic=False),
+        lambda here: veegan_by_hand(here, encoder_sees_critic=False),
+        Toy(posterior="deterministic"),
+    ),
+    "veegan, Wasserstein": Case(
+        veegan(by=WASSERSTEIN), veegan_by_score_by_hand, Toy(posterior="deterministic")
     ),
     "alpha-gan, encoder sees the critic": Case(
         alpha_gan(encoder_sees_critic=True), seeing(alpha_gan_by_hand)

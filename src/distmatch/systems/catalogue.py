@@ -340,7 +340,7 @@ _JOINT: dict[str, System] = {
         veegan,
         "The encoder leads samples back to their codes.",
         "arXiv:1705.07761",
-        {**_ADVERSARIAL, "network.posterior": "deterministic"},
+        {"training.lr": 1e-3, "training.betas": (0.5, 0.999), "network.posterior": "deterministic"},
     ),
     "alpha-gan": System(alpha_gan, "Auto-encoding GAN.", "arXiv:1706.04987", _ROSCA),
     "vgh": System(vgh, "Variational GAN hybrid.", "arXiv:1802.06847", _ROSCA),
