@@ -94,7 +94,6 @@ TOYS: dict[str, dict[str, Any]] = {  # weights for data two wide, where the syst
     "gan-r2": {"system.penalty": "r2(0.1)"},
     "wgan": {"system.penalty": "clip(0.1)"},
     "clamped-gan": {"system.low": 0.1, "system.high": 4},
-    "veegan": {"system.weight": 0.05},
     "consensus-gan": {"training.consensus": 1},
 }
 CPU = {  # of costly systems
