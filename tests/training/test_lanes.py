@@ -31,6 +31,7 @@ from distmatch.training.optimisers import cosine, linear
 PICTURES = Shapes((1, 8, 8), 4)
 SMALL = {"mlp": {"width": 8, "depth": 1}, "dcgan": {"width": 4}, "progressive": {"width": 4, "most": 4}}
 FIRM = 1e-5  # an ε well above the rounding of gradients, which Adam would blow up
+FAR = 100  # times what one rounding of the start does; see `test_lanes_are_the_runs_alone_to_rounding`
 FINE = 1e-9  # far above what rounding does in float64, and far below what any other run does
 in_float32 = pytest.mark.parametrize("dtype", [torch.float32], indirect=True, ids=["float32"])
 
@@ -172,11 +173,11 @@ def faster(made: Trainer, by: float) -> Trainer:
     return Trainer(made.objective, made.nets, made.feed, replace(own, **rates), made.critic_steps)
 
 
-def walked(pack: Pack, steps: int = 8) -> list[dict[str, Tensor]]:
-    """For each run, where it is after some steps, and each log over all of them."""
+def walked(pack: Pack) -> list[dict[str, Tensor]]:
+    """For each run, where it is after eight steps, and each log over all of them."""
     logs: list[dict[str, list[Tensor]]] = [defaultdict(list) for _ in pack.trainers]
-    for turn in range(steps):
-        for log, new in zip(logs, pack.advance(norms=turn == 5), strict=True):
+    for turn in range(8):
+        for log, new in zip(logs, pack.advance(norms=turn % 2 == 1), strict=True):
             for name, value in new.items():
                 log[f"logs/{name}"].append(value.detach().double())
     ends = [{k: v for k, v in kept(t).items() if not k.startswith("pending/")} for t in pack.trainers]
@@ -200,23 +201,24 @@ def beyond_rounding(
         stored = 4 * torch.finfo(torch.float32).eps * float(alone[key].abs().max())
         return max(stored, *(apart(other, key) for other in others)) or torch.finfo(torch.float32).tiny
 
-    return max(apart(found, key) / rounding(key) for key in alone)
+    return (
+        torch.tensor([apart(found, key) / rounding(key) for key in alone]).max().item()
+    )  # NaN if there is one
 
 
 @every
 @in_float32
 def test_lanes_are_the_runs_alone_to_rounding(make):
-    """In float32 and bf16 a lane stays within ten, or three, times of where one rounding of the start takes its run.
+    """In float32 and bf16 a lane is as near to its run as rounding leaves it, and no other run is.
 
     A step rounds many times, and otherwise in lanes and on each processor; a run blows that up as it does a nudge of
     its start, which for vgh++'s critic of 1,000 units is a thousandfold. Of the farthest of three nudges, lanes were
-    seen at up to 4.3 times the distance in float32 and 1.0 in bf16, whatever the instruction set. What is no rounding
-    is far beyond: a learning rate 1 % higher at 6,000 times and more; in bf16, where that is one rounding, one 10 %
-    higher at 4.
+    seen at up to 4 times the distance in float32, and at a learning rate 1 % higher at 6,000 times and more: the bar
+    is between. In bf16, where 1 % is about one rounding, it is between 1 and the 19 of a rate half as high again.
     """
     alone, found = walked(Loop(make())), walked(Lanes(make()))
     nudges = [walked(Loop([nudged(t, seed) for t in make()])) for seed in range(3)]
-    bar, by = (3, 1.1) if make is CASES["bf16"] else (10, 1.01)
+    bar, by = (4, 1.5) if make is CASES["bf16"] else (FAR, 1.01)
     wrong = walked(Loop([faster(t, by) for t in make()]))
     for k, run in enumerate(alone):
         others = [nudge[k] for nudge in nudges]
@@ -533,7 +535,7 @@ def test_compiled_lanes_are_the_runs_alone(monkeypatch, caplog):
     alone = advanced(Loop(make("eager")), 4)
     nudges = [advanced(Loop([nudged(t, seed) for t in make("eager")]), 4) for seed in range(3)]
     for k, (found, wanted) in enumerate(zip(lanes.trainers[:3], alone[:3], strict=True)):
-        assert beyond_rounding(kept(found), kept(wanted), [kept(nudge[k]) for nudge in nudges]) < 10
+        assert beyond_rounding(kept(found), kept(wanted), [kept(nudge[k]) for nudge in nudges]) < FAR
         assert found.snapshot()[1] == wanted.snapshot()[1]
     assert "steps run eager" not in caplog.text
 
