@@ -380,10 +380,10 @@ def test_the_longest_texts_are_read_in_seconds_and_without_recursion() -> None:
     texts = ["kl+" * (MAX_LENGTH // 3 - 1) + "kl", "1*" * (MAX_LENGTH // 2 - 1) + "kl"]
     texts += ["9" * MAX_LENGTH, "9" * 5000 + "*kl", "a-" * (MAX_LENGTH // 2), "1e" * (MAX_LENGTH // 2)]
     for text in texts:
-        before = time.perf_counter()
+        before = time.process_time()
         with suppress(BadInput):
             parse(text)
-        assert time.perf_counter() - before < 10
+        assert time.process_time() - before < 10
 
 
 # Writing.

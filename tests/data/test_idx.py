@@ -144,9 +144,9 @@ def test_stacked_mnist(where, tmp_path):
 
 
 def test_real_mnist(shared_data):
-    began = time.perf_counter()
+    began = time.process_time()
     data = load("mnist", shared_data)
-    assert time.perf_counter() - began < 5  # 0.3 s; the bound leaves room for a busy machine
+    assert time.process_time() - began < 5  # 0.3 s of its own, however busy the machine is
     assert data.bits == "original bits"
     assert [len(s) for s in (data.train, data.validation, data.test)] == [55_000, 5_000, 10_000]
     assert data.shape == (1, 28, 28)

@@ -124,9 +124,9 @@ def test_diversity_of_one_image_is_zero_and_rises_with_variety():
 
 
 def test_diversity_is_fast_and_leaves_global_randomness_alone():
-    images, before, start = smooth(320, 3, 64).float(), torch.random.get_rng_state(), time.perf_counter()
+    images, before, start = smooth(320, 3, 64).float(), torch.random.get_rng_state(), time.process_time()
     ms_ssim_diversity(images)
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15  # 2 s of its own, however busy the machine is
     assert torch.equal(before, torch.random.get_rng_state())
 
 
