@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from types import ModuleType
 
-import programs
 import pytest
+
+import programs
 
 ROOT = Path(__file__).parents[1]
 

@@ -162,7 +162,12 @@ def measure(name: str, weights: Path, data: DataSet, device: torch.device) -> di
 def describe(recipe: Recipe, seed: int, steps: int, seconds: float, device: torch.device) -> dict[str, Any]:
     """How the net was made."""
     kept = {k: v for k, v in asdict(recipe).items() if k not in ("weights", "augment")}
-    versions = {"torch": torch.__version__, "python": platform.python_version(), "device": str(device), "revision": revision()}
+    versions = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(device),
+        "revision": revision(),
+    }
     return {
         "seed": seed,
         "steps": steps,

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("src", "benchmarks", "docs/results/*.py")  # what makes results; the results themselves change no revision
+SOURCES = ("src", "benchmarks", "docs/results/*.py")  # what makes results; these themselves change nothing
 LENGTH = 12
 
 
