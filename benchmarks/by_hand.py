@@ -140,7 +140,7 @@ class WGANGP(Loop):
                 between = (made + share * (x - made)).requires_grad_()
                 scores = critic(between)
                 (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-                penalty = 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+                penalty = 10 * (slope.flatten(1).norm(dim=1) / 2 - 1).square().mean()  # in [-1, 1]
                 critic_loss = critic(made).mean() - critic(x).mean() + penalty
             critic_loss.backward()
             self.critic_adam.step()
@@ -179,7 +179,7 @@ class VGH(Loop):
         self.critic_adam.step()
         self.adam.zero_grad()
         with self.autocast():
-            distance = 10 * (x - rec).abs().mean()
+            distance = 10 * 2 * (x - rec).abs().mean()  # in [-1, 1]
             of_encoder = distance + F.softplus(-code(z)).mean()
             of_decoder = distance + F.softplus(-critic(rec)).mean() + F.softplus(-critic(fake)).mean()
         of_encoder.backward(retain_graph=True, inputs=self.of_encoder)

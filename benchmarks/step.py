@@ -69,7 +69,7 @@ def vae_by_hand(nets: Nets, x: Tensor) -> Loop:
     shift = math.log(math.e - 1)
 
     def run(noise: Tensor | None = None) -> None:
-        mean, free = encoder(x.flatten(1)).chunk(2, 1)
+        mean, free = encoder((2 * x - 1).flatten(1)).chunk(2, 1)
         scale = F.softplus(free + shift) + 1e-6
         noise = torch.randn_like(mean) if noise is None else noise
         logits = decoder(mean + scale * noise)

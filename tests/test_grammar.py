@@ -29,7 +29,7 @@ from distmatch.errors import BadInput
 from distmatch.grammar import MAX_DEPTH, MAX_LENGTH, TERMS, parse, unparse
 from distmatch.objective import Objective, Term
 from distmatch.penalties import PENALTIES, clipping, gradient_penalty, roth
-from distmatch.schedules import SHAPES, Ramp
+from distmatch.schedules import SHAPES, Ramp, Share
 from distmatch.systems import SYSTEMS
 from distmatch.terms import IWAE, KL, NLL, Distance, Match, TargetRate
 from distmatch.variables import VARIABLES, X_GEN, X_LENS, X_REC, Z_CODE, Z_PRIOR, X
@@ -435,7 +435,7 @@ def test_every_system_has_a_text(name: str) -> None:
         (Objective(replace(NLL(), weight=np.float64(0.5))), "0.5*nll"),
         (Objective(replace(NLL(), weight=-0.0)), "0*nll"),
         (Objective(NLL(X_GEN)), "nll(x_gen)"),
-        (NLL() + Ramp(0, 1, 9) * KL(prior="learned"), "nll + ramp(0, end=1, steps=9)*kl(learned)"),
+        (NLL() + Ramp(0, 1, 9) * KL(prior="learned"), "nll + ramp(0, 1, 9)*kl(learned)"),
         (Objective(IWAE(3)), "iwae(3)"),
         (NLL() + 0.5 * TargetRate(8.0), "nll + 0.5*target_rate(8)"),
         (
@@ -496,7 +496,11 @@ def drawn(space: str) -> st.SearchStrategy[Any]:
 
 
 FACTORS = st.floats(0, 1e150) | st.integers(0, 1000).map(float)
-RAMPS = st.builds(Ramp, FACTORS, FACTORS, st.integers(1, 2**53), st.sampled_from(list(SHAPES)))
+TIMES = st.integers(1, 2**53) | st.builds(Share, st.floats(0, 1, exclude_min=True))
+ABOVE = st.floats(1e-100, 1e150)
+RAMPS = st.builds(
+    Ramp, FACTORS, FACTORS, TIMES, st.sampled_from([s for s in SHAPES if s != "exponential"])
+) | st.builds(Ramp, ABOVE, ABOVE, TIMES, st.just("exponential"))
 PRIORS = st.sampled_from(["standard", "learned"])
 PLACES = st.sampled_from(["between", "target", "model", "around"])
 PENALISED: list[st.SearchStrategy[Any]] = [

@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
 # Each room, and the rooms it may import, from the ground up.
-GROUND = {"errors", "files", "schedules", "noise", "distributions", "variables"}
+GROUND = {"errors", "files", "schedules", "noise", "distributions", "variables", "batch_statistics"}
 TERMS = {"comparisons", "penalties", "objective", "terms", "moments", "geometry", "critic_terms"}
 MAY_IMPORT = {
     "errors": set(),
@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "revision": set(),
     "schedules": {"errors"},
     "noise": set(),
+    "batch_statistics": set(),
     "distributions": {"errors"},
     "variables": {"errors", "distributions"},
     "likelihoods": {"errors", "distributions"},

@@ -100,15 +100,34 @@ def test_variables_come_after_what_they_are_made_from(objective):
 def test_a_match_moves_whom_its_scored_sides_can(by):
     assert Match(X_GEN, X, by=by).players == ("decoder",)
     assert Match(Z_CODE, Z_PRIOR, by=by).players == ("encoder",)
-    joint = Match((X, Z_CODE), (X_GEN, Z_PRIOR), by=by)
-    assert joint.players == (("encoder",) if by.players.target is None else ("encoder", "decoder"))
+    assert Match((X, Z_CODE), (X_GEN, Z_PRIOR), by=by).players == ("encoder", "decoder")
 
 
-def test_reverse_kl_scores_the_model_alone():
+def test_a_target_without_players_is_not_moved():
     avb = NLL() + Match((X, Z_CODE), (X, Z_PRIOR), by=REVERSE_KL, critic="joint")
     assert avb.terms[1].players == ("encoder",)
     assert avb.critics == {"joint": ("x", "z")}
-    assert str(avb) == "E[-log p(x|ẑ)] + KL[q(x, ẑ) ‖ p(x, z)]"
+    assert str(avb) == "E[-log p(x|ẑ)] + KL[q(x, ẑ) ‖ p*(x)p(z)]"
+
+
+@pytest.mark.parametrize(
+    ("joint", "text"),
+    [
+        ((X, Z_CODE), "q(x, ẑ)"),
+        ((X_GEN, Z_PRIOR), "p(x̃, z)"),
+        ((X, Z_PRIOR), "p*(x)p(z)"),
+        ((X_REC, Z_PRIOR), "p(x̂)p(z)"),
+        ((X_GEN, Z_CODE), "p(x̃)q(z)"),
+        ((X, X_REC), "q(x, x̂)"),
+        ((X, X), "p*(x, x)"),
+        ((Z_PRIOR, Z_REC), "q(z, z̃)"),
+    ],
+    ids=str,
+)
+def test_a_joint_is_printed_as_a_product_where_its_draws_are_independent(joint, text):
+    """Draws are dependent where they come from the same data or the same z."""
+    other = tuple(X_GEN if v.space == "x" else Z_CODE for v in joint)
+    assert str(Match(other, joint, critic="c")).endswith(f"‖ {text}]")
 
 
 def test_to_restricts():
@@ -170,7 +189,8 @@ def test_losses_are_per_example():
         nets, b = linear_nets(objective), batch(objective, generator(), size=7)
         draws = draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
         critics = Critics({n: nets[n] for n in objective.critics}, draws)
-        fixed = objective.with_numbers({path: ramp.at(3) for path, ramp in objective.ramps.items()})
+        ramps = objective.over(10).ramps
+        fixed = objective.with_numbers({path: ramp.at(3) for path, ramp in ramps.items()})
         for t in fixed.terms:
             for loss in (t.loss(draws, critics), *t.critic_losses(draws, critics).values()):
                 assert loss.shape == (7 // t.pack,) or (loss.shape == () and not isinstance(t, PER_EXAMPLE))

@@ -10,23 +10,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distmatch.errors import BadInput
-from distmatch.grammar import parse, unparse
+from distmatch.grammar import in_steps, option_text, parse, read_option, unparse
 from distmatch.noise import Noise
 from distmatch.objective import Objective
 from distmatch.penalties import PENALTIES, number_text, r1, roth
-from distmatch.schedules import SHAPES, Ramp, now
+from distmatch.schedules import SHAPES, Ramp, Share, now, over
+from distmatch.systems import find, vae
 from distmatch.terms import KL, NLL, Match, TargetRate
 from distmatch.variables import X_GEN, X
 
 VALUES = st.floats(0, 1e300)
-RAMPS = st.builds(Ramp, VALUES, VALUES, st.integers(1, 10**6), st.sampled_from(list(SHAPES)))
-every_shape = pytest.mark.parametrize("shape", SHAPES)
+SHARES = st.builds(Share, st.floats(0, 1, exclude_min=True))
+SUMS = [shape for shape in SHAPES if shape != "exponential"]
+
+
+def ramps(steps):
+    """Ramps of every shape that are so long."""
+    above = st.floats(1e-300, 1e300)
+    return st.builds(Ramp, VALUES, VALUES, steps, st.sampled_from(SUMS)) | st.builds(
+        Ramp, above, above, steps, st.just("exponential")
+    )
+
+
+RAMPS = ramps(st.integers(1, 10**6))
 
 HALFWAY = {"linear": 0.5, "sine": math.sqrt(0.5), "cosine": 0.5}
 EARLY = {"linear": 0.1, "sine": math.sin(0.05 * math.pi), "cosine": 0.5 - 0.5 * math.cos(0.1 * math.pi)}
 
 
-@every_shape
+@pytest.mark.parametrize("shape", SUMS)
 def test_values(shape):
     up, down = Ramp(1, 3, 10, shape), Ramp(3, 1, 10, shape)
     for step, share in {0: 0.0, 1: EARLY[shape], 5: HALFWAY[shape], 10: 1.0, 11: 1.0, 10**9: 1.0}.items():
@@ -34,9 +46,25 @@ def test_values(shape):
         assert down.at(step) == pytest.approx(3 - 2 * share, rel=1e-12)
 
 
-@every_shape
+def test_an_exponential_ramp_loses_the_same_share_at_each_step():
+    values = [Ramp(8, 2, 10, "exponential").at(t) for t in range(12)]
+    assert values[:11] == pytest.approx([8 * 0.25 ** (t / 10) for t in range(11)], rel=1e-12)
+    assert values[5] == pytest.approx(math.sqrt(8 * 2), rel=1e-12)
+    assert values[11] == 2
+
+
+def test_roths_weight_is_the_authors():
+    """γ·0.01^(t/T), whose mean over a run is γ(1 - 0.01)/ln 100 = 0.43 for γ = 2."""
+    for steps in (100, 5000):
+        (ramp,) = find("gan-roth").objective().over(steps).ramps.values()
+        gammas = [ramp.at(t) for t in range(steps)]
+        assert gammas == pytest.approx([2 * 0.01 ** (t / steps) for t in range(steps)], rel=1e-12)
+        assert sum(gammas) / steps == pytest.approx(2 * 0.99 / math.log(100), rel=3 / steps)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_a_ramp_goes_one_way(shape):
-    values = [Ramp(0, 1, 50, shape).at(t) for t in range(60)]
+    values = [Ramp(1, 2, 50, shape).at(t) for t in range(60)]
     assert values == sorted(values)
     assert len(set(values)) == 51
 
@@ -48,6 +76,39 @@ def test_a_ramp_starts_and_ends_where_it_says_and_stays_between(ramp, step):
     assert ramp.at(ramp.steps) == ramp.at(ramp.steps + step) == ramp.end
     low, high = sorted((ramp.start, ramp.end))
     assert low * (1 - 1e-12) <= ramp.at(step) <= high * (1 + 1e-12)
+
+
+# As a share of a run
+
+
+@given(SHARES)
+def test_a_share_is_read_as_it_is_written(share):
+    assert Share.read(str(share)) == share
+    assert Share.read(str(share).replace("%", " %")) == share
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "expected"),
+    [(0.5, 1000, 500), (1.0, 7, 7), (0.25, 10, 2), (0.3, 10, 3), (0.01, 10, 1), (0.001, 1, 1)],
+)
+def test_a_share_of_some_steps(share, steps, expected):
+    assert Share(share).of(steps) == expected
+
+
+@given(ramps(SHARES), st.integers(1, 10**6))
+def test_a_ramp_over_a_share_is_one_over_its_steps(ramp, steps):
+    known = over(ramp, steps)
+    assert (known.start, known.end, known.shape) == (ramp.start, ramp.end, ramp.shape)
+    assert known.steps == max(1, round(ramp.steps.value * steps))
+    assert known.at(steps) == ramp.end
+    assert over(known, 3 * steps) is known
+
+
+def test_a_ramp_over_a_share_has_no_value_before_the_run_is_known():
+    with pytest.raises(
+        BadInput, match=r"a ramp takes 50% of a run, and nobody said .* objective\.over\(steps\)"
+    ):
+        Ramp(0, 1, Share(0.5)).at(0)
 
 
 def test_a_factor_is_taken_on_both_sides():
@@ -66,7 +127,20 @@ def test_a_factor_is_taken_on_both_sides():
         (lambda: Ramp(0, math.inf, 5), "the end of a ramp is inf"),
         (lambda: Ramp(math.nan, 1, 5), "the start of a ramp is nan"),
         (lambda: Ramp(0, 1, 0), "a ramp takes 0 steps; give at least 1"),
-        (lambda: Ramp(0, 1, 5, "steep"), "a ramp's shape is linear, sine or cosine, not 'steep'"),  # type: ignore[arg-type]
+        (lambda: Ramp(0, 1, 0.5), "a ramp takes 0.5 steps; give at least 1, a whole number, or a share"),
+        (
+            lambda: Ramp(0, 1, 5, "steep"),
+            "a ramp's shape is linear, sine, cosine or exponential, not 'steep'",
+        ),  # type: ignore[arg-type]
+        (lambda: Ramp(0, 1, 5, "exponential"), "the start of an exponential ramp is 0; give a number above"),
+        (lambda: Ramp(1, 0, 5, "exponential"), "the end of an exponential ramp is 0; give a number above"),
+        (lambda: Share(0), "a share of a run is 0%; give one above 0% and at most 100%"),
+        (lambda: Share(1.5), "a share of a run is 150%; give one above 0% and at most 100%"),
+        (lambda: Share(math.nan), "a share of a run is nan%"),
+        (lambda: Share.read("half"), "a share of a run is written as 50%, not 'half'"),
+        (lambda: Share.read("50"), "a share of a run is written as 50%, not '50'"),
+        (lambda: Share.read("five%"), "a share of a run is written as 50%, not 'five%'"),
+        (lambda: Share.read("1e9999999%"), "a share of a run is"),
     ],
 )
 def test_refusals(make, words):
@@ -127,7 +201,30 @@ def test_ramps_are_found_by_the_path_of_the_number_that_they_stand_for():
     assert (fixed.names, fixed.groups) == (objective.names, objective.groups)
 
 
-@given(RAMPS)
+def test_an_objective_over_some_steps():
+    """Wherever in its terms a share stands; ramps over steps, and all else, stay as they are."""
+    objective = Objective(
+        NLL(),
+        Ramp(0, 1, Share(0.5)) * KL(),
+        TargetRate(Ramp(0, 8, Share(0.1))),
+        Match(
+            X_GEN, X, instance_noise=Ramp(1, 0, 77), penalty=roth(Ramp(2, 0.02, Share(1.0), "exponential"))
+        ),
+        given=True,
+    )
+    known = objective.over(1000)
+    assert {path: ramp.steps for path, ramp in known.ramps.items()} == {
+        "1.weight": 500,
+        "2.target": 100,
+        "3.instance_noise": 77,
+        "3.penalty.gamma": 1000,
+    }
+    assert known.over(9) == known
+    assert (known.given, known.names, known.numbers()) == (True, objective.names, objective.numbers())
+    assert parse(in_steps(unparse(objective), 1000)) == known
+
+
+@given(RAMPS | ramps(SHARES))
 def test_a_ramp_is_read_as_it_is_written(ramp):
     for objective in (
         NLL() + ramp * KL(),
@@ -135,6 +232,7 @@ def test_a_ramp_is_read_as_it_is_written(ramp):
         Objective(Match(X_GEN, X, instance_noise=ramp, penalty=roth(ramp))),
     ):
         assert parse(unparse(objective)) == objective
+        assert read_option(vae, "beta", option_text(ramp)) == ramp
 
 
 def test_a_ramp_in_a_text():
@@ -143,7 +241,24 @@ def test_a_ramp_in_a_text():
     assert parse("Ramp(1, 0, 9, shape=cosine) * (nll + 2*kl)") == Ramp(1, 0, 9, "cosine") * (
         NLL() + 2.0 * KL()
     )
-    assert unparse(NLL() + WARM * KL()) == "nll + ramp(0, end=1, steps=100)*kl"
+    assert parse("ramp(0, 1, 50%)*kl") == parse("ramp(0, end=1, steps=50 %)*kl")
+    assert parse("ramp(0, 1, 12.5%)*kl") == Objective(Ramp(0, 1, Share(0.125)) * KL())
+    assert unparse(NLL() + WARM * KL()) == "nll + ramp(0, 1, 100)*kl"
+    fading = roth(Ramp(2, 0.02, Share(1.0), "exponential"))
+    assert option_text(fading) == "roth(ramp(2, 0.02, 100%, exponential))"
+
+
+@pytest.mark.parametrize("text", ["ramp(0, end=4, steps=5000)", "ramp(0, 4, 5000)", "ramp(0, 4, steps=5000)"])
+def test_what_earlier_runs_have_stored_is_read(text):
+    assert read_option(vae, "beta", text) == Ramp(0, 4, 5000)
+    assert in_steps(text, 7) == text
+
+
+def test_only_shares_change_in_a_text():
+    text = "2*ramp(0, 0.5, 25%)*kl + match(x_gen, x, penalty=roth( ramp(2, 0.02, steps = 100 %,exponential)))"
+    assert in_steps(text, 400) == (
+        "2*ramp(0, 0.5, 100)*kl + match(x_gen, x, penalty=roth( ramp(2, 0.02, steps = 400,exponential)))"
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,13 +266,28 @@ def test_a_ramp_in_a_text():
     [
         ("ramp*kl", 1, "ramp needs start and end and steps"),
         ("nll + ramp(0, 1)*kl", 7, "ramp needs steps"),
-        ("ramp(0, 1, 1.5)*kl", 12, "steps of ramp is a whole number, not 1.5"),
+        (
+            "ramp(0, 1, 1.5)*kl",
+            12,
+            "steps of ramp is a whole number or share of the run such as 50%, not 1.5",
+        ),
         ("ramp(-1, 1, 5)*kl", 1, "the start of a ramp is -1"),
         ("ramp(0, 1, 5, steep)*kl", 15, "unknown shape 'steep'"),
         ("ramp(0, 1, 5)*ramp(0, 1, 5)*kl", 1, "one ramp to a term: two of them cannot be multiplied"),
         ("ramp(0, 1, 5)", 14, "a weight is followed by '*' and a term"),
         ("1e200*ramp(0, 1e200, 5)*kl", 1, "the end of a ramp is inf"),
         ("-ramp(0, 1, 5)*kl", 1, "a weight cannot be negative"),
+        ("ramp(0, 1, 0%)*kl", 12, "a share of a run is 0%; give one above 0% and at most 100%"),
+        ("ramp(0, 1, 150%)*kl", 12, "a share of a run is 150%"),
+        ("ramp(0, 1, -50%)*kl", 13, "expected a number, but found '50%'"),
+        ("ramp(0, 1, half)*kl", 12, "a whole number or share of the run such as 50% as steps of ramp"),
+        ("ramp(0, 50%, 5)*kl", 9, "end of ramp is no length of time, which alone can be a share of a run"),
+        ("kl + 50%*nll", 6, "50% of a run is no weight; write a number, such as 0.5"),
+        ("iwae(50%)", 6, "samples of iwae is no length of time"),
+        ("match(x_gen, x, pack=50%)", 22, "pack of match is no length of time"),
+        ("match(x_gen, x, critic=50%)", 24, "critic of match is no length of time"),
+        ("nll % kl", 5, "the character '%' means nothing here"),
+        ("ramp(1, 0, 50%, exponential)*kl", 1, "the end of an exponential ramp is 0"),
     ],
 )
 def test_bad_ramps_in_a_text(text, column, words):

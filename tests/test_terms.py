@@ -36,6 +36,8 @@ from distmatch.comparisons import (
     MINIMAX,
     NON_SATURATING,
     WASSERSTEIN,
+    GeneratorLoss,
+    Sides,
     cross,
 )
 from distmatch.distributions import Delta, DensityAt, QuantizedNormal
@@ -588,7 +590,9 @@ def test_a_generator_decides_who_is_moved():
     joint = ((X_GEN, Z_PRIOR), (X, Z_CODE))
     reverse = GENERATOR_LOSSES["reverse_kl"]
     assert Match(*joint, by=MINIMAX).players == ("encoder", "decoder")
-    assert Match(*joint, by=MINIMAX, generator=reverse).players == ("decoder",)
+    assert Match(*joint, by=MINIMAX, generator=reverse).players == ("encoder", "decoder")
+    of_the_model = GeneratorLoss("of_the_model", "S", Sides(None, lambda t: -t))
+    assert Match(*joint, by=MINIMAX, generator=of_the_model).players == ("decoder",)
     assert str(Match(X_GEN, X, by=LSIF, generator=reverse)) == "KL_lsif[p(x̃) ‖ p*(x)]"
 
 

@@ -161,16 +161,19 @@ def _moments(law: Distribution) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class MixedBatch(Term):
-    """D[model ‖ target] by a critic of whole batches that says which share β of one is real.
+    """D[model ‖ target] by a critic of whole batches that says which share r of one is real.
 
-    β ~ U(0, 1), and each element of the critic's batch is real with probability β. The critic's nets treat the batch
-    as a set, with a score t_i for each element, and it minimises the cross-entropy of β,
+    β ~ U(0, 1), and each element of the critic's batch is real with probability β; r is the share that became real,
+    so that a critic which tells all elements apart pays the least. Its nets treat the batch as a set, with a score
+    t_i for each element, and it minimises the cross-entropy of r,
 
-    - `"output"`: -β log D̄ - (1 - β) log(1 - D̄) of the mean D̄ of σ(t_i) (BGAN);
-    - `"element"`: the mean over i of -β log σ(t_i) - (1 - β) log(1 - σ(t_i)) (M-BGAN).
+    - `"output"`: -r log D̄ - (1 - r) log(1 - D̄) of the mean D̄ of σ(t_i) (BGAN);
+    - `"element"`: the mean over i of -r log σ(t_i) - (1 - r) log(1 - σ(t_i)) (M-BGAN).
 
-    The players bring a batch of the model's alone (β = 0) to be taken for data: they minimise the same at β = 1.
-    Lucas et al. 2018, arXiv:1806.07185; their loss of the generator is not known here, and this is a substitute.
+    The players bring a batch of the model's alone (r = 0) to be taken for data: they minimise the same at r = 1.
+    Lucas et al. 2018, arXiv:1806.07185. That r, not β, is the target, and that each layer sees the batch's mean, is
+    told by summaries and a review of the paper; its loss of the generator is not known here, and this is a
+    substitute. So a number of these two systems says little of the authors'.
 
     Args:
         model: a draw.
@@ -239,11 +242,12 @@ class MixedBatch(Term):
         return self._cross_entropy(critics.score(self.critic, (self.model,)), 1.0)
 
     def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
-        """The cross-entropy of β on a mixed batch: a scalar, or `(B,)`."""
-        share, choice = draws.noise[f"share/{self.name}"], draws.noise[f"choice/{self.name}"]
+        """The cross-entropy of r on a mixed batch: a scalar, or `(B,)`."""
+        is_real = draws.noise[f"choice/{self.name}"] < draws.noise[f"share/{self.name}"]
         real, made = draws[self.target], draws[self.model]
-        mixed = torch.where((choice < share).reshape(-1, *[1] * (real.ndim - 1)), real, made)
-        return {"mixed": self._cross_entropy(critics.at(self.critic, mixed), share)}
+        mixed = torch.where(is_real.reshape(-1, *[1] * (real.ndim - 1)), real, made)
+        scores = critics.at(self.critic, mixed)
+        return {"mixed": self._cross_entropy(scores, is_real.to(scores.dtype).mean())}
 
     def _cross_entropy(self, scores: Tensor, share: Tensor | float) -> Tensor:
         if self.average == "element":

@@ -71,6 +71,7 @@ class CosineDistance(Term):
 class Clamp(Term):
     """E[(max(Q, b) - b)² + (min(Q, a) - a)²], Q = ‖G(z) - G(z′)‖ / ‖z - z′‖, ‖z - z′‖ = 1: Jacobian clamping.
 
+    The slope Q of pictures is in the units of [-1, 1] (`Draws.units`).
     Odena et al. 2018, arXiv:1802.08768. (A public implementation prints the term and never adds it.)
 
     Args:
@@ -105,6 +106,6 @@ class Clamp(Term):
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """How far each slope is outside, squared, `(B,)`. Where two samples coincide the gradient is 0."""
-        square = (draws[X_GEN] - draws[X_NEAR]).flatten(1).square().sum(1)
+        square = draws.units(X_GEN) ** 2 * (draws[X_GEN] - draws[X_NEAR]).flatten(1).square().sum(1)
         slope = square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
         return relu(slope - now(self.high)).square() + relu(now(self.low) - slope).square()

@@ -15,9 +15,10 @@ The grammar, in EBNF; white space means nothing:
     term      = call, [ ".", "to", "(", player, { ",", player }, ")" ] ;
     call      = name, [ "(", [ argument, { ",", argument } ], ")" ] ;
     argument  = [ name, "=" ], value ;
-    value     = [ "+" | "-" ], number | call | "(", name, { ",", name }, ")" ;
+    value     = [ "+" | "-" ], number | share | call | "(", name, { ",", name }, ")" ;
     player    = "encoder" | "decoder" | "prior" | "lens" ;
     number    = 3 | 0.5 | .5 | 1e-3 ;
+    share     = number, "%" ;                                  of a run, for a length of time: ramp(0, 1, 50%)
     name      = letter, { letter | digit | "_" | "-" } ;       never ends in "-", no digit after "-"
 
 Names are those of `TERMS`, `VARIABLES`, `COMPARISONS` and `PENALTIES`, hyphens as good as underscores; what a call
@@ -45,7 +46,7 @@ from distmatch.geometry import Clamp, CosineDistance
 from distmatch.moments import MMD, CodeKL
 from distmatch.objective import PLAYERS, Objective, Term
 from distmatch.penalties import PENALTIES, Penalty
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, Share
 from distmatch.terms import IWAE, KL, NLL, Distance, Match, TargetRate
 from distmatch.variables import VARIABLES, Variable
 
@@ -78,7 +79,8 @@ _NAMED: dict[Any, tuple[str, Mapping[str, Any]]] = {
     bool: ("switch", {"true": True, "false": False}),
 }
 _TOKEN = re.compile(
-    r"(?P<number>(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)|(?P<name>[a-z_]\w*(-[a-z_]\w*)*)|(?P<symbol>[-+*|().,=])|\s+",
+    r"(?P<number>(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)(?P<share>\s*%)?"
+    r"|(?P<name>[a-z_]\w*(-[a-z_]\w*)*)|(?P<symbol>[-+*|().,=])|\s+",
     re.ASCII | re.IGNORECASE,
 )
 _MISPLACED = {
@@ -153,9 +155,22 @@ def option_text(value: Any) -> str:
     """The text that `read_option` reads as this value.
 
     >>> option_text(None), option_text(PENALTIES["clip"](0.1)), option_text(Ramp(0, 1, 10))
-    ('none', 'clip(0.1)', 'ramp(0, end=1, steps=10)')
+    ('none', 'clip(0.1)', 'ramp(0, 1, 10)')
     """
     return value if isinstance(value, str) else _value(value)
+
+
+def in_steps(text: str, steps: int) -> str:
+    """The same text for a run of this many steps: each share of a run becomes a number of steps.
+
+    >>> in_steps("nll + ramp(0, 1, 50%)*kl", 1000)
+    'nll + ramp(0, 1, 500)*kl'
+    """
+    for token in reversed(_Reader(text).tokens):
+        if token.kind == "share":
+            start, end = token.column - 1, token.column - 1 + len(token.text)
+            text = f"{text[:start]}{Share.read(token.text).of(steps)}{text[end:]}"
+    return text
 
 
 class _Token(NamedTuple):
@@ -172,7 +187,8 @@ class _Token(NamedTuple):
 
 
 class _Argument(NamedTuple):
-    """What a parameter of a call takes: names (`word` says of what), any other name, a number, or a tuple of names."""
+    """What a parameter of a call takes: names (`word` says of what), any other name, a number, a share of a run, or a
+    tuple of names."""
 
     name: str
     required: bool
@@ -181,7 +197,14 @@ class _Argument(NamedTuple):
     word: str
     keeps: bool
     number: str
+    share: bool
     joint: bool
+
+    @property
+    def one(self) -> str:
+        """What it takes, in words."""
+        numbers = [self.number, "share of the run such as 50%"] if self.share else [self.number]
+        return " or ".join([*numbers, *self.names]) if self.number else self.word
 
 
 class _Reader:
@@ -264,6 +287,8 @@ class _Reader:
         name = self.step()
         if name.key in ("nan", "inf", "infinity"):
             raise self.error(name.column, f"a weight is a finite number, not {name.text}")
+        if name.kind == "share":
+            raise self.error(name.column, f"{name.text} of a run is no weight; write a number, such as 0.5")
         if name.kind != "name":
             raise self.error(name.column, f"expected a term, such as nll, but {name}")
         term: Term = self.call(name, TERMS[self.find("term", name, TERMS)])
@@ -331,11 +356,16 @@ class _Reader:
             joint: list[Any] = []
             self.listed(lambda: joint.append(self.named(argument, f"a {argument.word}")))
             return tuple(joint)
-        if token.kind != "number" and token.text not in ("+", "-"):
-            one = " or ".join([argument.number, *argument.names]) if argument.number else argument.word
-            return self.named(
-                argument, f"a {'name' if argument.keeps and not argument.names else one} as {what}"
+        if token.kind == "share" and argument.share:
+            with self.blaming(token.column):
+                return Share.read(self.step().text)
+        if token.kind == "share":
+            raise self.error(
+                token.column, f"{what} is no length of time, which alone can be a share of a run"
             )
+        if token.kind != "number" and token.text not in ("+", "-"):
+            one = "name" if argument.keeps and not argument.names else argument.one
+            return self.named(argument, f"a {one} as {what}")
         if not argument.number:
             raise self.error(token.column, f"{what} is a name, not a number")
         sign = self.take("+", "-")
@@ -343,7 +373,7 @@ class _Reader:
         if argument.number == "number":
             return number
         if not number.is_integer() or abs(number) > 2**53:
-            raise self.error(token.column, f"{what} is a whole number, not {number:g}")
+            raise self.error(token.column, f"{what} is a {argument.one}, not {number:g}")
         return int(number)
 
     def named(self, argument: _Argument, what: str) -> Any:
@@ -469,6 +499,7 @@ def _argument(parameter: Parameter, hint: Any) -> _Argument:
         word=" or ".join(dict.fromkeys(word for word, _ in named)) or parameter.name,
         keeps=str in kinds,
         number="number" if float in kinds else whole,
+        share=Share in kinds,
         joint=bool(held),
     )
 
@@ -535,7 +566,7 @@ def _call(name: str, build: Callable[..., Any], item: Any) -> str:
     written: list[str] = []
     for a, v in values.items():
         bare = len(written) == list(known).index(a) and not any("=" in w for w in written)
-        bare &= known[a].positional and (not written or isinstance(v, Variable | tuple))
+        bare &= known[a].positional and (not written or build is Ramp or isinstance(v, Variable | tuple))
         written.append(_value(v) if bare else f"{a}={_value(v)}")
     return name + (f"({', '.join(written)})" if written else "")
 
@@ -543,7 +574,7 @@ def _call(name: str, build: Callable[..., Any], item: Any) -> str:
 def _value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | str):
+    if isinstance(value, int | str | Share):
         return str(value)
     if isinstance(value, float):
         return repr(float(value) + 0.0).removesuffix(".0")

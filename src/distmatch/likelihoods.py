@@ -108,6 +108,10 @@ def _implicit(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribut
     return Delta(_location(raw, bounded))
 
 
+def _linear(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
+    return Delta((_first(raw) + 1) / 2 if bounded else _first(raw))
+
+
 LIKELIHOODS: Mapping[str, Likelihood] = MappingProxyType(
     {
         "bernoulli": Likelihood("Bernoulli", 1, _bernoulli, binary=True, unbounded=False),
@@ -130,3 +134,7 @@ LIKELIHOODS: Mapping[str, Likelihood] = MappingProxyType(
     }
 )
 """The visible likelihoods, by the name that the command line takes."""
+
+LINEAR = Likelihood("implicit (a point mass), linear", 1, _linear)
+"""As implicit, but of a generator that ends in a linear layer: raw output in [-1, 1] is an image in [0, 1], and what
+lies beyond stays beyond."""

@@ -20,6 +20,8 @@ __all__ = ["MMD", "CodeKL"]
 class MMD(Term):
     """MMD²(model, target) of two draws of one space, by a sum of kernels of several widths; a scalar.
 
+    Of the data's own values: pictures in [0, 1], as in the papers on GMMNs.
+
     The unbiased estimate, which may be below 0; with `root` √MMD² of the biased one. Gretton et al. 2012, JMLR 13;
     Li, Swersky and Zemel 2015, arXiv:1502.02761; Tolstikhin et al. 2017, arXiv:1711.01558.
 

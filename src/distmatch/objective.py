@@ -16,8 +16,8 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.noise import Noise
-from distmatch.schedules import Ramp
-from distmatch.variables import Z_CODE, Z_MARGINAL, Z_PRIOR, Draws, Variable, with_parents
+from distmatch.schedules import Ramp, over
+from distmatch.variables import Z_CODE, Z_MARGINAL, Z_PRIOR, Draws, Variable, units_of, with_parents
 
 Weight = float | Tensor | Ramp
 PLAYERS = ("encoder", "decoder", "prior", "lens")
@@ -30,11 +30,16 @@ class Critics:
     Args:
         nets: critic's name -> a callable from inputs `(B, ...)` (and labels) to scores `(B,)`.
         draws: what they score.
+        unrolled: whether their weights depend on the draws, as those of critics do that have looked ahead; a score
+            of the data then has a gradient too.
     """
 
-    def __init__(self, nets: Mapping[str, Callable[..., Tensor]], draws: Draws) -> None:
+    def __init__(
+        self, nets: Mapping[str, Callable[..., Tensor]], draws: Draws, unrolled: bool = False
+    ) -> None:
         self.nets = nets
         self.draws = draws
+        self.unrolled = unrolled
         self._scores: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
         self._features: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
 
@@ -57,6 +62,10 @@ class Critics:
     def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
         """All scores so far: (critic, draws) -> scores `(B,)`."""
         return list(self._scores.items())
+
+    def units(self, name: str) -> float:
+        """How many units of the critic's input one unit of x is: 2 for a built-in critic of pictures in [0, 1]."""
+        return units_of(self.nets.get(name))
 
     def at(self, name: str, *inputs: Tensor) -> Tensor:
         """The scores `(B,)` of a critic at any other place."""
@@ -265,8 +274,21 @@ class Objective:
 
     @_once
     def players(self) -> tuple[str, ...]:
-        """The players that some term moves. Every player whose net is used has one, or it would never learn."""
+        """The players that some term moves."""
         return tuple(p for p in PLAYERS if any(p in t.players for t in self.terms))
+
+    @_once
+    def unmoved(self) -> tuple[str, ...]:
+        """The nets that its draws pass through and that no term moves: they stay as they were initialised.
+
+        >>> from distmatch.terms import Distance
+        >>> Objective(Distance().to("decoder")).unmoved
+        ('encoder',)
+        """
+        moved = {
+            p for t in self.terms if isinstance(t.weight, Tensor | Ramp) or t.weight > 0 for p in t.players
+        }
+        return tuple(p for p in self.uses if p not in moved)
 
     @_once
     def critics(self) -> dict[str, tuple[str, ...]]:
@@ -355,6 +377,15 @@ class Objective:
         """
         kinds = float | Tensor
         return {f"{i}.{path}": v for i, t in enumerate(self.terms) for path, v in _leaves(t, kinds).items()}
+
+    def over(self, steps: int) -> Objective:
+        """The same objective for a run of this many steps: ramps over a share of the run become ramps over steps.
+
+        >>> from distmatch.systems import find
+        >>> find("beta-vae").objective().over(1000).ramps
+        {'1.weight': Ramp(start=0.0, end=4.0, steps=250, shape='linear')}
+        """
+        return Objective(*(over(t, steps) for t in self.terms), given=self.given)
 
     def with_numbers(self, numbers: Mapping[str, float | Tensor]) -> Objective:
         """The same objective with some of its numbers replaced; lanes put a tensor of their own there."""

@@ -17,7 +17,7 @@ from distmatch.noise import Noise
 from distmatch.objective import PLAYERS, Critics, Term
 from distmatch.penalties import Penalty, number_text
 from distmatch.schedules import Ramp, now
-from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_MARGINAL, Draws, Variable, X, copied
+from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_MARGINAL, Draws, Variable, X, copied, with_parents
 
 __all__ = ["IWAE", "KL", "NLL", "Distance", "Match", "TargetRate", "log_prior"]
 
@@ -208,7 +208,7 @@ class IWAE(Term):
 
 @dataclass(frozen=True)
 class Distance(Term):
-    """E‖a - b‖₁, or E‖a - b‖₂² at order 2.
+    """E‖a - b‖₁, or E‖a - b‖₂² at order 2; of pictures in the units of [-1, 1] (`Draws.units`).
 
     Args:
         first: a.
@@ -254,6 +254,8 @@ class Distance(Term):
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """The distance of each pair, `(B,)`."""
         difference = (draws[self.first] - draws[self.second]).flatten(1)
+        if (units := draws.units(self.first, self.second)) != 1:
+            difference = units * difference
         each = difference.abs() if self.order == 1 else difference.square()
         return each.sum(1) if self.reduction == "sum" else each.mean(1)
 
@@ -261,6 +263,9 @@ class Distance(Term):
 @dataclass(frozen=True)
 class Match(Term):
     """D[model ‖ target] by a critic: the players bring the model's law to the target's.
+
+    Its penalty and instance noise are in the units of the critic's input: of [-1, 1] where a built-in critic sees
+    pictures, and of what it is given where the critic is the user's own.
 
     Args:
         model: q, a draw or a joint of several.
@@ -370,7 +375,7 @@ class Match(Term):
 
     @property
     def players(self) -> tuple[str, ...]:
-        """Who can move the sides that the players' loss scores; REVERSE_KL, for one, scores the model's alone."""
+        """Who can move the sides that the players' loss scores."""
         sides = self.comparison.players
         moved = {p for v in (self.q if sides.model else ()) for p in v.players}
         moved |= {p for v in (self.p if sides.target else ()) for p in v.players}
@@ -381,11 +386,15 @@ class Match(Term):
         return self.comparison.equation(_law(self.q), _law(self.p))
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
-        """What the players minimise on both sides, `(B,)`. A side that they cannot move is not scored."""
-        sides = []
-        for integrand, variables in zip(self.comparison.players, (self.p, self.q), strict=True):
-            if integrand is not None and any(v.players for v in variables):
-                sides.append(integrand(self._score(draws, critics, variables)))
+        """What the players minimise on both sides, `(B,)`. A side that none of them moves is not scored, but by
+        critics that have looked ahead: their weights depend on the players, and so does their every score."""
+        moved = set(self.players)
+        sides = [
+            integrand(self._score(draws, critics, variables))
+            for integrand, variables in zip(self.comparison.players, (self.p, self.q), strict=True)
+            if integrand is not None
+            and (critics.unrolled or any(moved.intersection(v.players) for v in variables))
+        ]
         return sum(sides[1:], sides[0])
 
     def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
@@ -400,9 +409,9 @@ class Match(Term):
                 losses[part] = integrand(self._score(draws, critics, variables))
         if self.penalty is not None:
             paid = self.penalty(
-                partial(critics.at, self.critic),
-                self._seen(draws, self.p),
-                self._seen(draws, self.q),
+                partial(self._at, critics),
+                self._seen(draws, critics, self.p),
+                self._seen(draws, critics, self.q),
                 self._penalty_noise(draws),
             )
             if paid is not None:
@@ -413,11 +422,20 @@ class Match(Term):
         """The critic's scores `(B,)`, or `(B/pack,)` of packs."""
         if self.pack == 1 and self.instance_noise is None:
             return critics.score(self.critic, variables)
-        return critics.at(self.critic, *self._seen(draws, variables))
+        return self._at(critics, *self._seen(draws, critics, variables))
 
-    def _seen(self, draws: Draws, variables: tuple[Variable, ...]) -> list[Tensor]:
-        """What the critic is shown: draws, with instance noise, in packs."""
-        seen = [draws[v] for v in variables]
+    def _at(self, critics: Critics, *seen: Tensor) -> Tensor:
+        """The critic's scores of what it sees, in its own units."""
+        units = critics.units(self.critic)
+        if units != 1:
+            spaces = self.critics[self.critic]
+            seen = tuple(u / units if s == "x" else u for u, s in zip(seen, spaces, strict=True))
+        return critics.at(self.critic, *seen)
+
+    def _seen(self, draws: Draws, critics: Critics, variables: tuple[Variable, ...]) -> list[Tensor]:
+        """What the critic sees, in its own units: draws, with instance noise, in packs."""
+        units = critics.units(self.critic)
+        seen = [units * draws[v] if units != 1 and v.space == "x" else draws[v] for v in variables]
         if self.instance_noise is not None:
             first = 0 if variables == self.q else len(self.q)
             noise = [draws.noise[f"{self._own_noise}/{first + i}"] for i in range(len(seen))]
@@ -456,8 +474,18 @@ def _names(variables: tuple[Variable, ...]) -> str:
 
 
 def _law(variables: tuple[Variable, ...]) -> str:
-    """p*(x), q(z), p(x̃), and for joints q(...) where a code takes part and p(...) otherwise."""
+    """p*(x), q(z), p(x̃); for a joint q(...) where a code takes part and p(...) otherwise; p*(x)p(z) for draws of two
+    sources, which are independent."""
+    sources = [with_parents([v])[0] for v in variables]
+    return "".join(
+        _joint_law([v for v, s in zip(variables, sources, strict=True) if s == source])
+        for source in dict.fromkeys(sources)
+    )
+
+
+def _joint_law(variables: list[Variable]) -> str:
     if len(variables) == 1:
         return variables[0].law
     letter = "q" if any("encoder" in v.players for v in variables) else "p"
+    letter += "*" if set(variables) == {X} else ""
     return f"{letter}({', '.join(map(str, variables))})"

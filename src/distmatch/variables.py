@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -110,15 +110,26 @@ class Draws:
         laws: q(z|x) under `"z_code"`, p(x|ẑ) under `"x_rec"`, p(x|z) under `"x_gen"`, q(z|x̃) under `"z_rec"`.
         noise: what else is random in the terms, by name.
         y: labels `(B,)`, or None.
+        x_units: by net, how many units of its input one unit of x is; 1 for a net that is not named.
     """
 
     values: dict[str, Tensor]
     laws: dict[str, Distribution]
     noise: Mapping[str, Tensor]
     y: Tensor | None = None
+    x_units: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, variable: Variable) -> Tensor:
         return self.values[variable.name]
+
+    def units(self, *variables: Variable) -> float:
+        """How many units of their nets' input one unit of these draws is, where all these nets agree; else 1.
+
+        Built-in nets see pictures in [-1, 1], and distances between pictures are in these units (2 for pictures in
+        [0, 1]). Where one of the nets is the user's own, and sees what it is given, they are in its units.
+        """
+        units = {self.x_units.get(p, 1.0) for v in variables for p in v.players if v.space == "x"}
+        return units.pop() if len(units) == 1 else 1.0
 
     def detach(self) -> Draws:
         """The same draws and laws, cut off from the nets that made them."""
@@ -165,7 +176,8 @@ def draw(
 
     Args:
         variables: the draws wanted.
-        nets: `"encoder"`, `"decoder"`, `"lens"` and `"prior"`, where a draw needs them.
+        nets: `"encoder"`, `"decoder"`, `"lens"` and `"prior"`, where a draw needs them. A net under a draw's own name
+            makes that draw instead (under `"z_marginal"`: the encoder that a learned prior asks).
         x: data `(B, *x_shape)`.
         noise: standard normal `(B, latent)` under the names of codes (for z the draw from the prior itself).
         y: labels `(B,)`, given to every net if they are given.
@@ -192,12 +204,13 @@ def draw(
             step = noise[v.name]
             values[v.name] = values["z_prior"] + step / step.norm(dim=1, keepdim=True)
         elif v is X_LENS:
-            values[v.name] = nets["lens"](x, **given())
+            values[v.name] = _maker(nets, v)(x, **given())
         elif v is Z_MARGINAL:
-            law = nets["prior"](nets.get("encoder"))
+            law = nets["prior"](nets.get(v.name, nets.get("encoder")))
             made[v.name] = DensityAt(law.log_prob(values["z_code"]))
         elif v.net == "encoder":
-            law = nets["encoder"](values[v.parents[0]], **given(), **_code_noise(nets["encoder"], v, noise))
+            encoder = _maker(nets, v)
+            law = encoder(values[v.parents[0]], **given(), **_code_noise(encoder, v, noise))
             copies = samples if v is Z_CODE else 1
             priced = copies > 1 or not (is_diagonal_normal(law) or isinstance(law, Delta))
             if v.name in asked and priced:
@@ -208,17 +221,31 @@ def draw(
                     law.mean if isinstance(law, DensityAt) else reparameterise(law, noise[v.name])
                 )
         else:
+            decoder = _maker(nets, v)
             copies = samples if v is X_REC else 1
-            forced = v.name in asked and getattr(nets["decoder"], "teacher_forced", False)
+            forced = v.name in asked and getattr(decoder, "teacher_forced", False)
             at = {"x": copied(x, copies)} if forced else {}
-            codeless = (
-                at and v.name not in valued and not getattr(nets["decoder"], "density_needs_code", True)
-            )
+            codeless = at and v.name not in valued and not getattr(decoder, "density_needs_code", True)
             code = None if codeless else values[v.parents[0]]
-            law = made[v.name] = nets["decoder"](code, **given(copies), **at)
+            law = made[v.name] = decoder(code, **given(copies), **at)
             if v.name in valued:
                 values[v.name] = law.mean
-    return Draws(values, made, noise, y)
+    return Draws(values, made, noise, y, {name: units_of(net) for name, net in nets.items()})
+
+
+def units_of(net: object) -> float:
+    """How many units of its input a net counts for one unit of x: what it says itself, and 1 for a user's own.
+
+    >>> from distmatch.networks import Shapes, build
+    >>> units_of(build("mlp", "critic", Shapes((1, 8, 8), latent=2))), units_of(lambda x: x.sum(1))
+    (2.0, 1.0)
+    """
+    return float(getattr(net, "x_units", 1.0))
+
+
+def _maker(nets: Mapping[str, Callable[..., Any]], v: Variable) -> Callable[..., Any]:
+    """The net that makes a draw: the draw's own, or its player's."""
+    return nets.get(v.name, nets[v.net])
 
 
 def _code_noise(

@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from distmatch.comparisons import (
+    BRIER,
     HINGE,
+    KLIEP,
     LEAST_SQUARES,
+    LSIF,
     MINIMAX,
     NON_SATURATING,
     REVERSE_KL,
@@ -65,9 +68,16 @@ def test_minimax_players_have_the_critics_loss_negated():
         torch.testing.assert_close(players(u), -critic(u))
 
 
-def test_reverse_kl_is_kl_of_model_from_target():
-    assert REVERSE_KL.players.target is None
-    assert mean(REVERSE_KL.players, BEST) == pytest.approx(kl(Q, P), abs=1e-14)
+@pytest.mark.parametrize("by", [REVERSE_KL, BRIER, LSIF, KLIEP], ids=lambda c: c.name)
+def test_reverse_kl_is_kl_of_model_from_target(by):
+    """On both sides: the target's adds nothing to the value, and the gradient that a target that moves receives."""
+    assert mean(by.players, BEST) == pytest.approx(kl(Q, P), abs=1e-14)
+    assert float((P * by.players.target(BEST)).sum()) == pytest.approx(0, abs=1e-14)
+    q, p = (v.clone().requires_grad_() for v in (Q, P))  # masses, moved as they are: (p, q) -> KL(q ‖ p)
+    loss = (q * by.players.model(BEST) + p * by.players.target(BEST)).sum()
+    exact = torch.autograd.grad((q * (q / p).log()).sum(), [q, p])
+    for found, wanted in zip(torch.autograd.grad(loss, [q, p]), exact, strict=True):
+        torch.testing.assert_close(found - found.mean(), wanted - wanted.mean(), rtol=1e-12, atol=1e-13)
 
 
 def test_non_saturating_is_its_f_divergence():

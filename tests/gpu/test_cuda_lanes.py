@@ -19,7 +19,7 @@ pytestmark = [
 
 def trainer(system: str, seed: int, engine: str) -> Trainer:
     """A run with a seed and a learning rate of its own."""
-    objective = SYSTEMS[system].objective()
+    objective = SYSTEMS[system].objective().over(100)
     shapes, options = Shapes(x=(1, 28, 28), latent=8), {"width": 32}
     torch.manual_seed(seed)
     likelihood = "bernoulli" if objective.needs_likelihood else "implicit"

@@ -10,10 +10,12 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from distmatch.networks import Shapes, build
+from distmatch.errors import BadInput
+from distmatch.networks import Shapes, build, resolve_options
 from distmatch.networks.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
 from distmatch.networks.growth import Growing, Growth
 from distmatch.networks.progressive import Generator, Plan, ProgressiveOptions
+from distmatch.schedules import Share
 
 OPTIONS = ProgressiveOptions(width=2, most=4, stable=10, fade=4)
 SIDES = [8, 16, 28]
@@ -174,3 +176,23 @@ def test_enlarge_is_torch_nearest():
     h = torch.randn(2, 3, 4, 5)
     assert enlarge(h, 3).equal(F.interpolate(h, scale_factor=3, mode="nearest"))
     torch.testing.assert_close(shrink(enlarge(h, 4), 4), h)
+
+
+def test_times_are_equal_shares_of_a_run_unless_given():
+    shapes = Shapes((1, 28, 28), 2)  # 7, 14, 28: five phases
+    for options, expected in (
+        (ProgressiveOptions(), (20, 20)),
+        (ProgressiveOptions(stable=Share(0.3)), (31, 20)),
+        (ProgressiveOptions(stable=40, fade=0), (40, 0)),
+    ):
+        known = options.over(shapes, 104)
+        assert (known.stable, known.fade) == expected
+        assert known.over(shapes, 7) == known
+    assert resolve_options("progressive", {"fade": "12.5%"}) == ProgressiveOptions(fade=Share(0.125))
+
+
+def test_a_net_that_grows_by_shares_is_refused_until_the_run_is_known():
+    net = build("progressive", "critic", Shapes((1, 8, 8), 2), options={"width": 2, "most": 2})
+    assert net(torch.rand(4, 1, 8, 8)).shape == (4,)  # as it is born: fully grown
+    with pytest.raises(BadInput, match=r"a net grows over shares of a run, and nobody said .*Options\.over"):
+        at(net, 0)

@@ -112,9 +112,10 @@ def test_critics_of_batches():
     assert trained("bgan").subject().critics(20, 0) == {}
     run = trained("minibatch-gan")
     critic = run.subject().critics(40, 0)["data"]
-    (x,) = critic.target
+    x, side = critic.target
+    assert side.tolist() == [0] * 40
     net = run.judges["data"]
-    assert torch.equal(critic.score(x), torch.cat([net(x[:20]), net(x[20:])]))
+    assert torch.equal(critic.score(x, side), torch.cat([net(x[:20]), net(x[20:])]))
     with pytest.raises(BadInput, match="depends on the others"):
         gradient_norms(critic.score, critic.target, critic.model)
 

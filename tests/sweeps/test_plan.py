@@ -3,10 +3,11 @@
 import pytest
 
 from distmatch.errors import BadInput
+from distmatch.runs.assemble import objective_of
 from distmatch.runs.lanes import RunPlan
 from distmatch.sweeps.file import parse
 from distmatch.sweeps.packing import How, even, packed
-from distmatch.sweeps.plan import by_structure, planned, varied_paths
+from distmatch.sweeps.plan import Checker, by_structure, planned, varied_paths
 from sweeps.small import BASE
 
 
@@ -38,6 +39,32 @@ def test_runs_of_other_structures_do_not_share_lanes():
     )
     assert len(by_structure(runs)) == 4
     assert runs[0].name == "width=8,betas=0.5_0.9"
+
+
+def test_each_run_takes_shares_of_its_own_steps():
+    runs = runs_of(
+        grid={"system": ["beta-vae", "gan-roth"], "training.steps": [40, 200]},
+        seeds=2,
+    )
+    found = {run.name: next(iter(objective_of(run.config).ramps.values())).steps for run in runs[::2]}
+    assert found == {
+        "beta-vae,steps=40,seed=0": 10,
+        "beta-vae,steps=200,seed=0": 50,
+        "gan-roth,steps=40,seed=0": 40,
+        "gan-roth,steps=200,seed=0": 200,
+    }
+    assert [len(group) for group in by_structure(runs).values()] == [2] * 4
+
+
+def test_a_schedule_that_does_not_arrive_is_said_once():
+    checker = Checker()
+    ramps = ["ramp(0, 4, 50)", "ramp(0, 4, 50%)"]
+    grid = {"training.batch_size": [8, 16], "system.beta": ramps}
+    planned(parse({"base": BASE, "seeds": 3, "grid": {"system": ["vae"], **grid}}), checker)
+    (said,) = checker.said()
+    assert said.startswith(
+        "batch_size=8,beta=ramp(0, 4, 50) and 1 more: weight of kl goes from 0 to 4 in 50 steps"
+    )
 
 
 def test_draws_in_each_cell():

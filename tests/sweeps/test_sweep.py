@@ -7,13 +7,16 @@ import pytest
 
 from distmatch.errors import BadInput
 from distmatch.revision import revision
+from distmatch.runs.assemble import layered
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import Interrupted
+from distmatch.runs.loop import Interrupted, train
+from distmatch.schedules import Ramp
+from distmatch.sweeps import calibration
 from distmatch.sweeps import sweep as room
 from distmatch.sweeps.halving import metric_at
 from distmatch.sweeps.opening import opened
 from distmatch.sweeps.scheduling import through
-from distmatch.sweeps.sweep import Machine, perform
+from distmatch.sweeps.sweep import Machine, costs_of, perform
 from distmatch.sweeps.worker import Task
 from sweeps.small import BASE, Here
 
@@ -139,6 +142,39 @@ def test_halving(here):
     assert again == table
     assert idle.given == []
     assert RunFolder(here / "runs/s/runs" / stopped[0]["name"]).status().startswith("stopped")
+
+
+def test_rungs_and_the_price_are_of_runs_with_the_schedules_of_all_their_steps(here, monkeypatch):
+    """β arrives at step 10 of 40, and neither at a quarter of the rung nor of what is timed."""
+    seen = []
+
+    def timed(pack, steps):
+        seen.extend(ramp for t in pack.trainers for ramp in t.objective.ramps.values())
+        return 1.0
+
+    monkeypatch.setattr(calibration, "seconds", timed)
+    content = {
+        "base": {**BASE, "system": "beta-vae"},
+        "grid": {"training.lr": [1e-4, 1e-3]},
+        "halving": {"metric": "nll", "first": 20, "eta": 2},
+    }
+    table, engine = swept(here, content, lanes=2)
+    costs_of(opened(here / "s.json", here / "t"), Machine(1, 2))
+    assert set(seen) == {Ramp(0, 4, 10)}
+    assert [task.until for task in engine.given] == [20, None]
+    assert [row["config"]["system.beta"] for row in table["runs"]] == ["ramp(0, 4, 10)"] * 2
+    losses = {}
+    for row in table["runs"]:
+        alone = layered({**content["base"], "training.lr": row["settings"]["training.lr"]})
+        folder = train(alone, here / row["name"]).folder
+        losses[row["name"]] = (
+            folder.read_log()[1],
+            RunFolder(here / "runs/s/runs" / row["name"]).read_log()[1],
+        )
+    for alone, lane in losses.values():
+        assert alone["step"] == lane["step"] == 20
+        assert lane["nll"] == pytest.approx(alone["nll"], rel=1e-4)
+        assert lane["kl"] == pytest.approx(alone["kl"], rel=1e-3)
 
 
 @pytest.mark.parametrize(

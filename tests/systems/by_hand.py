@@ -140,6 +140,24 @@ def ali(here: Here) -> Losses:
     return {"joint": -log_d(data) - log_not_d(model), "encoder": both, "decoder": both}
 
 
+RATIO_CRITICS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "reverse_kl": (lambda t: -t.sigmoid().log(), lambda t: -(-t).sigmoid().log()),
+    "brier": (lambda t: (1 - t.sigmoid()) ** 2, lambda t: t.sigmoid() ** 2),
+    "lsif": (lambda t: -t.exp(), lambda t: t.exp() ** 2 / 2),
+    "kliep": (lambda t: -t, lambda t: t.exp()),
+}
+"""What a critic whose score is t = log p/q minimises: on p, and on q."""
+
+
+def ali_by_ratio(here: Here, by: str) -> Losses:
+    """KL[p(x̃, z) ‖ q(x, ẑ)], its ratio r = q(x, ẑ)/p(x̃, z) held still: E_p[-log r], which moves the decoder, and
+    E_q[1 - 1/r], which moves the encoder: d/dq of p log p/q is -p/q."""
+    data, model = here.joint(here.x, here.code()), here.joint(here.decode(here.z), here.z)
+    on_p, on_q = RATIO_CRITICS[by]
+    both = -model.mean() + (1 - 1 / data.exp()).mean()
+    return {"joint": on_p(data).mean() + on_q(model).mean(), "encoder": both, "decoder": both}
+
+
 def vgh_by_hand(here: Here, encoder_sees_critic: bool = False) -> Losses:
     """Equations 12 to 14: the encoder minimises λ‖x - x̂‖₁ - log C(ẑ), the decoder λ‖x - x̂‖₁ - log D(x̂)."""
     code = here.code()
@@ -292,6 +310,12 @@ def minimax_gan(here: Here) -> Losses:
     return losses | {"decoder": log_not_d(here.data(here.decode(here.z)))}
 
 
+def unrolled_gan(here: Here) -> Losses:
+    """The decoder minimises what a critic that has looked ahead gains, on data too: it moves that critic."""
+    losses = non_saturating_gan(here)
+    return losses | {"decoder": -losses["data"]}
+
+
 def reverse_kl_gan(here: Here) -> Losses:
     return non_saturating_gan(here) | {"decoder": -here.data(here.decode(here.z)).mean()}
 
@@ -349,11 +373,11 @@ def gan_r2(here: Here) -> Losses:
 
 
 def gan_roth(here: Here) -> Losses:
-    """γ half way from 2 to 0.02."""
+    """γ·0.01^(t/T) at t = T/2, with γ = 2: a tenth of it."""
     real, fake = here.x, here.decode(here.z).detach()
     on_p = (1 - here.data(real).sigmoid()) ** 2 * slopes(here.data, real)
     on_q = here.data(fake).sigmoid() ** 2 * slopes(here.data, fake)
-    return penalised(here, 0.5 * 1.01 * (on_p + on_q).mean())
+    return penalised(here, 0.5 * 0.2 * (on_p + on_q).mean())
 
 
 def noisy_gan(here: Here) -> Losses:
@@ -377,11 +401,10 @@ def lens_gan(here: Here) -> Losses:
     """λ = 1 - sin(πt/2K) at t = K/2; what the lens minimises of the critic's is -log(1 - D(x̄))."""
     seen = here.call("lens", here.x)
     real, fake = here.data(seen), here.data(here.decode(here.z))
-    helped = -log_not_d(real) - log_d(fake)
     return {
         "data": -log_d(real) - log_not_d(fake),
-        "decoder": -log_not_d(real) - log_d(fake),
-        "lens": (1 - math.sin(math.pi / 4)) * helped + ((here.x - seen) ** 2).sum(1).mean(),
+        "decoder": -log_d(fake),
+        "lens": -(1 - math.sin(math.pi / 4)) * log_not_d(real) + ((here.x - seen) ** 2).sum(1).mean(),
     }
 
 
@@ -394,11 +417,13 @@ def clamped_gan(here: Here) -> Losses:
     return losses | {"decoder": losses["decoder"] + outside.mean()}
 
 
-def mixed(here: Here) -> tuple[Tensor, Tensor, Tensor]:
+def mixed(here: Here) -> tuple[float, Tensor, Tensor]:
+    """The share of the batch that became real, and σ of the scores of it and of a batch of samples."""
     share, choice = (here.noise[f"{n}/mixed_batch(x_gen, x)"] for n in ("share", "choice"))
     x_gen = here.decode(here.z)
     rows = [a if c < share else b for a, b, c in zip(here.x, x_gen, choice, strict=True)]
-    return share, here.data(torch.stack(rows)).sigmoid(), here.data(x_gen).sigmoid()
+    realised = sum(bool(c < share) for c in choice) / len(rows)
+    return realised, here.data(torch.stack(rows)).sigmoid(), here.data(x_gen).sigmoid()
 
 
 def bgan(here: Here) -> Losses:
@@ -440,7 +465,7 @@ def gmmn(here: Here) -> Losses:
 
 
 def wae_cost(here: Here) -> Tensor:
-    return 0.05 * ((here.x - here.decode(here.code())) ** 2).sum(1).mean()
+    return 0.0125 * ((here.x - here.decode(here.code())) ** 2).sum(1).mean()
 
 
 def wae_gan(here: Here) -> Losses:
@@ -509,22 +534,28 @@ def age(here: Here) -> Losses:
 
 
 def alice(here: Here) -> Losses:
+    """λ = 1, and means over coordinates: of data, and of codes that went through the decoder."""
     losses = ali(here)
-    cycle = ((here.x - here.decode(here.code())) ** 2).sum(1).mean()
-    return losses | {p: losses[p] + cycle for p in ("encoder", "decoder")}
+    of_x = ((here.x - here.decode(here.code())) ** 2).mean()
+    of_z = ((here.z - here.encode(here.decode(here.z), "z_rec")) ** 2).mean()
+    return losses | {p: losses[p] + of_x + of_z for p in ("encoder", "decoder")}
 
 
 def alice_adversarial(here: Here) -> Losses:
     losses = ali(here)
+    z_rec = here.encode(here.decode(here.z), "z_rec")
     same, back = here.call("pair", here.x, here.x), here.call("pair", here.x, here.decode(here.code()))
+    same_z, back_z = here.call("code_pair", here.z, here.z), here.call("code_pair", here.z, z_rec)
     return losses | {
         "pair": -log_d(same) - log_not_d(back),
-        **{p: losses[p] - 0.1 * log_d(back) for p in ("encoder", "decoder")},
+        "code_pair": -log_d(same_z) - log_not_d(back_z),
+        **{p: losses[p] - 0.1 * (log_d(back) + log_d(back_z)) for p in ("encoder", "decoder")},
     }
 
 
-def veegan(here: Here, encoder_sees_critic: bool = False) -> Losses:
-    """With t = log of samples over data: the decoder minimises t(x̃, z) + ‖z - F(x̃)‖², the encoder ‖z - F(x̃)‖²."""
+def veegan(here: Here, encoder_sees_critic: bool = True) -> Losses:
+    """With t = log of samples over data: the decoder minimises t(x̃, z) + ‖z - F(x̃)‖², the encoder -t(x, F(x)) and
+    the same distance."""
     x_gen = here.decode(here.z)
     on_data, on_model = -here.joint(here.x, here.code()), -here.joint(x_gen, here.z)
     back = ((here.z - here.encode(x_gen, "z_rec")) ** 2).sum(1).mean()
@@ -533,6 +564,15 @@ def veegan(here: Here, encoder_sees_critic: bool = False) -> Losses:
         "decoder": on_model.mean() + back,
         "encoder": back - (on_data.mean() if encoder_sees_critic else 0),
     }
+
+
+def veegan_by_score(here: Here) -> Losses:
+    """The same by a score f that holds no ratio: both players lower the difference of its means."""
+    x_gen = here.decode(here.z)
+    on_data, on_model = here.joint(here.x, here.code()).mean(), here.joint(x_gen, here.z).mean()
+    back = ((here.z - here.encode(x_gen, "z_rec")) ** 2).sum(1).mean()
+    players = on_data - on_model + back
+    return {"joint": on_model - on_data, "decoder": players, "encoder": players}
 
 
 def alpha_gan(here: Here, encoder_sees_critic: bool = False) -> Losses:
@@ -601,7 +641,7 @@ BY_HAND: dict[str, Callable[[Here], Losses]] = {
     "consensus-gan": non_saturating_gan,
     "noisy-gan": noisy_gan,
     "minibatch-gan": non_saturating_gan,
-    "unrolled-gan": minimax_gan,
+    "unrolled-gan": unrolled_gan,
     "pacgan": pacgan,
     "lens-gan": lens_gan,
     "bgan": bgan,

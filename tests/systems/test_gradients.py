@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,17 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_nets, numbers_at, toy_of
-from distmatch.comparisons import GENERATOR_LOSSES, REVERSE_KL
+from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL, WASSERSTEIN
+from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Objective
-from distmatch.systems import SYSTEMS, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
+from distmatch.systems import SYSTEMS, ali, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
+from distmatch.terms import KL, NLL, Distance, Match
+from distmatch.training import Feed, Trainer
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Batch, Settings, State, init, step
+from distmatch.variables import X_GEN, X_REC, X
 from systems.by_hand import (
     BY_HAND,
     CLIPPED,
+    RATIO_CRITICS,
     Here,
     Losses,
     Weights,
+    ali_by_ratio,
     alice_adversarial,
     kl_gan,
     reverse_kl_gan,
@@ -36,6 +43,9 @@ from systems.by_hand import (
 )
 from systems.by_hand import (
     veegan as veegan_by_hand,
+)
+from systems.by_hand import (
+    veegan_by_score as veegan_by_score_by_hand,
 )
 
 
@@ -49,6 +59,7 @@ class Case:
     clip: float | None = None
     consensus: float = 0.0
     unroll: int = 0
+    rate: float = 1.0
 
     @property
     def plain(self) -> bool:
@@ -59,7 +70,9 @@ class Case:
         return linear_nets(self.objective, seed, toy=self.toy)
 
     def settings(self, **more: Any) -> Settings:
-        return replace(DESCENT, consensus=self.consensus, unroll=self.unroll, **more)
+        descent = SGD(lr=self.rate)
+        own = {"players": descent, "critics": descent, "consensus": self.consensus, "unroll": self.unroll}
+        return Settings(**{**own, **more})
 
     def step(
         self, nets: Mapping[str, nn.Module], state: State, batches: list[Batch], settings: Settings
@@ -75,9 +88,18 @@ DESCENT = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0))
 VARIANTS = {
     "gan, reverse KL": Case(gan(REVERSE_KL), reverse_kl_gan),
     "gan, KL": Case(gan(generator=GENERATOR_LOSSES["kl"]), kl_gan),
+    **{
+        f"ali, {by}": Case(ali(COMPARISONS[by]), partial(ali_by_ratio, by=by), rate=0.01)
+        for by in RATIO_CRITICS
+    },
     "alice, adversarial": Case(alice("adversarial", 0.1), alice_adversarial),
-    "veegan, encoder sees the critic": Case(
-        veegan(encoder_sees_critic=True), seeing(veegan_by_hand), Toy(posterior="deterministic")
+    "veegan, encoder without the critic": Case(
+        veegan(encoder_sees_critic=False),
+        lambda here: veegan_by_hand(here, encoder_sees_critic=False),
+        Toy(posterior="deterministic"),
+    ),
+    "veegan, Wasserstein": Case(
+        veegan(by=WASSERSTEIN), veegan_by_score_by_hand, Toy(posterior="deterministic")
     ),
     "alpha-gan, encoder sees the critic": Case(
         alpha_gan(encoder_sees_critic=True), seeing(alpha_gan_by_hand)
@@ -107,7 +129,7 @@ order = pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating
 
 
 class ByHand:
-    """One step of gradient descent at rate 1, by plain autograd."""
+    """One step of gradient descent, by plain autograd."""
 
     def __init__(self, case: Case, nets: Mapping[str, nn.Module]) -> None:
         self.case, self.nets = case, nets
@@ -139,7 +161,7 @@ class ByHand:
 
     def move(self, found: Weights) -> None:
         for n, gradients in found.items():
-            self.now[n] = {k: self.now[n][k] - g for k, g in gradients.items()}
+            self.now[n] = {k: self.now[n][k] - self.case.rate * g for k, g in gradients.items()}
 
     def losses(self, weights: Weights, b: Batch) -> Losses:
         return self.case.by_hand(Here(self.nets, weights, b.x, b.y, b.noise))
@@ -151,7 +173,9 @@ class ByHand:
         for _ in range(self.case.unroll if set(names) & set(self.players) else 0):
             losses = self.losses(seen, b)
             ahead = {n: gradients(losses[n], seen[n]) for n in self.critics}
-            seen = seen | {n: {k: p - ahead[n][k] for k, p in seen[n].items()} for n in self.critics}
+            seen = seen | {
+                n: {k: p - self.case.rate * ahead[n][k] for k, p in seen[n].items()} for n in self.critics
+            }
         losses = self.losses(seen, b)
         return {n: gradients(losses[n], leaves[n]) for n in names if n in losses}
 
@@ -276,3 +300,40 @@ def test_a_player_that_no_term_moves_stays_bit_for_bit():
     step(objective, nets, state, [data], DESCENT)
     for k, p in flat(state).items():
         assert torch.equal(p, before[k]) == k.startswith("encoder.")
+
+
+@pytest.mark.parametrize("name", [n for n, s in SYSTEMS.items() if "by" in s.options])
+def test_every_net_learns_by_every_comparison(name):
+    """A step moves every net of the system, whatever it is compared by."""
+    system, tried = SYSTEMS[name], 0
+    for by in COMPARISONS.values():
+        try:
+            objective = system.objective(by=by)
+        except BadInput:  # its critic holds no ratio, and the system asks for one
+            assert by.log_ratio is None
+            continue
+        nets = linear_nets(objective, toy=toy_of(system))
+        settings = Settings(SGD(lr=1e-3), SGD(lr=1e-3))
+        state = init(objective, nets, settings)
+        before = copied(state)
+        step(objective, nets, state, [batch(objective, generator(1))], settings, numbers_at(objective))
+        moved = {k.partition(".")[0] for k, p in flat(state).items() if not torch.equal(p, before[k])}
+        assert moved == {*objective.uses, *objective.critics}, by.name
+        tried += 1
+    assert tried >= 15
+
+
+def test_a_net_that_no_term_moves_is_refused_unless_it_is_frozen():
+    objective = Objective(Match(X_REC, X).to("decoder"))
+    assert objective.unmoved == ("encoder",)
+    nets = {n: net.float() for n, net in linear_nets(objective).items()}
+    feed = Feed(objective, torch.zeros(20, 2), latent=2, batch_size=5)
+    with pytest.raises(BadInput, match=r"no term of D\[p\(x̂\) ‖ p\*\(x\)\] moves the encoder.*freeze it"):
+        Trainer(objective, nets, feed)
+    nets["encoder"].requires_grad_(False)
+    Trainer(objective, nets, feed).run(1)
+
+
+def test_a_weight_of_zero_moves_nothing():
+    assert Objective(Match(X_GEN, X), 0.0 * Distance()).unmoved == ("encoder",)
+    assert (NLL() + 0.0 * KL()).unmoved == ()

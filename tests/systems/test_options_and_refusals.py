@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from torch import Tensor
 
 from contracts.toys import batch, generator, linear_nets
 from distmatch.comparisons import GENERATOR_LOSSES, LSIF, WASSERSTEIN
@@ -65,14 +66,19 @@ def test_near_codes_are_at_distance_one():
     torch.testing.assert_close(lengths, torch.ones(5, dtype=torch.float64))
 
 
-def test_the_share_of_a_mixed_batch_is_what_its_critic_learns():
-    """Scores that say β exactly pay the entropy of β, and no other constant pays less."""
-    share = 0.3
+def mixed_draws(drawn: float, choices: list[float]) -> Draws:
+    """Real rows of 0 and made ones of 1, real where the choice is below the share that was drawn."""
     noise = {
-        "share/mixed_batch(x_gen, x)": torch.tensor(share),
-        "choice/mixed_batch(x_gen, x)": torch.rand(4),
+        "share/mixed_batch(x_gen, x)": torch.tensor(drawn),
+        "choice/mixed_batch(x_gen, x)": torch.tensor(choices),
     }
-    draws = Draws({"x": torch.zeros(4, 2), "x_gen": torch.ones(4, 2)}, {}, noise)
+    n = len(choices)
+    return Draws({"x": torch.zeros(n, 2), "x_gen": torch.ones(n, 2)}, {}, noise)
+
+
+def test_the_share_that_became_real_is_what_the_critic_of_a_mixed_batch_learns():
+    """Scores that say it exactly pay its entropy, and no other constant pays less; 0.3 was drawn, 1/4 became real."""
+    draws, share = mixed_draws(0.3, [0.5, 0.31, 0.1, 0.9]), 0.25
     for average in ("output", "element"):
 
         def paid(t: float, average: str = average) -> float:
@@ -82,6 +88,38 @@ def test_the_share_of_a_mixed_batch_is_what_its_critic_learns():
         best = math.log(share / (1 - share))
         assert paid(best) == pytest.approx(-share * math.log(share) - (1 - share) * math.log(1 - share))
         assert paid(best) < min(paid(best - 0.1), paid(best + 0.1))
+
+
+@pytest.mark.parametrize("average", ["output", "element"])
+def test_a_mixed_batch_by_hand(average):
+    """Four of five are real; the critic's score is 2 on them and -1 on the made one."""
+    draws = mixed_draws(0.9, [0.2, 0.89, 0.91, 0.0, 0.5])
+    seen = []
+
+    def critic(x: Tensor) -> Tensor:
+        seen.append(x[:, 0])
+        return 2 - 3 * x[:, 0]
+
+    def sigmoid(t: float) -> float:
+        return 1 / (1 + math.exp(-t))
+
+    found = MixedBatch(average=average).critic_losses(draws, Critics({"data": critic}, draws))["mixed"].mean()
+    assert seen[0].tolist() == [0, 0, 1, 0, 0]
+    outputs = [sigmoid(2)] * 4 + [sigmoid(-1)]
+    if average == "output":
+        outputs = [sum(outputs) / 5]
+    paid = [-0.8 * math.log(d) - 0.2 * math.log(1 - d) for d in outputs]
+    assert found.item() == pytest.approx(sum(paid) / len(paid))
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1.0])
+def test_a_batch_of_one_kind_alone_is_finite(drawn):
+    """A critic that is sure and right pays next to nothing."""
+    draws = mixed_draws(drawn, [0.1, 0.6])
+    sure = Critics({"data": lambda x: 50 - 100 * x[:, 0]}, draws)
+    for average in ("output", "element"):
+        paid = MixedBatch(average=average).critic_losses(draws, sure)["mixed"].mean()
+        assert paid.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_adaptive_contrast_is_the_rate_where_the_moments_say_all():
@@ -131,7 +169,7 @@ def test_options_are_read_from_text_as_from_objects():
     assert find("gan").objective(**text) == gan(**built, instance_noise=0.1)
     assert find("gan-r1").objective(penalty="none", pack=2) == gan(pack=2)
     assert find("beta-vae").objective(beta=1) == NLL() + KL()
-    assert find("veegan").objective(encoder_sees_critic="true") != find("veegan").objective()
+    assert find("veegan").objective(encoder_sees_critic="false") != find("veegan").objective()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

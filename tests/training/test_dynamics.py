@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from contracts.toys import assert_same, batch, copied, flat, generator, linear_nets, stack
+from distmatch.comparisons import WASSERSTEIN
 from distmatch.distributions import Delta
 from distmatch.objective import Objective
 from distmatch.penalties import gradient_penalty
@@ -64,27 +65,34 @@ def test_consensus_adds_the_gradient_of_half_the_fields_square(objective):
         torch.testing.assert_close(found[k], field[k] + 0.7 * slope, rtol=1e-5, atol=1e-6)
 
 
+class Point(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value, dtype=torch.float64))
+
+
+class PointDecoder(Point):
+    def forward(self, z: Tensor) -> Delta:
+        return Delta(self.value.expand(len(z), 1), 1)
+
+
+class SlopeCritic(Point):
+    def forward(self, u: Tensor) -> Tensor:
+        return self.value * u[:, 0]
+
+
+def bilinear_nets(theta: float, psi: float) -> dict[str, nn.Module]:
+    """x̃ = θ and D(u) = ψu."""
+    return {"decoder": PointDecoder(theta), "data": SlopeCritic(psi)}
+
+
 def test_consensus_of_the_bilinear_game():
     """Losses ψ(θ - x) and -ψθ at x = 0: v = (-ψ, θ) and ∇½‖v‖² = (θ, ψ).
 
     Both go to 0, where plain descent turns round.
     """
-    objective = Objective(Match(X_GEN, X, by=wgan_gp().terms[0].by))
-
-    class Point(nn.Module):
-        def __init__(self, value: float) -> None:
-            super().__init__()
-            self.value = nn.Parameter(torch.tensor(value, dtype=torch.float64))
-
-    class Decoder(Point):
-        def forward(self, z: Tensor) -> Delta:
-            return Delta(self.value.expand(len(z), 1), 1)
-
-    class Slope(Point):
-        def forward(self, u: Tensor) -> Tensor:
-            return self.value * u[:, 0]
-
-    nets = {"decoder": Decoder(0.8), "data": Slope(-0.6)}
+    objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
+    nets = bilinear_nets(theta=0.8, psi=-0.6)
     data = Batch(torch.zeros(1, 1, dtype=torch.float64), {"z_prior": torch.zeros(1, 1)})
     settings = Settings(players=SGD(lr=0.1), critics=SGD(lr=0.1), consensus=1.0)
     state, _ = step(objective, nets, init(objective, nets, settings), [data], settings)
@@ -165,7 +173,10 @@ def memory_of(state: State) -> tuple[Memory, int]:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating", "simultaneous"])
 def test_players_descend_the_loss_of_the_critic_to_come(rule, unroll, simultaneous):
-    """d/dθ of E softplus(-D_K(θ)(x̃(θ))), the critic's K steps taken anew at θ ± h."""
+    """d/dθ of E softplus(-D_K(θ)(x̃(θ))) + E softplus(D_K(θ)(x)), the critic's K steps taken anew at θ ± h.
+
+    The data's side has a gradient too, as D_K depends on θ.
+    """
     objective, (optimiser, by_hand) = gan(), RULES[rule]
     settings = Settings(players=SGD(lr=1.0), critics=optimiser, simultaneous=simultaneous, unroll=unroll)
     nets, g = linear_nets(objective), generator(1)
@@ -184,7 +195,7 @@ def test_players_descend_the_loss_of_the_critic_to_come(rule, unroll, simultaneo
         fake, (ahead, kept, count) = decoded(params, nets, z), first
         for _ in range(unroll):
             ahead, kept, count = on(ahead, kept, count, by_hand, critic_slopes(ahead, nets, b.x, fake))
-        return softplus(-scored(ahead, nets, fake)).mean().item()
+        return (softplus(-scored(ahead, nets, fake)) + softplus(scored(ahead, nets, b.x))).mean().item()
 
     _, logs = step(objective, nets, state, [b], settings)
     assert_same(state.params["data"], moved[0], rtol=1e-9, atol=1e-10)
@@ -200,7 +211,7 @@ def test_players_descend_the_loss_of_the_critic_to_come(rule, unroll, simultaneo
 
 
 def test_a_critic_to_come_is_clipped_before_each_of_its_steps():
-    """d/dθ of -E D_1(θ)(x̃(θ)) with D₁ = clip(D) - lr·(E D(x̃) - E D(x))', by finite differences."""
+    """d/dθ of E D_2(θ)(x) - E D_2(θ)(x̃(θ)) with D₁ = clip(D) - lr·(E D(x̃) - E D(x))', by finite differences."""
     objective = wgan(bound=0.1)
     settings = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.3), simultaneous=True, unroll=2)
     nets, b = linear_nets(objective), batch(objective, generator(1), 8)
@@ -217,7 +228,7 @@ def test_a_critic_to_come_is_clipped_before_each_of_its_steps():
                 paid, list(ahead.values()), allow_unused=True, materialize_grads=True
             )
             ahead = {k: p - 0.3 * s for (k, p), s in zip(ahead.items(), slopes, strict=True)}
-        return -scored(ahead, nets, fake).mean().item()
+        return (scored(ahead, nets, b.x).mean() - scored(ahead, nets, fake).mean()).item()
 
     step(objective, nets, state, [b], settings)
     for k, p in before.items():
@@ -227,6 +238,21 @@ def test_a_critic_to_come_is_clipped_before_each_of_its_steps():
             down[k].view(-1)[i] -= H
             move = (p - state.params["decoder"][k]).view(-1)[i].item()
             assert move == pytest.approx((loss(up) - loss(down)) / (2 * H), rel=1e-5, abs=1e-7)
+
+
+def test_an_unrolled_generator_of_one_number_moves_by_the_derivative_of_its_loss():
+    """x = 1, x̃ = θ, D(u) = ψu, and the critic's loss ψθ - ψ: one step of rate η takes ψ to ψ - η(θ - 1).
+
+    The generator's loss (ψ - η(θ - 1))(1 - θ) = -ψ(θ - 1) + η(θ - 1)² has the slope -ψ + 2η(θ - 1); without its
+    data's side it would have -ψ + η(2θ - 1). At ψ = 0.2, θ = 3 and η = 0.5: 1.8, not 2.3.
+    """
+    objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
+    nets = bilinear_nets(theta=3.0, psi=0.2)
+    settings = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.5), simultaneous=True, unroll=1)
+    state = init(objective, nets, settings)
+    b = Batch(torch.ones(4, 1, dtype=torch.float64), {"z_prior": torch.zeros(4, 1, dtype=torch.float64)})
+    step(objective, nets, state, [b], settings)
+    assert 3.0 - state.params["decoder"]["value"].item() == pytest.approx(1.8, abs=1e-12)
 
 
 def test_unrolling_by_no_step_is_a_plain_step():

@@ -7,7 +7,7 @@ from torch.func import functional_call
 from distmatch.errors import BadInput
 from distmatch.objective import Objective
 from distmatch.penalties import r1
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, Share
 from distmatch.systems import gan, vae
 from distmatch.terms import IWAE, KL, NLL, Match, TargetRate
 from distmatch.training import SGD, Adam, Diverged, Feed, Settings, Trainer
@@ -255,6 +255,16 @@ def test_a_ramp_changes_the_weight_with_the_steps():
             leaves.items(), torch.autograd.grad(rate, list(leaves.values())), strict=True
         ):
             torch.testing.assert_close(moved[k], 1e-3 * min(0.5 * t, 4.0) * slope, rtol=1e-3, atol=2e-6)
+
+
+def test_a_ramp_over_a_share_of_a_run_is_refused_until_the_run_is_known():
+    objective = Objective(Ramp(0, 4, Share(0.25)) * KL())
+    feed = Feed(objective, data(32), latent=2, batch_size=32)
+    with pytest.raises(
+        BadInput, match=r"takes 25% of a run, and nobody said .*: take objective\.over\(steps\)"
+    ):
+        Trainer(objective, {"encoder": Encoder()}, feed)
+    assert Trainer(objective.over(8), {"encoder": Encoder()}, feed).run(2)["kl"] > 0
 
 
 def test_what_is_logged_follows_the_ramps():

@@ -55,6 +55,7 @@ class Sweep:
 
     def run(self, console: Console) -> None:
         """Sweep."""
+        from distmatch.runs.terminal import note
         from distmatch.sweeps.opening import opened
         from distmatch.sweeps.pricing import price_lines
         from distmatch.sweeps.sweep import perform
@@ -66,6 +67,8 @@ class Sweep:
             raise BadInput(f"--samples is {self.samples}; give at least 1")
         out = None if self.out is None else self.out.expanduser()
         opened_sweep = opened(self.sweep.expanduser(), out, names, self.samples)
+        for text in opened_sweep.notes:
+            note(text)
         if self.plan:
             for line in price_lines(opened_sweep, machine):
                 console.print(line, soft_wrap=not hasattr(line, "columns"))

@@ -2,7 +2,9 @@
 
 With s(u) = log(1 + eᵘ) the critic minimises E_p[s(-t)] + E_q[s(t)], a Bernoulli log score in nats. Its optimum
 is t* = log p/q, so that every function of t* estimates a functional of the density ratio. There the minimax players'
-loss is 2·JSD(p, q) - 2 log 2 and the reverse-KL players' KL(q ‖ p).
+loss is 2·JSD(p, q) - 2 log 2 and the reverse-KL players' KL(q ‖ p): with r = p/q held still, E_q[-log r] has the
+gradient of KL(q ‖ p) in q, and E_p[1 - 1/r] has its gradient in p and the value 0. A target that nobody moves, such
+as the data, is not scored.
 
 Brier's score of D = σ(t) is as proper, with the same optimum t*; least squares is that score of a linear d instead,
 with optimum d* = p/(p + q).
@@ -58,7 +60,7 @@ REVERSE_KL = Comparison(
     name="reverse_kl",
     symbol="KL",
     critic=_BERNOULLI_SCORE,
-    players=Sides(target=None, model=lambda t: -t),
+    players=Sides(target=lambda t: -torch.expm1(-t), model=lambda t: -t),
     log_ratio=identity,
     reference="Mescheder et al. 2017, arXiv:1701.04722; Mohamed and Lakshminarayanan 2016, arXiv:1610.03483",
 )
@@ -69,7 +71,7 @@ BRIER = Comparison(
     critic=Sides(target=lambda t: torch.sigmoid(-t).square(), model=lambda t: torch.sigmoid(t).square()),
     players=REVERSE_KL.players,
     log_ratio=identity,
-    reference="Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3.1; players' loss: -E_q log r",
+    reference="Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3.1; players' loss: KL(q ‖ p)",
 )
 
 LEAST_SQUARES = Comparison(

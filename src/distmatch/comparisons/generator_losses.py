@@ -4,7 +4,7 @@ A divergence D_f(p ‖ q) = E_q f(r) is lowered by E_p[f'(r)] + E_q[f(r) - r f'(
 while the players step, this has the value of D_f and, for the players of both sides, its gradient. E_q[f(r)] has the
 value alone. For KL(p ‖ q) its integrand r log r rises with r, and its gradient drives the model away from p.
 
-`reverse_kl` is the exception that is used most: -E_q[log r], which leaves the target's side alone.
+`reverse_kl`, the one that is used most, is E_q[-log r] + E_p[1 - 1/r]; where nobody moves p it is -E_q[log r].
 
 Reference: Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3 ("ratio loss" and "generative loss").
 """

@@ -3,7 +3,7 @@
 For a convex f the critic minimises E_q[r f'(r) - f(r)] - E_p[f'(r)] with r = eᵗ, which is the f-divergence's bound
 negated: the least it reaches is -D_f(p ‖ q), at t = log p/q. The score being log r keeps r positive.
 
-The ratio serves any loss of the players (see `cross`); by default it is KL(q ‖ p), -E_q[log r].
+The ratio serves any loss of the players (see `cross`); by default it is KL(q ‖ p), as of `REVERSE_KL`.
 
 Reference: Sugiyama, Suzuki and Kanamori 2012, "Density-ratio matching under the Bregman divergence", Annals of the
 Institute of Statistical Mathematics 64; Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3.3.
@@ -50,7 +50,7 @@ def bregman(
         name: its name.
         f: f(u) for u > 0, elementwise.
         derivative: f'(u).
-        players: what the players minimise, of t = log r; -E_q[t] by default.
+        players: what the players minimise, of t = log r; KL(q ‖ p) by default.
         symbol: its symbol in equations; `KL_` and the name by default, which is true of the default players.
         reference: where it comes from.
 
@@ -80,7 +80,7 @@ LSIF = Comparison(
     critic=Sides(target=lambda t: -t.exp(), model=lambda t: 0.5 * (2 * t).exp()),
     players=REVERSE_KL.players,
     log_ratio=identity,
-    reference="Kanamori et al. 2009, JMLR 10; arXiv:1610.03483, section 3.3; players' loss: -E_q log r",
+    reference="Kanamori et al. 2009, JMLR 10; arXiv:1610.03483, section 3.3; players' loss: KL(q ‖ p)",
 )
 
 # f = u log u - u: E_q[r] - E_p[log r]
@@ -90,5 +90,5 @@ KLIEP = Comparison(
     critic=Sides(target=lambda t: -t, model=_exp),
     players=REVERSE_KL.players,
     log_ratio=identity,
-    reference="Sugiyama et al. 2008, NIPS 20; arXiv:1610.03483, section 3.3; players' loss: -E_q log r",
+    reference="Sugiyama et al. 2008, NIPS 20; arXiv:1610.03483, section 3.3; players' loss: KL(q ‖ p)",
 )

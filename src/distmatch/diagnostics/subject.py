@@ -22,14 +22,18 @@ class Critic:
 
     Attributes:
         score: (*draws) -> (n,), differentiable.
-        target, model: fresh draws of both sides, one tensor (n, *) for each input of `score`.
+        target, model: fresh draws of both sides, one tensor (n, *) for each input of `score`, in the critic's units
+            (pictures as in [-1, 1], but for the shift), as its penalty has them.
         is_log_ratio: whether the score of an ideal critic is log target/model, as under the logistic loss.
+        apart: whether each side is scored by a function of its own (batch norm), so that there is none between them;
+            then the last input says of each row which one is meant.
     """
 
     score: Callable[..., Tensor]
     target: tuple[Tensor, ...]
     model: tuple[Tensor, ...]
     is_log_ratio: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,12 @@ class Subject:
 
     Attributes:
         sample: (n, seed) -> x, n draws from the model.
-        encode: (x, y or None) -> q(z|x); decode: (z, y or None) -> p(x|z), as torch.distributions.
+        encode: (x, y or None) -> q(z|x), of data; decode: (z, y or None) -> p(x|z), of codes; as torch.distributions.
+        encode_samples, decode_prior: the same of the model's own samples, and of draws of the prior, where nets tell
+            them apart (batch norm does); None where they do not.
         sample_given: (y, seed) -> x, one draw for each label (n,).
-        generate: (z, y or None) -> x, one image of each code, differentiable; draw_prior: (n, seed) -> z, (n, D).
+        generate: (z, y or None) -> x, one image of each draw of the prior, differentiable.
+        draw_prior: (n, seed) -> z, (n, D).
         critics: (n, seed) -> its trained critics by name, each with n draws of both sides.
         has_likelihood: whether the decoder's density means something (False for one that only generates).
         log_prob: (x, y or None) -> log p(x) in nats (n,), where the model knows it.
@@ -60,6 +67,8 @@ class Subject:
     sample: Callable[[int, int], Tensor] | None = None
     encode: Callable[[Tensor, Tensor | None], Distribution] | None = None
     decode: Callable[[Tensor, Tensor | None], Distribution] | None = None
+    encode_samples: Callable[[Tensor, Tensor | None], Distribution] | None = None
+    decode_prior: Callable[[Tensor, Tensor | None], Distribution] | None = None
     sample_given: Callable[[Tensor, int], Tensor] | None = None
     generate: Callable[[Tensor, Tensor | None], Tensor] | None = None
     draw_prior: Callable[[int, int], Tensor] | None = None

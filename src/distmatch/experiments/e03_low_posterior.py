@@ -59,7 +59,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     if path is None:
         return Numbers({"diverged": 1.0})
     subject = subject_of(path)
-    decode, (draws, keep) = subject.decode, DRAWS[bench.scale]
+    decode, (draws, keep) = subject.decode_prior or subject.decode, DRAWS[bench.scale]
     assert decode is not None
     x = images_of(subject, "train")
     loc, scale, _ = posteriors(subject, x)
@@ -81,13 +81,14 @@ def _populations(
     subject: Subject, groups: Mapping[str, Tensor]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Means of cost, bound and brightness of each population, and the quantiles of cost, bound and pixels."""
-    encode, decode = subject.encode, subject.decode
-    assert encode is not None
+    decode = subject.decode
     assert decode is not None
     values: dict[str, float] = {}
     curves: dict[str, list[float]] = {}
     for name, images in groups.items():
-        cost = population(lambda x: encode(x, None), lambda z: decode(z, None), images)
+        encode = (name == "low" and subject.encode_samples) or subject.encode
+        assert encode is not None
+        cost = population(lambda x, q=encode: q(x, None), lambda z: decode(z, None), images)
         assert cost.elbos is not None
         brightness = images.flatten(1).mean(1)
         for what, each in (("rate", cost.rates), ("elbo", cost.elbos), ("pixel", brightness)):

@@ -27,6 +27,7 @@ from distmatch.experiments.seeds_common import (
 from distmatch.experiments.trained import logged
 from distmatch.experiments.verdicts import Expected
 from distmatch.runs.trained import Trained
+from distmatch.variables import X_GEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +98,7 @@ def between(trained: Trained, seed: int) -> Tensor:
     share = torch.linspace(0, 1, PARTS + 1)[:, None]
     z = first[:, None] * (1 - share) + second[:, None] * share
     y = torch.arange(PAIRS).repeat_interleave(PARTS + 1) if trained.assembly.objective.given else None
-    images = trained.decoded(z.flatten(0, 1), y)
+    images = trained.decoded(z.flatten(0, 1), y, of=X_GEN)
     return images.view(PAIRS, PARTS + 1, *images.shape[1:])
 
 

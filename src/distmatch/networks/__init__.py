@@ -30,6 +30,7 @@ from distmatch.networks.priors import PRIORS, prior
 from distmatch.networks.progressive import ProgressiveOptions
 from distmatch.networks.real_nvp import RealNVP, RealNVPOptions
 from distmatch.networks.shapes import Shapes, with_labels
+from distmatch.schedules import Share
 
 __all__ = [
     "NETWORKS",
@@ -54,6 +55,7 @@ __all__ = [
     "build",
     "has_batch_norm",
     "mixes_batch",
+    "options_over",
     "prior",
     "recording",
     "refuses_penalties",
@@ -67,6 +69,7 @@ KINDS = {
     int: "a whole number",
     float: "a finite number",
     str: "a name",
+    Share: "a share of the run such as 20%",
     type(None): "null",
 }
 
@@ -225,15 +228,34 @@ def resolve_options(name: str, options: NetworkOptions | Mapping[str, Any] | Non
         if key not in kinds:
             raise unknown(f"option of {name}", key, kinds)
         _check_kind(key, value, kinds[key])
-    return kind(**options)
+    read = {k: Share.read(v) if _is_share(v, kinds[k]) else v for k, v in options.items()}
+    return kind(**read)
+
+
+def options_over(name: str, options: Mapping[str, Any], shapes: Shapes, steps: int) -> dict[str, Any]:
+    """The family's options, and those that are lengths of time in steps of a run of so many.
+
+    >>> options_over("progressive", {"width": 8, "fade": "10%"}, Shapes(x=(1, 28, 28), latent=2), 1000)
+    {'width': 8, 'fade': 100, 'stable': 200}
+    """
+    chosen = resolve_options(name, options)
+    if not isinstance(chosen, ProgressiveOptions):
+        return dict(options)
+    chosen = chosen.over(shapes, steps)
+    return {**options, "stable": chosen.stable, "fade": chosen.fade}
 
 
 def _check_kind(name: str, value: object, kind: Any) -> None:
     """Raise `BadInput` where an option's value is not of its annotated kind; a whole number may stand for any."""
     allowed = get_args(kind) or (kind,)
-    fits = type(value) in allowed or (float in allowed and type(value) is int)
+    fits = type(value) in allowed or (float in allowed and type(value) is int) or _is_share(value, kind)
     if fits and not (isinstance(value, float) and not math.isfinite(value)):
         return
     shown = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     wanted = ", or ".join(KINDS[k] for k in allowed)
     raise BadInput(f"network.{name} is {shown}; give {wanted}")
+
+
+def _is_share(value: object, kind: Any) -> bool:
+    """Whether an option of this kind is given as the text of a share of a run."""
+    return isinstance(value, str) and value.endswith("%") and Share in get_args(kind)

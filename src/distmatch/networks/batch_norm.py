@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distmatch.batch_statistics import Gathers
+from distmatch.batch_statistics import recording as recording
 from distmatch.errors import BadInput
 
 NOT_GATHERED = -1.0  # a variance that cannot be; unlike NaN it is equal to itself, so states can be compared
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(Gathers):
     """weight · (h - mean) / sqrt(var + eps) + bias, per feature.
 
     In training mode, mean and var are the batch's and nothing is stored: a pure function, which
     `torch.func.vmap` and `torch.compile` take. In evaluation mode they are the buffers `mean` and `var`,
-    which `recording` gathers over many batches once training is done.
+    which `recording` gathers over many batches once training is done. A net that training shows several populations
+    (an encoder data and samples) normalises each apart, and is evaluated as one `twin` for each.
 
     Arguments:
         features: the size of dimension 1 of inputs `(B, F)` or `(B, F, H, W)`.
@@ -37,7 +38,7 @@ class BatchNorm(nn.Module):
     """
 
     mixes_batch: ClassVar[bool] = True
-    for_evaluation: ClassVar[tuple[str, ...]] = ("mean", "var")  # buffers that training leaves alone
+    for_evaluation: ClassVar[tuple[str, ...]] = ("mean", "var")
     mean: Tensor
     var: Tensor
 
@@ -63,6 +64,18 @@ class BatchNorm(nn.Module):
             )
         return F.batch_norm(h, self.mean, self.var, self.weight, self.bias, False, 0.0, self.eps)
 
+    def begin(self) -> None:
+        """Note the moments of every batch from now on."""
+        self.record = []
+
+    def end(self, keep: bool) -> None:
+        """Write the moments of all batches together into `mean` and `var`, or forget them."""
+        if keep and self.record:
+            count, first, second = self.record
+            self.mean.copy_(first / count)
+            self.var.copy_((second / count - (first / count).square()).clamp_min(0))
+        self.record = None
+
     def _add(self, h: Tensor) -> None:
         if not _readable(h):
             raise BadInput(
@@ -79,35 +92,6 @@ class BatchNorm(nn.Module):
 def _readable(t: Tensor) -> bool:
     """Whether the values of `t` may be looked at: not while compiling, nor inside a function transform."""
     return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(t))
-
-
-@contextmanager
-def recording(*nets: nn.Module) -> Iterator[None]:
-    """Gather the statistics for evaluation from every forward in training mode inside this block.
-
-    On leaving, each `BatchNorm` that ran gets mean = E[h] and var = E[h²] - E[h]² over all that it saw (the
-    law of total variance), written in place into the net's own buffers. Forwards through
-    `torch.func.functional_call` count too. Nothing is written where the block raises.
-
-    >>> net = BatchNorm(1)
-    >>> with recording(net):
-    ...     _ = net(torch.tensor([[0.0], [2.0]])), net(torch.tensor([[4.0], [6.0]]))
-    >>> net.mean.item(), net.var.item()
-    (3.0, 5.0)
-    """
-    layers = [m for net in nets for m in net.modules() if isinstance(m, BatchNorm)]
-    for layer in layers:
-        layer.record = []
-    try:
-        yield
-        for layer in layers:
-            if layer.record:
-                count, first, second = layer.record
-                layer.mean.copy_(first / count)
-                layer.var.copy_((second / count - (first / count).square()).clamp_min(0))
-    finally:
-        for layer in layers:
-            layer.record = None
 
 
 def has_batch_norm(net: nn.Module) -> bool:
@@ -128,6 +112,15 @@ def mixes_batch(net: nn.Module) -> bool:
     (True, False)
     """
     return any(_mixes(m) for m in net.modules())
+
+
+def judges_batches(net: nn.Module) -> bool:
+    """Whether a row's output depends on the others even in evaluation mode, by layers other than `BatchNorm`.
+
+    >>> judges_batches(nn.Sequential(nn.Linear(2, 2), BatchNorm(2)))
+    False
+    """
+    return any(_mixes(m) and not isinstance(m, BatchNorm) for m in net.modules())
 
 
 def refuses_penalties(net: nn.Module) -> bool:

@@ -6,7 +6,7 @@ critic, a 4×4 convolution to a 1×1 map, are written here as what they are: lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,20 +16,18 @@ from torch import nn
 from distmatch.errors import BadInput
 from distmatch.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.networks.batch_norm import BatchNorm
-from distmatch.networks.heads import Linear, across_batch
+from distmatch.networks.heads import Layer, across_batch, critic_layers
 from distmatch.networks.initial import initialise
 from distmatch.networks.lens import Lens, image_lens
 from distmatch.networks.mlp import (
-    ACTIVATIONS,
     check_norms,
     check_sizes,
     code_critic,
     critic_batch_norm,
     layers,
 )
-from distmatch.networks.players import Centre, Decoder, Encoder, FlatCritic, ImageCritic, Posterior
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, Posterior, centred
 from distmatch.networks.shapes import Shapes
-from distmatch.networks.spectral_norm import SpectralConv2d, SpectralLinear
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,8 @@ class DCGANOptions:
             `spectral_norm`.
         spectral_norm: in all critics, each weight (but minibatch discrimination's) over its largest singular value.
         minibatch_kernels: kernels of minibatch discrimination in critics that see x; 0: none.
-        symmetric: two symmetric layers of 8·width units before the last of critics that see x.
+        symmetric: in all critics, each layer, convolutions too, sees the mean of its inputs over the batch too, by
+            weights of its own.
         code_width: units per hidden layer of critics over z alone.
         code_depth: hidden layers of critics over z alone.
         lens_width: maps per layer of a lens.
@@ -172,7 +171,7 @@ def norm(features: int, batch_norm: bool) -> list[nn.Module]:
 
 
 def features(
-    plan: Plan, channels: int, width: int, batch_norm: bool, conv2d: Callable[..., nn.Conv2d] = nn.Conv2d
+    plan: Plan, channels: int, width: int, batch_norm: bool, conv2d: Layer = nn.Conv2d
 ) -> tuple[nn.Sequential, int]:
     """The convolutions of encoder and critic, flattened, and how many features they give.
 
@@ -188,17 +187,12 @@ def features(
     return nn.Sequential(*body, nn.Flatten()), channels * plan.side**2
 
 
-def prepare(shapes: Shapes) -> nn.Module:
-    """Images in [0, 1] go to [-1, 1]; unbounded ones stay."""
-    return Centre() if shapes.bounded else nn.Identity()
-
-
 def encoder(shapes: Shapes, posterior: Posterior, options: DCGANOptions) -> Encoder:
     """q(z|x): the transposed decoder, without a final activation."""
     plan = plan_of(shapes)
     convs, size = features(plan, shapes.x[0] + shapes.labels, options.width, options.batch_norm)
     last = nn.Linear(size, shapes.latent * posterior.channels, bias=False)
-    return Encoder(prepare(shapes), initialise(nn.Sequential(*convs, last)), shapes, posterior)
+    return Encoder(centred(shapes), initialise(nn.Sequential(*convs, last)), shapes, posterior)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> Decoder:
@@ -230,24 +224,22 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> De
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: DCGANOptions) -> ImageCritic | FlatCritic:
     """Scores of images; as in ALI, codes go through two layers, then beside the features through two more."""
-    linear: Linear = SpectralLinear if options.spectral_norm else nn.Linear
+    linear, conv2d = critic_layers(options)
     if "x" not in spaces:
         return code_critic(shapes, spaces, options.code_width, options.code_depth, linear)
     channels = spaces.count("x") * shapes.x[0] + shapes.labels
-    conv2d = SpectralConv2d if options.spectral_norm else nn.Conv2d
     convs, size = features(plan_of(shapes), channels, options.width, critic_batch_norm(options), conv2d)
     code, h = None, 8 * options.width
     if "z" in spaces:
         code_sizes = [spaces.count("z") * shapes.latent, h, h]
         code = nn.Sequential(*layers(code_sizes, "leaky-relu", activate_last=True, linear=linear))
         size += h
-    kernels, symmetric = options.minibatch_kernels, h if options.symmetric else 0
-    head, size = across_batch(size, kernels, symmetric, ACTIVATIONS["leaky-relu"], linear)
+    head, size = across_batch(size, options.minibatch_kernels)
     if code is None:
         last = initialise(nn.Sequential(*head, linear(size, 1, bias=False)))
     else:
         last = nn.Sequential(*head, *layers([size, 2 * h, 1], "leaky-relu", linear=linear))
-    return ImageCritic(prepare(shapes), initialise(convs), code, last, shapes, spaces)
+    return ImageCritic(centred(shapes), initialise(convs), code, last, shapes, spaces)
 
 
 def lens(shapes: Shapes, until: int | None, options: DCGANOptions) -> Lens:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from distmatch.errors import BadInput
+from distmatch.schedules import Share
+
+Time = int | Share | None
+"""Steps; a share of a run; or, if None, as long as every other phase of the run."""
 
 
 class Stage(NamedTuple):
@@ -22,8 +28,10 @@ class Growth:
 
     Arguments:
         top: the last level.
-        stable: steps per level at share 1.
-        fade: steps in which the share of a new level goes from 0 to 1.
+        stable: how long each level trains at share 1.
+        fade: how long the share of a new level takes from 0 to 1.
+
+    Both are in steps, or as `Time` says until `over` tells how long the run is.
 
     Reference: Karras et al., arXiv:1710.10196, section 2.
 
@@ -33,13 +41,36 @@ class Growth:
     """
 
     top: int
-    stable: int
-    fade: int
+    stable: Time
+    fade: Time
+
+    def over(self, steps: int) -> Growth:
+        """The same times in steps of a run of so many: the last level is trained alone before it ends.
+
+        >>> Growth(top=2, stable=None, fade=Share(0.1)).over(1000)
+        Growth(top=2, stable=200, fade=100)
+        """
+
+        def of(time: Time) -> int:
+            phases = 2 * self.top + 1
+            return (
+                max(1, steps // phases) if time is None else time if isinstance(time, int) else time.of(steps)
+            )
+
+        return replace(self, stable=of(self.stable), fade=of(self.fade))
+
+    @property
+    def whole(self) -> int:
+        """The step from which on the last level has share 1."""
+        stable, fade = self._steps()
+        return self.top * (stable + fade)
 
     def stage(self, step: int) -> Stage:
         """The stage after `step` steps."""
-        level = min(max(0, (step - self.stable) // (self.stable + self.fade) + 1), self.top)
-        return Stage(level, self._share(step, level))
+        stable, fade = self._steps()
+        level = min(max(0, (step - stable) // (stable + fade) + 1), self.top)
+        into = step - level * (stable + fade) + fade
+        return Stage(level, 1.0 if level == 0 or into >= fade else into / fade)
 
     def starts(self, step: int) -> bool:
         """Whether the step after `step` steps is the first of a new level.
@@ -49,9 +80,14 @@ class Growth:
         """
         return step > 0 and self.stage(step).level != self.stage(step - 1).level
 
-    def _share(self, step: int, level: int) -> float:
-        into = step - level * (self.stable + self.fade) + self.fade
-        return 1.0 if level == 0 or into >= self.fade else into / self.fade
+    def _steps(self) -> tuple[int, int]:
+        """Both times. Raises `BadInput` where they are shares of a run whose length is not known."""
+        if not isinstance(self.stable, int) or not isinstance(self.fade, int):
+            raise BadInput(
+                "a net grows over shares of a run, and nobody said how many steps the run has: "
+                "give ProgressiveOptions.over(shapes, steps), or stable and fade in steps"
+            )
+        return self.stable, self.fade
 
 
 class Growing(nn.Module):

@@ -1,40 +1,53 @@
-"""What a critic has after its features of each sample: comparisons within the batch, and the last layer."""
+"""Of what a critic is made: its kinds of layers, and comparisons within the batch after its features."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 from torch import nn
 
 from distmatch.networks.minibatch import MinibatchDiscrimination
+from distmatch.networks.spectral_norm import SpectralConv2d, SpectralLinear
 from distmatch.networks.symmetric import Symmetric
 
-Linear = Callable[..., nn.Linear]
+Layer = Callable[..., nn.Module]
 
 
-def across_batch(
-    size: int, kernels: int, symmetric: int, activation: Callable[[], nn.Module], linear: Linear = nn.Linear
-) -> tuple[list[nn.Module], int]:
-    """Minibatch discrimination, then two symmetric layers, each only where asked for; and the size they give.
+class _Kinds(Protocol):
+    @property
+    def spectral_norm(self) -> bool: ...
+    @property
+    def symmetric(self) -> bool: ...
+
+
+def critic_layers(options: _Kinds) -> tuple[Layer, Layer]:
+    """What makes a critic's linear layers and its convolutions, as its options say.
+
+    >>> from distmatch.networks.mlp import MLPOptions
+    >>> critic_layers(MLPOptions()) == (nn.Linear, nn.Conv2d)
+    True
+    >>> critic_layers(MLPOptions(symmetric=True))[0](2, 3)
+    Symmetric(
+      (own): Linear(in_features=2, out_features=3, bias=True)
+      (mean): Linear(in_features=2, out_features=3, bias=False)
+    )
+    """
+    linear, conv2d = (SpectralLinear, SpectralConv2d) if options.spectral_norm else (nn.Linear, nn.Conv2d)
+    return (partial(Symmetric, linear), partial(Symmetric, conv2d)) if options.symmetric else (linear, conv2d)
+
+
+def across_batch(size: int, kernels: int) -> tuple[list[nn.Module], int]:
+    """Minibatch discrimination, where asked for, and the size that it gives.
 
     Arguments:
         size: of the features.
         kernels: of minibatch discrimination; 0: none.
-        symmetric: units of each symmetric layer; 0: none.
-        activation: after each symmetric layer.
-        linear: makes the symmetric layers' linear maps.
 
-    >>> across_batch(4, 0, 0, nn.ReLU)
+    >>> across_batch(4, 0)
     ([], 4)
-    >>> across_batch(4, 3, 8, nn.ReLU)[1]
-    8
+    >>> across_batch(4, 3)[1]
+    7
     """
-    found: list[nn.Module] = []
-    if kernels:
-        found.append(MinibatchDiscrimination(size, kernels))
-        size += kernels
-    if symmetric:
-        found += [Symmetric(size, symmetric, linear), activation()]
-        found += [Symmetric(symmetric, symmetric, linear), activation()]
-        size = symmetric
-    return found, size
+    return ([MinibatchDiscrimination(size, kernels)], size + kernels) if kernels else ([], size)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distmatch.networks.players import Centre
+from distmatch.networks.players import centred
 from distmatch.networks.shapes import Shapes
 
 SLOPE = 0.2  # of the leaky ReLUs
 
 
 class Lens(nn.Module):
-    """L(x) = x + body(x) while training, and x itself from a given step on.
+    """L(x) = x + body(x) while training, and x itself from a given step on; body(x) in the units of the body's input.
 
     Arguments:
         body: from `(B, *x)` to `(B, *x)`.
         until: the step from which on the lens is removed; None: never.
+        x_units: how many units of its input one unit of the data is.
 
     Reference: Sajjadi, Parascandolo, Mehrjou and Schölkopf, arXiv:1802.04374.
 
@@ -27,9 +28,9 @@ class Lens(nn.Module):
     True
     """
 
-    def __init__(self, body: nn.Module, until: int | None = None) -> None:
+    def __init__(self, body: nn.Module, until: int | None = None, x_units: float = 1.0) -> None:
         super().__init__()
-        self.body, self.until = body, until
+        self.body, self.until, self.x_units = body, until, x_units
         self.removed = False
 
     def at(self, step: int) -> None:
@@ -38,7 +39,7 @@ class Lens(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Of the shape of `x`, `(B, *x)`. The label is not looked at."""
-        return x if self.removed else x + self.body(x)
+        return x if self.removed else x + self.body(x) / self.x_units
 
 
 class Residual(nn.Module):
@@ -74,7 +75,9 @@ def image_lens(shapes: Shapes, until: int | None, width: int, blocks: int) -> Le
         for _ in range(blocks)
     ]
     first, last = conv(shapes.x[0], width), conv(width, shapes.x[0])
-    return Lens(nn.Sequential(_centre(shapes), first, nn.LeakyReLU(SLOPE), *between, last), until)
+    return Lens(
+        nn.Sequential(centred(shapes), first, nn.LeakyReLU(SLOPE), *between, last), until, shapes.x_units
+    )
 
 
 def flat_lens(shapes: Shapes, until: int | None, width: int, blocks: int) -> Lens:
@@ -88,9 +91,5 @@ def flat_lens(shapes: Shapes, until: int | None, width: int, blocks: int) -> Len
         for _ in range(blocks)
     ]
     first, last = nn.Linear(shapes.x_size, width), nn.Linear(width, shapes.x_size)
-    body = [_centre(shapes), nn.Flatten(), first, nn.LeakyReLU(SLOPE), *between, last]
-    return Lens(nn.Sequential(*body, nn.Unflatten(1, torch.Size(shapes.x))), until)
-
-
-def _centre(shapes: Shapes) -> nn.Module:
-    return Centre() if shapes.bounded else nn.Identity()
+    body = [centred(shapes), nn.Flatten(), first, nn.LeakyReLU(SLOPE), *between, last]
+    return Lens(nn.Sequential(*body, nn.Unflatten(1, torch.Size(shapes.x))), until, shapes.x_units)

@@ -14,13 +14,12 @@ from torch import nn
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import Likelihood
 from distmatch.networks.batch_norm import BatchNorm
-from distmatch.networks.heads import Linear, across_batch
+from distmatch.networks.heads import Layer, across_batch, critic_layers
 from distmatch.networks.initial import initialise
 from distmatch.networks.lens import Lens, flat_lens
 from distmatch.networks.maxout import Maxout
-from distmatch.networks.players import Decoder, Encoder, FlatCritic, Posterior
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, Posterior, centred
 from distmatch.networks.shapes import Shapes
-from distmatch.networks.spectral_norm import SpectralLinear
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "leaky-relu": lambda: nn.LeakyReLU(0.2), "elu": nn.ELU, "tanh": nn.Tanh}
@@ -44,7 +43,7 @@ class MLPOptions:
         critic_maxout: pieces of maxout in place of the activation of critics that see x; 0: none.
         spectral_norm: in all critics, each weight (but minibatch discrimination's) over its largest singular value.
         minibatch_kernels: kernels of minibatch discrimination in critics that see x; 0: none.
-        symmetric: two symmetric layers before the last of critics that see x.
+        symmetric: in all critics, each layer sees the mean of its inputs over the batch too, by weights of its own.
         code_width: units per hidden layer of critics over z alone.
         code_depth: hidden layers of critics over z alone.
         lens_width: units per layer of a lens.
@@ -137,7 +136,7 @@ def layers(
     activation: str,
     batch_norm: bool = False,
     activate_last: bool = False,
-    linear: Linear = nn.Linear,
+    linear: Layer = nn.Linear,
     pieces: int = 0,
 ) -> list[nn.Module]:
     """Linear layers through `sizes`, with batch norm (optional) and an activation between them.
@@ -169,7 +168,8 @@ def encoder(shapes: Shapes, posterior: Posterior, options: MLPOptions) -> Encode
     hidden = [options.width] * options.depth
     sizes = [shapes.x_size + shapes.labels, *hidden, shapes.latent * posterior.channels]
     body = nn.Sequential(*layers(sizes, options.activation, options.batch_norm))
-    return Encoder(nn.Flatten(), initialise(body, options.initial_std), shapes, posterior)
+    prepare = nn.Sequential(centred(shapes), nn.Flatten())
+    return Encoder(prepare, initialise(body, options.initial_std), shapes, posterior)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: MLPOptions) -> Decoder:
@@ -183,7 +183,7 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: MLPOptions) -> Deco
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: MLPOptions) -> FlatCritic:
     """Scores of any variables side by side; over z alone, the code critic."""
-    linear: Linear = SpectralLinear if options.spectral_norm else nn.Linear
+    linear, _ = critic_layers(options)
     if "x" not in spaces:
         net = code_critic(shapes, spaces, options.code_width, options.code_depth, linear)
         return initialise(net, options.initial_std)
@@ -192,20 +192,14 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: MLPOptions) -> Flat
     sizes = [inputs, *[width] * (options.critic_depth or options.depth)]
     norm, pieces = critic_batch_norm(options), options.critic_maxout
     body = layers(sizes, options.activation, norm, activate_last=True, linear=linear, pieces=pieces)
-    head, size = across_batch(
-        width,
-        options.minibatch_kernels,
-        width if options.symmetric else 0,
-        ACTIVATIONS[options.activation],
-        linear,
-    )
+    head, size = across_batch(width, options.minibatch_kernels)
     last = linear(size, 1)
     body.append(nn.Sequential(*head, last) if head else last)
     return initialise(FlatCritic(nn.Sequential(*body), shapes, spaces), options.initial_std)
 
 
 def code_critic(
-    shapes: Shapes, spaces: tuple[str, ...], width: int, depth: int, linear: Linear = nn.Linear
+    shapes: Shapes, spaces: tuple[str, ...], width: int, depth: int, linear: Layer = nn.Linear
 ) -> FlatCritic:
     """Scores of codes: `depth` layers of `width` units, leaky ReLU of slope 0.2, no batch norm.
 

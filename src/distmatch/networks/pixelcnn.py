@@ -24,7 +24,7 @@ from distmatch.networks import dcgan, mlp
 from distmatch.networks.dcgan import DCGANOptions
 from distmatch.networks.masked import ColumnConv, RowConv, colour_groups
 from distmatch.networks.mlp import MLPOptions, check_sizes
-from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, Posterior, full
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, Posterior, centred, full
 from distmatch.networks.shapes import Shapes, with_labels
 
 CONDITIONING = ("bias", "spatial")
@@ -191,7 +191,7 @@ class GatedPixelCNN(nn.Module):
         inputs = shapes.latent * options.uses_code + shapes.labels
         spatial = options.conditioning == "spatial"
         context = (width if spatial else inputs) if inputs else 0
-        self.prepare = dcgan.prepare(shapes)
+        self.prepare = centred(shapes)
         self.context: nn.Module | None = None
         if inputs:
             self.context = SpatialMap(inputs, width, (shapes.x[1], shapes.x[2])) if spatial else PointMap()

@@ -35,11 +35,20 @@ class Centre(nn.Module):
         return 2 * x - 1
 
 
+def centred(shapes: Shapes) -> nn.Module:
+    """What every built-in net does to x first: data in [0, 1] goes to [-1, 1], other data stays.
+
+    So penalties, instance noise, lenses, slopes and distances of pictures are in units of [-1, 1], as in the papers
+    that state their constants; each net says so by `x_units`.
+    """
+    return Centre() if shapes.bounded else nn.Identity()
+
+
 class Encoder(nn.Module):
     """q(z|x) = posterior(body(prepare(x), y), noise); `noise_size` is the posterior's, 0 where it takes none.
 
     Arguments:
-        prepare: what is done to x before the labels join it (flatten, or centre).
+        prepare: what is done to x before the labels join it (centre, flatten).
         body: to `(B, latent · posterior.channels)`.
         shapes: of x, z and y.
         posterior: the law made from the body's output; its weights, where it has any, are in `head`.
@@ -48,7 +57,7 @@ class Encoder(nn.Module):
     def __init__(self, prepare: nn.Module, body: nn.Module, shapes: Shapes, posterior: Posterior) -> None:
         super().__init__()
         self.prepare, self.body = prepare, body
-        self.shapes, self.posterior = shapes, posterior
+        self.shapes, self.posterior, self.x_units = shapes, posterior, shapes.x_units
         self.head, self.noise_size = posterior.head(shapes), posterior.noise_size
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Tensor | None = None) -> Distribution:
@@ -86,6 +95,7 @@ class Decoder(nn.Module):
         super().__init__()
         likelihood.check(shapes.bounded)
         self.body, self.shapes, self.likelihood = body, shapes, likelihood
+        self.x_units = shapes.x_units
         start = torch.tensor(likelihood.initial_log_scale)
         self.log_scale = nn.Parameter(start) if likelihood.learned_scale else None
 
@@ -106,7 +116,8 @@ class FlatCritic(nn.Module):
 
     def __init__(self, body: nn.Sequential, shapes: Shapes, spaces: tuple[str, ...]) -> None:
         super().__init__()
-        self.body, self.shapes, self.spaces = body, shapes, spaces
+        self.prepare, self.body, self.shapes, self.spaces = centred(shapes), body, shapes, spaces
+        self.x_units = shapes.x_units
 
     def forward(self, *inputs: Tensor, y: Tensor | None = None, hidden: bool = False) -> Tensor:
         """Scores `(B,)`, raw, of inputs `(B, *x)` or `(B, latent)` in the order of `spaces`.
@@ -114,7 +125,8 @@ class FlatCritic(nn.Module):
         With `hidden`, the features `(B, F)` that the last layer is given.
         """
         check_inputs(inputs, self.spaces)
-        flat = torch.cat([v.flatten(1) for v in inputs], 1) if len(inputs) > 1 else inputs[0].flatten(1)
+        seen = [self.prepare(v) if s == "x" else v for v, s in zip(inputs, self.spaces, strict=True)]
+        flat = torch.cat([v.flatten(1) for v in seen], 1) if len(seen) > 1 else seen[0].flatten(1)
         *inner, last = self.body
         h = with_labels(flat, y, self.shapes.labels)
         for layer in inner:
@@ -147,7 +159,7 @@ class ImageCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.prepare, self.features, self.code, self.head = prepare, features, code, head
-        self.shapes, self.spaces = shapes, spaces
+        self.shapes, self.spaces, self.x_units = shapes, spaces, shapes.x_units
 
     def forward(self, *inputs: Tensor, y: Tensor | None = None, hidden: bool = False) -> Tensor:
         """Scores `(B,)`, raw, of inputs `(B, C, H, W)` or `(B, latent)` in the order of `spaces`.

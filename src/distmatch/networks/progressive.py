@@ -6,21 +6,22 @@ All parameters are there from the start; those of levels to come, and the images
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from distmatch.errors import BadInput
-from distmatch.likelihoods import Likelihood
+from distmatch.likelihoods import LIKELIHOODS, LINEAR, Likelihood
 from distmatch.networks.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
-from distmatch.networks.growth import Growing, Growth
+from distmatch.networks.growth import Growing, Growth, Time
 from distmatch.networks.minibatch import MinibatchStddev
 from distmatch.networks.mlp import check_sizes, code_critic
-from distmatch.networks.players import Centre, Decoder, Encoder, FlatCritic, ImageCritic
+from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, centred
 from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes
+from distmatch.schedules import Share
 
 FIRST_SIDES = (4, 7)
 SLOPE = 0.2  # of the leaky ReLUs
@@ -33,8 +34,9 @@ class ProgressiveOptions:
     Arguments:
         width: maps at the largest side; they double with each level below.
         most: maps at any side, at the most.
-        stable: steps that each level trains for.
-        fade: steps in which a new level fades in.
+        stable: how long each level trains: steps, a share of the run such as `"20%"`, or None: all phases of the run
+            (the first level, and for each other its fading in and its training) are equally long.
+        fade: how long a new level fades in; the same.
         minibatch_stddev: in critics that see x, the deviation over groups of four of the batch.
         code_width: units per hidden layer of critics over z alone.
         code_depth: hidden layers of critics over z alone.
@@ -44,21 +46,29 @@ class ProgressiveOptions:
     Raises:
         BadInput: a size below 1, or a time below 0.
 
-    >>> ProgressiveOptions().most
-    512
+    >>> options = ProgressiveOptions().over(Shapes(x=(1, 28, 28), latent=2), steps=1000)
+    >>> options.stable, options.fade
+    (200, 200)
     """
 
     width: int = 64
     most: int = 512
-    stable: int = 9375
-    fade: int = 9375
+    stable: Time = None
+    fade: Time = None
     minibatch_stddev: bool = True
     code_width: int = 1000
     code_depth: int = 3
 
     def __post_init__(self) -> None:
-        check_sizes(self, "width", "most", "stable", "code_width", "code_depth")
-        check_sizes(self, "fade", least=0)
+        check_sizes(self, "width", "most", "code_width", "code_depth")
+        for name, least in (("stable", 1), ("fade", 0)):
+            if not isinstance(getattr(self, name), Share):
+                check_sizes(self, name, least=least)
+
+    def over(self, shapes: Shapes, steps: int) -> ProgressiveOptions:
+        """The same with times in steps, for a run of so many."""
+        growth = _growth(Plan.of(shapes, self), self).over(steps)
+        return replace(self, stable=growth.stable, fade=growth.fade)
 
 
 @dataclass(frozen=True)
@@ -182,15 +192,15 @@ def encoder(shapes: Shapes, posterior: Posterior, options: ProgressiveOptions) -
     plan = Plan.of(shapes, options)
     features = Features(shapes.x[0] + shapes.labels, plan, _growth(plan, options), stddev=False)
     last = EqualLinear(plan.maps[0], shapes.latent * posterior.channels, gain=1.0)
-    return Encoder(_prepare(shapes), nn.Sequential(features, last), shapes, posterior)
+    return Encoder(centred(shapes), nn.Sequential(features, last), shapes, posterior)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: ProgressiveOptions) -> Decoder:
-    """p(x|z): the generator."""
+    """p(x|z): the generator. An implicit one is linear to the end: its images, in [-1, 1], are not squashed."""
     plan = Plan.of(shapes, options)
     channels = shapes.x[0] * likelihood.channels
     body = Generator(shapes.latent + shapes.labels, channels, plan, _growth(plan, options))
-    return Decoder(body, shapes, likelihood)
+    return Decoder(body, shapes, LINEAR if likelihood is LIKELIHOODS["implicit"] else likelihood)
 
 
 def critic(shapes: Shapes, spaces: tuple[str, ...], options: ProgressiveOptions) -> ImageCritic | FlatCritic:
@@ -205,15 +215,11 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: ProgressiveOptions)
         code = nn.Sequential(EqualLinear(spaces.count("z") * shapes.latent, size), nn.LeakyReLU(SLOPE))
         between = EqualLinear(2 * size, size)
         head = nn.Sequential(between, nn.LeakyReLU(SLOPE), EqualLinear(size, 1, gain=1.0))
-    return ImageCritic(_prepare(shapes), features, code, head, shapes, spaces)
+    return ImageCritic(centred(shapes), features, code, head, shapes, spaces)
 
 
 def _growth(plan: Plan, options: ProgressiveOptions) -> Growth:
     return Growth(plan.top, options.stable, options.fade)
-
-
-def _prepare(shapes: Shapes) -> nn.Module:
-    return Centre() if shapes.bounded else nn.Identity()
 
 
 def _plain(channels: int, out: int) -> list[nn.Module]:

@@ -91,7 +91,7 @@ class RealNVP(nn.Module):
 
     def __init__(self, body: Bijection, shapes: Shapes) -> None:
         super().__init__()
-        self.body, self.shapes = body, shapes
+        self.body, self.shapes, self.x_units = body, shapes, shapes.x_units
 
     def forward(
         self, z: Tensor | None = None, y: Tensor | None = None, x: Tensor | None = None

@@ -19,7 +19,7 @@ class Shapes:
         x: one datum's shape, `(C, H, W)` or `(D,)`.
         latent: the size of z.
         labels: the number of classes; above zero, every net is given y.
-        bounded: the data lies in [0, 1].
+        bounded: the data lies in [0, 1], as pictures do; nets see it in [-1, 1].
 
     Raises:
         BadInput: a size that cannot be.
@@ -45,6 +45,11 @@ class Shapes:
     def x_size(self) -> int:
         """The number of values in one datum."""
         return math.prod(self.x)
+
+    @property
+    def x_units(self) -> float:
+        """How many units of a built-in net's input one unit of the data is: 2 where [0, 1] is seen as [-1, 1]."""
+        return 2.0 if self.bounded else 1.0
 
 
 def with_labels(inputs: Tensor, y: Tensor | None, labels: int) -> Tensor:

@@ -15,9 +15,19 @@ from distmatch.data import PREPARATIONS, DataSet, load, to_unit
 from distmatch.errors import BadInput, unknown
 from distmatch.grammar import parse
 from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import NETWORKS, POSTERIORS, PRIORS, Shapes, build, prior, refuses_penalties
+from distmatch.networks import (
+    NETWORKS,
+    POSTERIORS,
+    PRIORS,
+    Shapes,
+    build,
+    options_over,
+    prior,
+    refuses_penalties,
+)
 from distmatch.networks.dcgan import fits
 from distmatch.objective import Objective
+from distmatch.runs.arrival import arrived, late
 from distmatch.runs.combinations import check
 from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.systems import find
@@ -32,12 +42,13 @@ PSEUDO_INPUTS = 500  # examples among which a VampPrior chooses what it starts f
 
 @dataclass(frozen=True)
 class Assembly:
-    """A run, put together: its resolved configuration, objective, data and trainer."""
+    """A run, put together: its resolved configuration, objective, data and trainer, and what to know of it."""
 
     config: RunConfig
     objective: Objective
     data: DataSet
     trainer: Trainer
+    notes: tuple[str, ...] = ()
 
 
 def layered(*layers: Mapping[str, Any]) -> RunConfig:
@@ -73,8 +84,8 @@ def resolved(config: RunConfig, data: DataSet) -> RunConfig:
 def assemble(config: RunConfig, data: DataSet | None = None, x: Tensor | None = None) -> Assembly:
     """Load the data, build the nets, and make the trainer.
 
-    The configuration of the result is resolved: nothing in it is `auto` any more but the engine, and it alone fixes
-    the run.
+    The configuration of the result is resolved: nothing in it is `auto` any more but the engine, shares of the run
+    are steps, and it alone fixes the run.
 
     Args:
         config: the run.
@@ -87,6 +98,7 @@ def assemble(config: RunConfig, data: DataSet | None = None, x: Tensor | None = 
     objective = objective_of(config)
     data = data_of(config) if data is None else data
     config = _resolved(config, objective, data)
+    objective = objective_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         nets = _nets(config, objective, data)
@@ -96,7 +108,8 @@ def assemble(config: RunConfig, data: DataSet | None = None, x: Tensor | None = 
         for net in nets.values():
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place, as torch's stubs forget
     trainer = Trainer(objective, nets, feed, _settings(config), training.critic_steps, training.engine)
-    return Assembly(config, objective, data, trainer)
+    assert training.steps is not None
+    return Assembly(config, objective, data, trainer, late(objective, nets, training.steps))
 
 
 def feed_of(
@@ -139,7 +152,9 @@ def _as_it_is(x: Tensor, noise: Tensor | None) -> Tensor:
 
 def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConfig:
     """The configuration with every `auto` and every number of steps decided; what cannot be is refused."""
-    network, training = config.network, config.training
+    network = config.network
+    training = _resolved_training(config, objective, len(data.train))
+    assert training.steps is not None
     family = _family(network.family, network.likelihood, objective, data)
     binarise = config.data.binarise
     if binarise == "auto":
@@ -149,23 +164,25 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
         likelihood = _likelihood(family, objective, data, binarise)
     if likelihood not in LIKELIHOODS:
         raise unknown("likelihood", likelihood, LIKELIHOODS)
+    latent = network.latent or (math.prod(data.shape) if NETWORKS[family].flow else DEFAULT_LATENT)
+    options = _options(family, network.options, objective)
     resolved = replace(
         network,
         family=family,
         likelihood=likelihood,
-        latent=network.latent or (math.prod(data.shape) if NETWORKS[family].flow else DEFAULT_LATENT),
+        latent=latent,
         prior=_prior(network.prior, objective),
-        options=_options(family, network.options, objective),
+        options=options_over(family, options, Shapes(data.shape, latent), training.steps),
     )
     config = replace(
         config,
         options={**(find(config.system).options if config.system else {}), **config.options},
         network=resolved,
         data=replace(config.data, binarise=binarise),
-        training=_resolved_training(config, objective, len(data.train)),
+        training=training,
         device=usable_device(config.device),
     )
-    config = replace(config, training=_resolved_arithmetic(config))
+    config = arrived(replace(config, training=_resolved_arithmetic(config)), training.steps)
     check(config, objective, data)
     if training.average is not None and "decoder" not in objective.uses:
         raise BadInput(
@@ -307,7 +324,10 @@ def _lens_closes(objective: Objective) -> int | None:
         ramp.steps
         for path, ramp in objective.ramps.items()
         for i, _, number in [path.partition(".")]
-        if number == "weight" and ramp.end == 0 and "lens" in objective.terms[int(i)].players
+        if isinstance(ramp.steps, int)
+        and number == "weight"
+        and ramp.end == 0
+        and "lens" in objective.terms[int(i)].players
     ]
     return max(ends, default=None)
 

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from distmatch.comparisons.comparison import identity
 from distmatch.diagnostics.subject import Critic
-from distmatch.networks.batch_norm import mixes_batch
-from distmatch.objective import Critics, Objective, Term
+from distmatch.networks.batch_norm import judges_batches, mixes_batch
+from distmatch.objective import Objective, Term
 from distmatch.runs.assemble import Assembly, feed_of
-from distmatch.variables import Draws, draw
+from distmatch.runs.sides import Sides, sided
+from distmatch.variables import draw, units_of
 
-Inputs = tuple[Tensor, ...]
 CHUNK = 1000
 
 
 def trained_critics(
-    assembly: Assembly, nets: Mapping[str, nn.Module], n: int, seed: int
+    assembly: Assembly,
+    nets: Mapping[str, nn.Module],
+    judges: Mapping[str, nn.Module],
+    n: int,
+    seed: int,
 ) -> dict[str, Critic]:
     """Every critic that tells two laws apart, by its name, with about n draws of both sides.
 
     The draws are those of a training step, with what the terms do to them (noise, packs, standardised codes), but of
-    held-out data where there are some, and of the nets as they are evaluated. Where terms share a critic, so do they
-    the draws: its two sides are the mixtures of their targets and of their models. Labels are its last input.
+    held-out data where there are some, and of the nets as they are evaluated; in the critic's units, so that slopes
+    are those of its penalty. Where terms share a critic, so do they
+    the draws: its two sides are the mixtures of their targets and of their models. Labels are an input too.
 
-    A critic of whole batches (`mixed_batch`) is left out: it has no score of one example. One whose layers mix a
-    batch's rows (batch norm, minibatch features) scores as in training: batch after batch, each of one side alone.
+    A critic of whole batches (`mixed_batch`) is left out: it has no score of one example. Training shows a critic
+    each side of each term as a batch by itself, so one whose layers mix a batch's rows is another function there: its
+    last input says which side of which term a row is of. Its batch norm has the statistics of that side (`sided`), and
+    scores each row for itself; other layers that mix rows (minibatch features) are shown batches of that side alone.
 
     Args:
         assembly: the run.
-        nets: encoder, decoder, ... in evaluation mode, and the critics.
+        nets: encoder, decoder, ... in evaluation mode.
+        judges: the critics.
         n: draws, as many as the data have at most.
         seed: of the choice of data and of all noise.
     """
@@ -53,7 +60,12 @@ def trained_critics(
     split = "test" if len(assembly.data.test) else "train"
     feed = feed_of(assembly.config, objective, assembly.data, split, feed_seed)
     order = torch.randperm(len(feed.x), generator=torch.Generator().manual_seed(feed_seed))
-    collected = {name: _Sides() for name in taught}
+    units = {
+        name: [units_of(judges[name]) if s == "x" else 1.0 for s in objective.critics[name]]
+        for name in taught
+    }
+    collected = {name: Sides(mixes_batch(judges[name]), units[name]) for name in taught}
+    apart = sided(assembly, objective, nets, judges, taught)
     wanted = order[: max(1, n)]
     with torch.no_grad():
         for start in range(0, len(wanted), CHUNK):
@@ -62,12 +74,19 @@ def trained_critics(
             draws = draw(variables, nets, batch.x, batch.noise, batch.y, laws, objective.samples)
             for name, terms in taught.items():
                 for i, term in enumerate(terms):
-                    collected[name].add(term, draws, slice(i, None, len(terms)))
+                    collected[name].add(i, term, draws, judges, slice(i, None, len(terms)))
     return {
         name: Critic(
-            _score(nets[name], feed.device, objective.given, assembly.config.training.batch_size),
+            _score(
+                apart.get(name, [judges[name]] * 2 * len(terms)),
+                units[name],
+                feed.device,
+                objective.given,
+                assembly.config.training.batch_size,
+            ),
             *collected[name].joined(),
             is_log_ratio=all(_scores_the_ratio(t) for t in terms),
+            apart=name in apart,
         )
         for name, terms in taught.items()
     }
@@ -85,52 +104,27 @@ def _scores_the_ratio(term: Term) -> bool:
     return by is not None and by.log_ratio is identity
 
 
-class _Listening(Critics):
-    """Critics that keep what they are asked to score, in place of scores."""
+def _score(
+    nets: Sequence[nn.Module], units: Sequence[float], device: torch.device, given: bool, batch_size: int
+) -> Callable[..., Tensor]:
+    """(*draws in the critic's units) -> (n,), from the CPU to the CPU, by the net of each row's side."""
 
-    def __init__(self, draws: Draws) -> None:
-        super().__init__({}, draws)
-        self.asked: list[Inputs] = []
-
-    def at(self, name: str, *inputs: Tensor) -> Tensor:
-        """Zeros; the inputs are kept."""
-        self.asked.append(inputs)
-        return inputs[0].flatten(1).sum(1) * 0
-
-
-@dataclass
-class _Sides:
-    """What a critic was shown of its target and of its model, batch after batch, on the CPU."""
-
-    target: list[Inputs] = field(default_factory=list)
-    model: list[Inputs] = field(default_factory=list)
-
-    def add(self, term: Term, draws: Draws, rows: slice) -> None:
-        """What a term shows its critic first are the target's draws and then the model's; rest is the penalty's."""
-        listening = _Listening(draws)
-        term.critic_losses(draws, listening)
-        labels = () if draws.y is None else (draws.y,)
-        for side, inputs in zip((self.target, self.model), listening.asked, strict=False):
-            side.append(tuple(v[rows].cpu() for v in (*inputs, *labels)))
-
-    def joined(self) -> tuple[Inputs, Inputs]:
-        """All batches as one, for both sides."""
-        target, model = (tuple(map(torch.cat, zip(*side, strict=True))) for side in (self.target, self.model))
-        return target, model
-
-
-def _score(net: nn.Module, device: torch.device, given: bool, batch_size: int) -> Callable[..., Tensor]:
-    """(*draws) -> (n,), from the CPU to the CPU."""
-
-    def of_rows(*draws: Tensor) -> Tensor:
+    def of_rows(net: nn.Module, draws: Sequence[Tensor]) -> Tensor:
         inputs = [v.to(device) for v in draws]
         labels = {"y": inputs.pop()} if given else {}
-        return net(*inputs, **labels).cpu()
+        return net(*(v / u if u != 1 else v for v, u in zip(inputs, units, strict=True)), **labels).cpu()
 
-    def of_batches(*draws: Tensor) -> Tensor:
+    def of_batches(net: nn.Module, draws: Sequence[Tensor]) -> Tensor:
         parts = max(1, round(len(draws[0]) / batch_size))
-        return torch.cat(
-            [of_rows(*part) for part in zip(*(v.tensor_split(parts) for v in draws), strict=True)]
-        )
+        split = zip(*(v.tensor_split(parts) for v in draws), strict=True)
+        return torch.cat([of_rows(net, part) for part in split])
 
-    return of_batches if mixes_batch(net) else of_rows
+    def by_side(*draws: Tensor) -> Tensor:
+        *inputs, side = draws
+        order = side.argsort(stable=True)
+        ones = [(int(k), (side == k).nonzero()[:, 0]) for k in side.unique()]
+        scores = [each(nets[k], [v[rows] for v in inputs]) for k, rows in ones]
+        return torch.cat(scores)[order.argsort()]
+
+    each = of_batches if judges_batches(nets[0]) else of_rows
+    return by_side if mixes_batch(nets[0]) else lambda *draws: of_rows(nets[0], draws)

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -39,8 +39,13 @@ class RunFolder:
         self.log = path / "log.jsonl"
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, objective_text: str, ranks: int = 1) -> RunFolder:
+    def create(
+        cls, path: Path, config: RunConfig, objective_text: str, ranks: int = 1, notes: Sequence[str] = ()
+    ) -> RunFolder:
         """Make the folder of a new run, trained by so many processes; of two that try at once, one does.
+
+        Args:
+            notes: what there is to know of the run besides; kept with its configuration.
 
         Raises:
             BadInput: there is something already, or the folder cannot be made; nothing new is left behind.
@@ -54,6 +59,7 @@ class RunFolder:
             "equation": objective_text,
             "config": config.as_dict(),
             "environment": environment(config, ranks),
+            "notes": list(notes),
         }
         try:
             making.checkpoints.mkdir(parents=True)

@@ -183,7 +183,9 @@ def _taken_up(runs: Sequence[RunPlan], until: int | None, shared: Shared, held: 
             take_up(assembly, folder)
         else:
             assembly = shared.assembly(run.config)
-            folder = RunFolder.create(run.path, assembly.config, str(assembly.objective))
+            folder = RunFolder.create(
+                run.path, assembly.config, str(assembly.objective), notes=assembly.notes
+            )
             held.enter_context(_locked(folder))
         found.append(_Lane(assembly, folder, until))
     return found

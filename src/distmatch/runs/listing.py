@@ -99,6 +99,7 @@ def plan_of(config: RunConfig, out: Path) -> list[Text | Table | str]:
         "weights:   " + ", ".join(f"{n} {size:,}" for n, size in sizes.items()),
         f"data:      {plan.data.name}, {len(plan.data.train):,} examples ({plan.data.bits})",
         f"folder:    {out}",
+        *(f"note:      {text}" for text in plan.notes),
         json.dumps(plan.config.as_dict(), indent=2),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import signal
@@ -48,7 +49,7 @@ class Outcome:
 def train(
     config: RunConfig, path: Path, progress: Progress | None = None, ranks: Ranks | None = None
 ) -> Outcome:
-    """A new run, from its configuration to a finished folder.
+    """A new run, from its configuration to a finished folder. What there is to know of it is logged at its start.
 
     Args:
         config: the run.
@@ -67,7 +68,9 @@ def train(
     refuse_taken(path)  # before any work is done
     assembly = assemble_share(config, ranks)
     count = 1 if ranks is None else ranks.count
-    folder = RunFolder.create(path, assembly.config, str(assembly.objective), count)
+    folder = RunFolder.create(path, assembly.config, str(assembly.objective), count, assembly.notes)
+    for text in assembly.notes:
+        logging.getLogger(__name__).warning("note: %s", text)
     with folder.locked():
         try:
             return _run(assembly, folder, progress, ranks)

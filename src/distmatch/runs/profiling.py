@@ -58,7 +58,7 @@ def profile(config: RunConfig, path: Path) -> dict[str, Any]:
         "precision": chosen.training.precision,
         "environment": environment(chosen),
     }
-    folder = RunFolder.create(path, chosen, str(assembly.objective))
+    folder = RunFolder.create(path, chosen, str(assembly.objective), notes=assembly.notes)
     with folder.locked():
         folder.write_json("profile.json", found)
         folder.write_json("status.json", {"status": "profiled, not trained yet"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,15 @@ from distmatch.diagnostics.subject import Critic
 from distmatch.distributions import Dequantised, TeacherForced
 from distmatch.errors import BadInput
 from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import NETWORKS, POSTERIORS, PixelDecoder, has_batch_norm, recording
-from distmatch.networks.batch_norm import mixes_batch
+from distmatch.networks import NETWORKS, POSTERIORS, PixelDecoder
 from distmatch.runs.assemble import Assembly, assemble, feed_of
 from distmatch.runs.critics import trained_critics
 from distmatch.runs.devices import mapped, on_cpu
 from distmatch.runs.folder import RunFolder
 from distmatch.training import PRIOR_LAWS, checkpoint
-from distmatch.variables import draw
+from distmatch.training.evaluation import EVALUATION_SEED, by_draw
+from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_MARGINAL, Z_REC, Variable
 
-RECORDED_BATCHES = 50
-EVALUATION_SEED = 1  # of what evaluation draws: binarised test images, statistics of batch norm
 CHUNK = 1000
 
 
@@ -39,7 +37,7 @@ class Trained:
 
     Args:
         assembly: the run.
-        nets: encoder, decoder and whoever else makes draws.
+        nets: encoder, decoder and whoever else makes draws; with batch norm also by the draw, as of `by_draw`.
         judges: the critics.
     """
 
@@ -57,7 +55,7 @@ class Trained:
         """
         if self.assembly.objective.given and y is None:
             y = torch.arange(n) % self.assembly.data.labels
-        return self.decoded(self.prior_draws(n, seed), y, seed)
+        return self.decoded(self.prior_draws(n, seed), y, seed, of=X_GEN)
 
     @property
     def latent(self) -> int:
@@ -79,22 +77,26 @@ class Trained:
         if "prior" not in self.nets:
             return None
         with torch.no_grad():
-            return mapped(self.nets["prior"](self.nets.get("encoder")), lambda t: t.detach().cpu())
+            encoder = self.nets.get(Z_MARGINAL.name, self.nets.get("encoder"))
+            return mapped(self.nets["prior"](encoder), lambda t: t.detach().cpu())
 
-    def decoded(self, z: Tensor, y: Tensor | None = None, seed: int = 0) -> Tensor:
-        """The mean of p(x|z), or a draw of an autoregressive law, `(n, *x_shape)`, on the CPU."""
+    def decoded(self, z: Tensor, y: Tensor | None = None, seed: int = 0, of: Variable = X_REC) -> Tensor:
+        """The mean of `decode`, or a draw of an autoregressive law, `(n, *x_shape)`, on the CPU."""
         parts = []
         with torch.no_grad(), own_randomness(seed):
             for i in range(0, len(z), CHUNK):
-                law = self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK])
+                law = self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK], of)
                 parts.append((law.sample() if isinstance(law, TeacherForced) else law.mean).cpu())
         return torch.cat(parts)
 
-    def decode(self, z: Tensor, y: Tensor | None = None) -> Distribution:
-        """p(x|z)."""
-        decoder = self.nets.get("decoder")
+    def decode(self, z: Tensor, y: Tensor | None = None, of: Variable = X_REC) -> Distribution:
+        """p(x|z) at codes: `of` reconstructions, as the likelihood has it; of X_GEN at draws of the prior.
+
+        The two differ by the statistics of batch norm alone.
+        """
+        decoder = self._net(of)
         if not isinstance(decoder, PixelDecoder):
-            law = self._call("decoder", z, y)
+            law = self._call(of, z, y)
             return Dequantised(law) if self._dequantises() else law
         device, event = self.assembly.trainer.feed.device, self.assembly.data.shape
         z, y = z.to(device), None if y is None else y.to(device)
@@ -107,12 +109,12 @@ class Trained:
         )
 
     def generate(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The mean of p(x|z), `(n, *x_shape)`, differentiable in z."""
-        return self.decode(z, y).mean
+        """The mean of p(x|z) at draws of the prior, `(n, *x_shape)`, differentiable in z."""
+        return self.decode(z, y, of=X_GEN).mean
 
     def critics(self, n: int, seed: int = 0) -> dict[str, Critic]:
         """`trained_critics` of this run, by name."""
-        return trained_critics(self.assembly, {**self.nets, **self.judges}, n, seed)
+        return trained_critics(self.assembly, self.nets, self.judges, n, seed)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """log p(x) in nats, `(n,)`, of a flow or of an autoregressive net without a code."""
@@ -120,13 +122,13 @@ class Trained:
         labels = None if y is None else y.to(device)
         with torch.no_grad():
             x = x.to(device)
-            return self.nets["decoder"](None, labels, x).log_prob(x).cpu()
+            return self._net(X_GEN)(None, labels, x).log_prob(x).cpu()
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """q(z|x); an implicit one at noise from torch's global generator."""
-        size = getattr(self.nets.get("encoder"), "noise_size", 0)
+    def encode(self, x: Tensor, y: Tensor | None = None, of: Variable = Z_CODE) -> Distribution:
+        """q(z|x) of data, or of Z_REC for samples; an implicit one at noise from torch's global generator."""
+        size = getattr(self._net(of), "noise_size", 0)
         noise = {"noise": torch.randn(len(x), size).to(self.assembly.trainer.feed.device)} if size else {}
-        return self._call("encoder", x, y, **noise)
+        return self._call(of, x, y, **noise)
 
     def prepared(self, split: str, limit: int | None = None) -> Tensor:
         """A split as the nets see it; what is random in its preparation is fixed."""
@@ -156,7 +158,9 @@ class Trained:
             sample=lru_cache(maxsize=1)(self.sample) if decodes else None,
             sample_given=(lambda y, seed: self.sample(len(y), seed, y)) if decodes and given else None,
             encode=self.encode if encodes else None,
+            encode_samples=partial(self.encode, of=Z_REC) if encodes else None,
             decode=self.decode if decodes else None,
+            decode_prior=partial(self.decode, of=X_GEN) if decodes else None,
             generate=self.generate if decodes and not autoregressive else None,
             draw_prior=self.prior_draws,
             critics=self.critics if self.judges else None,
@@ -185,12 +189,16 @@ class Trained:
         """Whether the decoder's law is of dequantised levels."""
         return LIKELIHOODS[self.assembly.config.network.likelihood].needs_dequantisation
 
-    def _call(self, name: str, given: Tensor, y: Tensor | None, **more: Tensor) -> Distribution:
-        if name not in self.nets:
-            raise BadInput(f"this system has no {name}")
+    def _net(self, of: Variable) -> nn.Module:
+        """What makes a draw."""
+        if of.net not in self.nets:
+            raise BadInput(f"this system has no {of.net}")
+        return self.nets.get(of.name, self.nets[of.net])
+
+    def _call(self, of: Variable, given: Tensor, y: Tensor | None, **more: Tensor) -> Distribution:
         device = self.assembly.trainer.feed.device
         labels = {} if y is None else {"y": y.to(device)}
-        return on_cpu(self.nets[name](given.to(device), **labels, **more))
+        return on_cpu(self._net(of)(given.to(device), **labels, **more))
 
 
 @contextmanager
@@ -203,23 +211,16 @@ def own_randomness(seed: int) -> Iterator[None]:
 
 
 def settle(assembly: Assembly) -> Trained:
-    """The nets with their trained weights, and batch norm's statistics gathered over many training batches.
+    """The nets with their trained weights in evaluation mode, batch norm with the statistics of training (`by_draw`).
 
-    The statistics are those of the activations that training sees: of codes where the decoder is trained on codes,
-    of prior draws where it is trained on these, of both where on both. A critic with layers that mix a batch stays
-    in training mode, for it judges batches.
+    Those of critics are gathered where these are asked for (`trained_critics`).
     """
     trainer, objective = assembly.trainer, assembly.objective
     trained = trainer.write_back()
     nets = {n: net for n, net in trained.items() if n in objective.uses}
-    if any(has_batch_norm(net) for net in nets.values()):
-        feed = feed_of(assembly.config, objective, assembly.data, "train", EVALUATION_SEED, trainer.feed.x)
-        with torch.no_grad(), recording(*nets.values()):
-            for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
-                b = feed.next()
-                draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
-    judges = {n: net.train(mixes_batch(net)) for n, net in trained.items() if n in objective.critics}
-    return Trained(assembly, {n: net.eval() for n, net in nets.items()}, judges)
+    known = by_draw(objective, nets, trainer.feed.beside(EVALUATION_SEED), lambda name, net: net)
+    judges = {n: net.eval() for n, net in trained.items() if n in objective.critics}
+    return Trained(assembly, {n: net.eval() for n, net in nets.items()} | known, judges)
 
 
 def load_trained(folder: RunFolder, data: DataSet | None = None) -> tuple[Trained, list[str]]:

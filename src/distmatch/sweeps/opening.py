@@ -34,6 +34,8 @@ class Sweep:
         file: what is asked for.
         runs: all of them, but for Optuna's, which come with the trials.
         trials: Optuna's.
+        varied: the paths that differ between runs.
+        notes: what there is to know of its runs.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Sweep:
     runs: list[Run]
     trials: Trials | None = None
     varied: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def evaluate(self) -> tuple[str, ...]:
@@ -97,7 +100,7 @@ def opened(source: Path, out: Path | None, evaluate: Sequence[str] = (), samples
         trials = Trials(file, folder, checker) if file.search is not None else None
     except BadInput as error:
         raise BadInput(f"{name}: {error}") from error
-    sweep = Sweep(folder, file, runs, trials, varied_paths(file))
+    sweep = Sweep(folder, file, runs, trials, varied_paths(file), checker.said())
     _check_folder(sweep)
     return sweep
 

@@ -64,6 +64,7 @@ class Checker:
     def __init__(self) -> None:
         self._data: dict[object, DataSet] = {}
         self._built: dict[Structure, None] = {}
+        self.notes: dict[str, list[str]] = {}  # what there is to know -> a run of each such structure
 
     def runs(
         self,
@@ -83,7 +84,8 @@ class Checker:
             config = resolved(replace(asked, device="cpu"), data)
             structure = structure_of(config)
             if structure not in self._built:
-                assemble(config, data)
+                for note in assemble(config, data).notes:
+                    self.notes.setdefault(note, []).append(label or "run")
                 self._built[structure] = None
         except BadInput as error:
             raise BadInput(f"the run {label or 'of the sweep'}: {error}") from error
@@ -100,6 +102,14 @@ class Checker:
             )
             for seed in seeds
         ]
+
+    def said(self) -> tuple[str, ...]:
+        """What there is to know of the runs so far, each thing once, with the first settings that it holds for."""
+        more = {
+            note: f" and {len(found) - 1} more" if len(found) > 1 else ""
+            for note, found in self.notes.items()
+        }
+        return tuple(f"{found[0]}{more[note]}: {note}" for note, found in self.notes.items())
 
     def _data_of(self, config: RunConfig) -> DataSet:
         """The data, those of the first seed for all: what is asked of them here does not depend on it."""

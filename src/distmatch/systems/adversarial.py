@@ -14,9 +14,11 @@ from distmatch.geometry import Clamp
 from distmatch.moments import MMD
 from distmatch.objective import Objective
 from distmatch.penalties import Penalty, clipping, gradient_penalty
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, Share
 from distmatch.terms import Distance, Match
 from distmatch.variables import X_GEN, X_LENS, X
+
+HALF = Share(0.5)
 
 
 def gan(
@@ -74,7 +76,7 @@ def wgan_gp(weight: float = 10.0) -> Objective:
 
 
 def lens_gan(
-    steps: int = 100_000,
+    steps: int | Share = HALF,
     weight: float = 1.0,
     by: Comparison = NON_SATURATING,
     penalty: Penalty | None = None,
@@ -85,7 +87,7 @@ def lens_gan(
     λ = 1 - sin(πt/2K), which is 0 from step K on, and stays near the identity by ‖x - x̄‖².
 
     Args:
-        steps: K, in the decoder's steps.
+        steps: K, as a share of the run or in the decoder's steps; 100,000 in the paper.
         weight: of ‖x - x̄‖².
         by: the comparison; its players must mind the target's side, which the lens moves.
         penalty: what keeps the critic smooth.

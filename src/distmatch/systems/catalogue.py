@@ -11,7 +11,7 @@ from typing import Any
 from distmatch.comparisons import F_JENSEN_SHANNON, HINGE, LEAST_SQUARES, MINIMAX, WASSERSTEIN
 from distmatch.errors import unknown
 from distmatch.penalties import clipping, dragan, gradient_penalty, r1, r2, roth
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, Share
 from distmatch.systems.adversarial import bgan, clamped_gan, gan, gmmn, lens_gan
 from distmatch.systems.explicit import iwae, likelihood, vae, vae_rate
 from distmatch.systems.hybrids import alpha_gan, vae_gan, vgh, vgh_plus_plus
@@ -21,8 +21,13 @@ from distmatch.systems.system import System
 
 Defaults = Mapping[str, Any]
 
-_ADVERSARIAL: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
-_WGAN_GP: Defaults = {**_ADVERSARIAL, "training.lr": 1e-4, "training.critic_steps": 5}
+# Adam of DCGAN (arXiv:1511.06434): β₂ is the optimiser's own, as in most of the authors' code that came after it.
+_ADVERSARIAL: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.999)}
+# Adam of Rosca et al. (arXiv:1706.04987, 1802.06847) for all that they train.
+_ROSCA: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
+# Adam of WGAN-GP (arXiv:1704.00028), and of those whose code starts from it.
+_GULRAJANI: Defaults = {"training.lr": 1e-4, "training.betas": (0.5, 0.9)}
+_WGAN_GP: Defaults = {**_GULRAJANI, "training.critic_steps": 5}
 _WGAN: Defaults = {
     "training.lr": 5e-5,
     "training.optimiser": "rmsprop",
@@ -36,7 +41,11 @@ _AVB: Defaults = {
     "training.betas": (0.5, 0.999),
     "training.batch_size": 128,
 }
-_WAE: Defaults = {"network.posterior": "deterministic", "training.batch_size": 100}
+_WAE: Defaults = {
+    "network.posterior": "deterministic",
+    "training.betas": (0.5, 0.999),
+    "training.batch_size": 100,
+}
 _GIVEN_Y = "Given the label y: "
 _SLOPE_ONE = {"by": WASSERSTEIN, "penalty": gradient_penalty(10.0)}
 
@@ -56,9 +65,9 @@ _EXPLICIT: dict[str, System] = {
     ),
     "beta-vae": System(
         vae,
-        "Variational auto-encoder, the rate's weight β rising from 0 to 4.",
+        "Variational auto-encoder, the rate's weight β rising from 0 to 4 in the first quarter of the run.",
         "Higgins et al. 2017",
-        choices={"beta": Ramp(0, 4, 5_000)},
+        choices={"beta": Ramp(0, 4, Share(0.25))},
     ),
     "vae-rate": System(
         vae_rate, "Variational auto-encoder held to a rate that is asked for.", "arXiv:1711.00464"
@@ -171,14 +180,14 @@ _VISIBLE: dict[str, System] = {
         gan,
         "GAN with gradient penalty.",
         "arXiv:1710.08446",
-        _ADVERSARIAL,
+        {**_GULRAJANI, "training.lr": 2e-4},
         {"penalty": gradient_penalty(10.0)},
     ),
     "dragan": System(
         gan,
         "GAN, gradient penalty around the data.",
         "arXiv:1705.07215",
-        _ADVERSARIAL,
+        _GULRAJANI,
         {"penalty": dragan(10.0)},
     ),
     "gan-r1": System(
@@ -189,10 +198,10 @@ _VISIBLE: dict[str, System] = {
     ),
     "gan-roth": System(
         gan,
-        "GAN, gradient penalty weighted by the verdict, fading.",
+        "GAN, gradient penalty weighted by the verdict, γ = 2·0.01^(t/T) after t of T steps.",
         "arXiv:1705.09367",
         _ADVERSARIAL,
-        {"penalty": roth(Ramp(2.0, 0.02, 10_000))},
+        {"penalty": roth(Ramp(2.0, 0.02, Share(1.0), "exponential"))},
     ),
     "consensus-gan": System(
         gan,
@@ -202,10 +211,10 @@ _VISIBLE: dict[str, System] = {
     ),
     "noisy-gan": System(
         gan,
-        "GAN whose critic sees everything through noise that fades.",
+        "GAN whose critic sees everything through noise that fades over the whole run.",
         "arXiv:1610.04490",
         _ADVERSARIAL,
-        {"instance_noise": Ramp(0.5, 0.0, 10_000)},
+        {"instance_noise": Ramp(0.5, 0.0, Share(1.0))},
     ),
     "minibatch-gan": System(
         gan,
@@ -230,7 +239,10 @@ _VISIBLE: dict[str, System] = {
         gan, "GAN whose critic is given two samples at once.", "arXiv:1712.04086", _ADVERSARIAL, {"pack": 2}
     ),
     "lens-gan": System(
-        lens_gan, "GAN whose critic sees the data through a lens at first.", "arXiv:1802.04374", _ADVERSARIAL
+        lens_gan,
+        "GAN whose critic sees the data through a lens for half of the run.",
+        "arXiv:1802.04374",
+        _ADVERSARIAL,
     ),
     "bgan": System(
         bgan,
@@ -260,7 +272,12 @@ _VISIBLE: dict[str, System] = {
     "clamped-gan": System(
         clamped_gan, "GAN with the decoder's slopes between two bounds.", "arXiv:1802.08768", _ADVERSARIAL
     ),
-    "gmmn": System(gmmn, "Moment matching by a kernel, without a critic.", "arXiv:1502.02761, 1505.03906"),
+    "gmmn": System(
+        gmmn,
+        "Moment matching by a kernel, without a critic.",
+        "arXiv:1502.02761, 1505.03906",
+        {"training.batch_size": 1000},
+    ),
 }
 
 _LATENT: dict[str, System] = {
@@ -268,13 +285,13 @@ _LATENT: dict[str, System] = {
         aae,
         "Adversarial auto-encoder: the codes' marginal meets the prior.",
         "arXiv:1511.05644",
-        _ADVERSARIAL,
+        _ROSCA,
     ),
     "wae-gan": System(
         wae_gan,
         "Wasserstein auto-encoder, the codes by a critic.",
         "arXiv:1711.01558",
-        {**_WAE, "training.critic_lr": 5e-4, "training.betas": (0.5, 0.999)},
+        {**_WAE, "training.critic_lr": 5e-4},
     ),
     "wae-mmd": System(wae_mmd, "Wasserstein auto-encoder, the codes by a kernel.", "arXiv:1711.01558", _WAE),
     "avb": System(avb, "Adversarial variational Bayes: an implicit posterior.", "arXiv:1701.04722", _AVB),
@@ -295,13 +312,19 @@ _LATENT: dict[str, System] = {
 }
 
 _JOINT: dict[str, System] = {
-    "ali": System(ali, "Adversarially learned inference: joints meet.", "arXiv:1606.00704", _ADVERSARIAL),
+    "ali": System(
+        ali,
+        "Adversarially learned inference: joints meet.",
+        "arXiv:1606.00704",
+        {**_ADVERSARIAL, "training.lr": 1e-4, "training.batch_size": 100},
+    ),
     "bigan": System(
         ali,
         "Bidirectional GAN: joints meet, the encoder deterministic.",
         "arXiv:1605.09782",
         {
             **_ADVERSARIAL,
+            "training.batch_size": 128,
             "network.posterior": "deterministic",
             "network.prior": "uniform",
             "network.latent": 50,
@@ -309,23 +332,26 @@ _JOINT: dict[str, System] = {
     ),
     "alice": System(
         alice,
-        "ALI with a cycle from data to data.",
+        "ALI with cycles: data and codes come back.",
         "arXiv:1709.01215",
-        {**_ADVERSARIAL, "training.lr": 1e-3},
+        {**_ADVERSARIAL, "training.lr": 1e-3, "training.batch_size": 128},
     ),
     "veegan": System(
         veegan,
         "The encoder leads samples back to their codes.",
         "arXiv:1705.07761",
-        {**_ADVERSARIAL, "network.posterior": "deterministic"},
+        {"training.lr": 1e-3, "training.betas": (0.5, 0.999), "network.posterior": "deterministic"},
     ),
-    "alpha-gan": System(alpha_gan, "Auto-encoding GAN.", "arXiv:1706.04987", _ADVERSARIAL),
-    "vgh": System(vgh, "Variational GAN hybrid.", "arXiv:1802.06847", _ADVERSARIAL),
+    "alpha-gan": System(alpha_gan, "Auto-encoding GAN.", "arXiv:1706.04987", _ROSCA),
+    "vgh": System(vgh, "Variational GAN hybrid.", "arXiv:1802.06847", _ROSCA),
     "vgh++": System(
-        vgh_plus_plus, "Variational GAN hybrid with samples.", "arXiv:1802.06847, appendix F", _ADVERSARIAL
+        vgh_plus_plus, "Variational GAN hybrid with samples.", "arXiv:1802.06847, appendix F", _ROSCA
     ),
     "vae-gan": System(
-        vae_gan, "VAE compared by the features of a GAN's critic.", "arXiv:1512.09300", _ADVERSARIAL
+        vae_gan,
+        "VAE compared by the features of a GAN's critic.",
+        "arXiv:1512.09300",
+        {"training.lr": 3e-4, "training.optimiser": "rmsprop"},
     ),
 }
 

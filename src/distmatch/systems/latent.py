@@ -27,7 +27,7 @@ def aae(by: Comparison = NON_SATURATING, penalty: Penalty | None = None) -> Obje
 
 def wae_gan(
     weight: float = 10.0,
-    cost: float = 0.05,
+    cost: float = 0.0125,
     by: Comparison = NON_SATURATING,
     penalty: Penalty | None = None,
 ) -> Objective:
@@ -35,12 +35,13 @@ def wae_gan(
 
     Args:
         weight: λ; 10 for MNIST in the authors' code, 100 for CelebA.
-        cost: c, of the squared distance's sum over coordinates.
+        cost: c, of the squared distance's sum over coordinates. The authors' 0.05 is for CelebA in [-1, 1], the units
+            of distances here, and for MNIST in [0, 1], where it is 0.0125 of these.
         by: the comparison of the codes.
         penalty: what keeps the critic smooth.
 
     >>> print(wae_gan())
-    0.05·E‖x - x̂‖₂² + 10·D[q(z) ‖ p(z)]
+    0.0125·E‖x - x̂‖₂² + 10·D[q(z) ‖ p(z)]
 
     Tolstikhin et al. 2017, arXiv:1711.01558.
     """
@@ -48,11 +49,11 @@ def wae_gan(
     return cost * Distance(X, X_REC, order=2) + weight * codes
 
 
-def wae_mmd(weight: float = 10.0, cost: float = 0.05, kernel: Literal["imq", "rbf"] = "imq") -> Objective:
-    """c‖x - x̂‖² + λ MMD²(q(z), p(z)), the kernel a sum of inverse multiquadrics.
+def wae_mmd(weight: float = 10.0, cost: float = 0.0125, kernel: Literal["imq", "rbf"] = "imq") -> Objective:
+    """c‖x - x̂‖² + λ MMD²(q(z), p(z)), the kernel a sum of inverse multiquadrics; λ and c as of `wae_gan`.
 
     >>> print(wae_mmd())
-    0.05·E‖x - x̂‖₂² + 10·MMD²[q(z), p(z)]
+    0.0125·E‖x - x̂‖₂² + 10·MMD²[q(z), p(z)]
 
     Tolstikhin et al. 2017, arXiv:1711.01558.
     """
@@ -60,12 +61,12 @@ def wae_mmd(weight: float = 10.0, cost: float = 0.05, kernel: Literal["imq", "rb
 
 
 def avb(by: Comparison = REVERSE_KL, penalty: Penalty | None = None) -> Objective:
-    """E_q[-log p(x|z)] + E_q[log q(z|x) - log p(z)], the log-ratio by a critic of (x, ẑ) against (x, z).
+    """E_q[-log p(x|z)] + E_q[log q(z|x) - log p(z)], the log-ratio by a critic of (x, ẑ) against (x, z), z ~ p(z).
 
     The posterior may be implicit: network.posterior=noise.
 
     >>> print(avb())
-    E[-log p(x|ẑ)] + KL[q(x, ẑ) ‖ p(x, z)]
+    E[-log p(x|ẑ)] + KL[q(x, ẑ) ‖ p*(x)p(z)]
 
     Mescheder, Nowozin and Geiger 2017, arXiv:1701.04722. Their T is minus the score here. Their adversary (an inner
     product of a net of x and one of z, with parts of each alone and ½‖z‖²) is not built; the critic is the family's.

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from distmatch.distributions import flatten_distribution
+from distmatch.variables import units_of
+
 Slots = list[tuple[dict[str, Any], str, str]]
 _SLOTS: WeakKeyDictionary[nn.Module, Slots] = WeakKeyDictionary()
 
@@ -24,17 +27,29 @@ class Bound:
         net: the module, whose own parameters are not touched.
         params: parameters, and buffers that evolve, by their names as the module has them; one that is left out
             (because it is frozen) is the module's own.
+        half: whether it runs under autocast to bf16. It returns float32 all the same, and what is made of that
+            (draws, densities, losses) is computed outside.
     """
 
-    def __init__(self, net: nn.Module, params: Mapping[str, Tensor]) -> None:
+    def __init__(self, net: nn.Module, params: Mapping[str, Tensor], half: bool = False) -> None:
         self.net = net
         self.params = params
+        self.half = half
+        self.x_units = units_of(net)
         self.teacher_forced = getattr(net, "teacher_forced", False)
         self.density_needs_code = getattr(net, "density_needs_code", True)
         self.noise_size = getattr(net, "noise_size", 0)
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """What the net returns at these parameters."""
+        if self.half:
+            device = next(iter(self.params.values())).device.type
+            with torch.autocast(device, torch.bfloat16):
+                found = self._called(*inputs, **given)
+            return _full(found)
+        return self._called(*inputs, **given)
+
+    def _called(self, *inputs: Any, **given: Any) -> Any:
         if torch.compiler.is_compiling():
             return functional_call(self.net, dict(self.params), inputs, given)
         slots = [slot for slot in _slots(self.net) if slot[2] in self.params]
@@ -48,14 +63,22 @@ class Bound:
                 home[key] = value
 
 
-def bind(net: nn.Module, params: Mapping[str, Tensor]) -> Bound:
-    """The net at these parameters.
+def _full(found: Any) -> Any:
+    """A tensor or a distribution in float32, where autocast left it in fewer bits."""
+    if isinstance(found, Tensor):
+        return found.float() if found.dtype == torch.bfloat16 else found
+    tensors, rebuild = flatten_distribution(found)
+    return rebuild([_full(t) for t in tensors]) if any(t.dtype == torch.bfloat16 for t in tensors) else found
+
+
+def bind(net: nn.Module, params: Mapping[str, Tensor], half: bool = False) -> Bound:
+    """The net at these parameters, under autocast to bf16 where `half` says so.
 
     >>> net = nn.Linear(1, 1)
     >>> bind(net, {"weight": torch.ones(1, 1), "bias": torch.ones(1)})(torch.ones(1, 1))
     tensor([[2.]])
     """
-    return Bound(net, params)
+    return Bound(net, params, half)
 
 
 def evolved(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

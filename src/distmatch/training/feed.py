@@ -7,6 +7,7 @@ from each other, and from that of a plain `manual_seed(seed)`, with which nets a
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -120,6 +121,13 @@ class Feed:
     def epoch(self) -> int:
         """How many times the data have been gone through."""
         return self.taken // self.batches_per_epoch
+
+    def beside(self, seed: int) -> Feed:
+        """The same data from their beginning, whole batches, in an order and with noise of its own; this one stays."""
+        other = copy.copy(self)
+        other.seed, other.taken, other.ranks, other._ordered = seed, 0, None, -1
+        other.generator = torch.Generator(self.device).manual_seed(_stream(seed, 0))
+        return other
 
     def next(self) -> Batch:
         """The next batch and its noise."""

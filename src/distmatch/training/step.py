@@ -16,8 +16,7 @@ A player's gradient never computes another player's weights' gradients, nor a cr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -64,7 +63,8 @@ class Settings:
         simultaneous: gradients of both sides at the old state.
         clip_gradient: a bound on the norm of all players' gradients together, and of all critics'.
         average: decay of the running average of the decoder's weights that is kept for evaluation.
-        precision: `"bf16"` runs the nets under autocast; `"tf32"` is for who calls the step (`numerics`).
+        precision: `"bf16"` runs the nets, and nothing else, under autocast; `"tf32"` is for who calls the step
+            (`numerics`).
         lanes: whether every tensor carries a leading axis of runs.
         consensus: γ of consensus optimisation: every gradient v becomes v + γ∇½‖v‖², v of all players and critics
             together, which then move at once (Mescheder et al. 2017, arXiv:1705.10461).
@@ -206,11 +206,10 @@ class _Functions:
         template: list[Callable[[list[Tensor]], Draws]] = []
 
         def one(players: Params, buffers: Params, tensors: dict[str, Tensor]) -> Any:
-            with self._autocast():
-                rest = dict(tensors)
-                x, y = rest.pop("x"), rest.pop("y", None)
-                nets = self._bound(players, buffers)
-                draws = draw(variables, nets, x, rest, y, laws, self.objective.samples)
+            rest = dict(tensors)
+            x, y = rest.pop("x"), rest.pop("y", None)
+            nets = self._bound(players, buffers)
+            draws = draw(variables, nets, x, rest, y, laws, self.objective.samples)
             if not self.settings.lanes:
                 return draws
             flat, rebuild = draws.flatten()
@@ -252,7 +251,9 @@ class _Functions:
                 def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
                     again = self.draws(self.objective.variables, self.objective.laws, players | moved, batch)
                     ahead = self._unrolled(again, critics, moments) if unroll and moments else critics
-                    values = self._map(self._player_losses, again, ahead)
+                    values = self._map(
+                        partial(self._player_losses, unrolled=ahead is not critics), again, ahead
+                    )
                     return self._weighted(values, terms), values
 
                 found, values = _gradients(total, moved, True)
@@ -351,9 +352,11 @@ class _Functions:
                 parts[f"score/{name}/{'+'.join(v.name for v in variables)}"] = score.mean().detach()
         return parts
 
-    def _player_losses(self, draws: Draws, critics: Mapping[str, Bound], objective: Objective) -> Logs:
+    def _player_losses(
+        self, draws: Draws, critics: Mapping[str, Bound], objective: Objective, unrolled: bool = False
+    ) -> Logs:
         """What the players minimise, by the term's name, without its weight."""
-        at_work = Critics(critics, draws)
+        at_work = Critics(critics, draws, unrolled)
         named = zip(self.objective.names, objective.terms, strict=True)
         return {name: t.loss(draws, at_work).mean() for name, t in named if t.players}
 
@@ -372,27 +375,21 @@ class _Functions:
         return total.sum() if self.settings.lanes else total
 
     def _map(self, losses: Callable[..., Logs], draws: _Record, critics: Params) -> Logs:
-        with self._autocast():
-            if not self.settings.lanes:
-                assert draws.draws is not None
-                return losses(draws.draws, self._bound(critics, self.buffers), self.current)
+        if not self.settings.lanes:
+            assert draws.draws is not None
+            return losses(draws.draws, self._bound(critics, self.buffers), self.current)
 
-            def one(
-                flat: list[Tensor], extra: dict[str, Tensor], critics: Params, buffers: Params, numbers: Any
-            ) -> Logs:
-                objective = self.objective.with_numbers(numbers)
-                return losses(draws.one(flat, extra), self._bound(critics, buffers), objective)
+        def one(
+            flat: list[Tensor], extra: dict[str, Tensor], critics: Params, buffers: Params, numbers: Any
+        ) -> Logs:
+            objective = self.objective.with_numbers(numbers)
+            return losses(draws.one(flat, extra), self._bound(critics, buffers), objective)
 
-            return vmap(one)(draws.flat, draws.extra, critics, self.buffers, self.numbers)
+        return vmap(one)(draws.flat, draws.extra, critics, self.buffers, self.numbers)
 
     def _bound(self, params: Params, buffers: Params) -> dict[str, Bound]:
-        return {n: bind(self.nets[n], p | buffers.get(n, {})) for n, p in params.items()}
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.settings.precision != "bf16":
-            return nullcontext()
-        device = next(next(iter(self.nets.values())).parameters()).device.type
-        return torch.autocast(device, torch.bfloat16)
+        half = self.settings.precision == "bf16"
+        return {n: bind(self.nets[n], p | buffers.get(n, {}), half) for n, p in params.items()}
 
 
 @dataclass(frozen=True)
@@ -413,7 +410,7 @@ class _Record:
         assert self.rebuild is not None
         draws = self.rebuild(flat)
         noise = {k: v for k, v in extra.items() if k not in ("x", "y")}
-        return Draws(draws.values, draws.laws, noise, extra.get("y"))
+        return replace(draws, noise=noise, y=extra.get("y"))
 
 
 def _move(model: _Functions, side: str, state: State, gradients: Params, logs: Logs) -> None:

@@ -15,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from distmatch.errors import BadInput, unknown
 from distmatch.objective import Critics, Objective
-from distmatch.training.binding import bind, evolving
+from distmatch.training.binding import Bound, bind, evolving
 from distmatch.training.capture import (
     CudaGraphs,
     Engine,
@@ -25,6 +25,7 @@ from distmatch.training.capture import (
     pure_step,
     say_eager,
 )
+from distmatch.training.evaluation import EVALUATION_SEED, by_draw
 from distmatch.training.feed import Feed
 from distmatch.training.memory import keep_heap
 from distmatch.training.optimisers import forget
@@ -94,6 +95,12 @@ class Trainer:
             raise BadInput(f"critic steps are {critic_steps}; give at least 1")
         for name in wanted:
             _check_pure(name, nets[name])
+        for name in objective.unmoved:
+            if any(p.requires_grad for p in nets[name].parameters()):
+                raise BadInput(
+                    f"no term of {objective} moves the {name}, so it would stay as it was initialised: "
+                    f"add a term that does, or freeze it (nets[{name!r}].requires_grad_(False))"
+                )
         keep_heap()
         self.objective = objective
         self.nets = {n: nets[n].to(feed.device).train() for n in wanted}
@@ -104,6 +111,7 @@ class Trainer:
         self._changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
         self.state: State = init(objective, self.nets, self.settings)
         self.steps_done = 0
+        self._numbers_at(0)  # refuses a ramp over a share of a run that nobody has turned into steps
         self.keys: list[str] = []
         self.pending: list[Tensor] = []
         self.engine = engine
@@ -238,17 +246,25 @@ class Trainer:
     def losses(self, feed: Feed, batches: int) -> dict[str, float]:
         """Each term without a critic (likelihood, KL, distance) on other data, with the weights as they are.
 
-        Terms with a critic are left out: a critic's verdict is no measure. In float32, whatever the precision.
+        Terms with a critic are left out: a critic's verdict is no measure. In float32, whatever the precision. Batch
+        norm has the statistics of training batches (`by_draw`), so that an example's loss is its own; they are taken
+        beside the run's own feed, and neither it nor the nets are changed.
         """
         now = self.objective.with_numbers(self._numbers())
         terms = [(n, t) for n, t in zip(now.names, now.terms, strict=True) if not t.critics]
         if not terms:
             return {}
         params, buffers = self.state.params | self.state.average, self.state.buffers
-        nets = {n: bind(self.nets[n], params[n] | buffers.get(n, {})) for n in self.objective.uses}
+
+        def at(name: str, net: nn.Module) -> Bound:
+            return bind(net, params[name] | buffers.get(name, {}))
+
         total = dict.fromkeys((n for n, _ in terms), 0.0)
         self._tell()
         with torch.no_grad(), unvalidated():
+            players = {n: self.nets[n] for n in self.objective.uses}
+            nets = {n: at(n, net) for n, net in players.items()}
+            nets |= by_draw(self.objective, players, self.feed.beside(EVALUATION_SEED), at)
             for _ in range(batches):
                 b = feed.next()
                 wanted, laws = self.objective.variables, self.objective.laws

@@ -48,7 +48,7 @@ Group = tuple[Tensor, Tensor | None]  # images, and their labels
 
 def run_low_posterior_samples(subject: Subject, options: Options) -> Findings:
     """Algorithm 1 over the encodings of the training set, with its three populations."""
-    decode, progress = subject.decode, options.progress
+    decode, progress = subject.decode_prior or subject.decode, options.progress
     assert decode is not None
     x, y = load(subject.train), load(subject.train_labels)
     assert x is not None
@@ -72,7 +72,11 @@ def run_low_posterior_samples(subject: Subject, options: Options) -> Findings:
         "neighbours": (x[near], None if y is None else y[near.to(y.device)]),
         "low_posterior": (images, labels),
     }
-    costs = {name: _cost(subject, options, *group) for name, group in groups.items()}
+    of_samples = replace(subject, encode=subject.encode_samples or subject.encode)
+    costs = {
+        name: _cost(of_samples if name == "low_posterior" else subject, options, *group)
+        for name, group in groups.items()
+    }
     pictures = {name: group[0] for name, group in groups.items()}
     shown = _shown(subject, pictures, costs)
     codes_of = {"prior": found.prior, "codes of q(z)": found.codes, "low-posterior": found.z}

@@ -165,6 +165,11 @@ def run_gradient_norms(subject: Subject, options: Options) -> Findings:
     refusals: list[str] = []
     for name, critic in _critics(subject, options, STEEP).items():
         try:
+            if critic.apart:
+                raise BadInput(
+                    "its batch norm scores data and samples by statistics of their own, so that there is no one "
+                    "slope between them"
+                )
             found = gradient_norms(critic.score, critic.target, critic.model, seed=options.seed)
         except BadInput as refusal:
             refusals.append(f"critic {name!r}: {refusal}")
