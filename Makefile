@@ -1,10 +1,12 @@
 # make demo    set everything up and run the main job
 # make test    set everything up and pass the tests
+# make compat  set up the lowest versions that pyproject.toml promises, and pass the quick tests on them
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST ?= .venv-lowest
 
-.PHONY: demo test lint types pytest slow bench performance gpu results train-results zoo zoo-page reproduction clean
+.PHONY: demo test lint types pytest slow compat bench performance gpu results train-results zoo zoo-page reproduction clean
 
 demo: $(VENV)/installed
 	$(BIN)/distmatch demo
@@ -19,7 +21,7 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 # One process for each core, and one thread for each process: two threads each would fight for the cores.
-pytest slow: export OMP_NUM_THREADS := $(or $(OMP_NUM_THREADS),1)
+pytest slow compat: export OMP_NUM_THREADS := $(or $(OMP_NUM_THREADS),1)
 
 pytest: $(VENV)/installed
 	$(BIN)/pytest -n auto
@@ -27,6 +29,11 @@ pytest: $(VENV)/installed
 # Long trainings and long kills.
 slow: $(VENV)/installed
 	$(BIN)/pytest -n auto -m slow
+
+# The quick tests on the lowest versions that are promised, in an environment of its own, where warnings are no errors:
+# some gigabytes at first. `make compat TESTS=tests/training` runs some of them.
+compat: $(LOWEST)/installed
+	$(LOWEST)/bin/pytest -n $(or $(JOBS),auto) -W default $(TESTS)
 
 # Every benchmark, one after the other, and the page of them: half an hour on a quiet machine (DATA=DIR names the folder
 # with MNIST's files, for the price of the ColorMNIST sweep). `make performance` makes the page alone.
@@ -66,5 +73,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(LOWEST)/installed: pyproject.toml constraints.txt tools/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tools/lowest.py > $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/requirements.txt --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache

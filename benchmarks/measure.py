@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from distmatch.revision import revision
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -82,6 +84,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "revision": revision(),
         "system": platform.platform(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }

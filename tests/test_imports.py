@@ -11,6 +11,7 @@ TERMS = {"comparisons", "penalties", "objective", "terms", "moments", "geometry"
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "revision": set(),
     "schedules": {"errors"},
     "noise": set(),
     "batch_statistics": set(),

@@ -1,25 +1,19 @@
 """The page of speeds is what its program makes of the benchmarks' files, and names what can be run."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import programs
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("performance", ROOT / "docs" / "results" / "performance.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["performance"] = module
-    spec.loader.exec_module(module)
-    return module
+    return programs.program("docs/results/performance.py")
 
 
 def test_the_page_is_made_of_the_files(program: ModuleType) -> None:

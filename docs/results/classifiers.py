@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from distmatch.data import DataSet, Split, load, to_unit
 from distmatch.diagnostics.features import classifiers
 from distmatch.diagnostics.features.classifiers import Classifier
+from distmatch.revision import revision
 
 HERE = Path(__file__).parent
 BATCH = 128
@@ -161,7 +162,12 @@ def measure(name: str, weights: Path, data: DataSet, device: torch.device) -> di
 def describe(recipe: Recipe, seed: int, steps: int, seconds: float, device: torch.device) -> dict[str, Any]:
     """How the net was made."""
     kept = {k: v for k, v in asdict(recipe).items() if k not in ("weights", "augment")}
-    versions = {"torch": torch.__version__, "python": platform.python_version(), "device": str(device)}
+    versions = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(device),
+        "revision": revision(),
+    }
     return {
         "seed": seed,
         "steps": steps,
@@ -185,6 +191,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="where the weights go")
     parser.add_argument("--json", type=Path, help="where the numbers go")
     asked = parser.parse_args()
+    revision()  # before the work, for what is changed meanwhile had no part in it
     recipe = RECIPES[asked.name]
     weights, numbers = (
         asked.weights or recipe.weights,

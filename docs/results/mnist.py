@@ -22,10 +22,12 @@ from PIL import Image, ImageDraw
 from sklearn.neighbors import KNeighborsClassifier
 
 from distmatch.data import load, to_unit
+from distmatch.report.mends import explained, made_before, read_mends, revisions_of
 from distmatch.report.table import format_estimate
 
 HERE = Path(__file__).parent
 KEPT = HERE / "mnist"
+MENDS = read_mends(HERE / "mends.toml")
 ORDER = ("vae", "aae", "vgh++", "gan", "wgan-gp")
 TITLES = {"gan": "gan (DCGAN)"}
 OPTIONS = {
@@ -124,7 +126,15 @@ def page() -> str:
         values = (f"{round(found[s]['timing'][key], places):,} {unit}".strip() for s in found)
         lines.append(f"| {label} | " + " | ".join(values) + " |")
     shares = (" ".join(str(n) for n in found[s]["classes"]) for s in found)
-    lines += ["| digits 0 to 9 among 1,000 samples | " + " | ".join(shares) + " |", "", *notes(found)]
+    lines.append("| digits 0 to 9 among 1,000 samples | " + " | ".join(shares) + " |")
+    mended = {s: made_before(MENDS, "mnist", s, revisions_of(found[s])) for s in found}
+    if any(mended.values()):
+        lines.append(
+            "| made before | " + " | ".join(", ".join(names) or "–" for names in mended.values()) + " |"
+        )
+    lines += ["", *notes(found)]
+    if told := explained(MENDS, (name for names in mended.values() for name in names)):
+        lines += ["", *told]
     for system, title in zip(found, titles, strict=True):
         lines += ["", *section(system, title, found[system])]
     return "\n".join(lines) + "\n"

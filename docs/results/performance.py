@@ -18,10 +18,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from distmatch.report.mends import explained, made_before, read_mends
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 KEPT = HERE / "benchmarks"
 PAGE = HERE.parent / "performance.md"
+MENDS = read_mends(HERE / "mends.toml")
 Rows = Sequence[Mapping[str, Any]]
 
 COMMANDS = {  # of each file, the words that measure it
@@ -86,7 +89,15 @@ def section(name: str, tables: Callable[[Any], list[str]]) -> list[str]:
     m = one["machine"]
     on = m["gpu"] or f"{m['cpu']}, {m['cores']} cores"
     where = f"{on}; torch's threads {m['threads']}, torch {m['torch']}, Python {m['python']}"
-    return [f"`{one['command']}` ({where})", "", *tables(one["results"]), ""]
+    mended = ", ".join(before(name))
+    told = ["", f"Made before: {mended}."] if mended else []
+    return [f"`{one['command']}` ({where})", *told, "", *tables(one["results"]), ""]
+
+
+def before(name: str) -> list[str]:
+    """The mends that a benchmark was measured before."""
+    one = found(name)
+    return [] if one is None else made_before(MENDS, "benchmarks", name, [one["machine"].get("revision")])
 
 
 def training(results: Mapping[str, Any]) -> list[str]:
@@ -184,7 +195,7 @@ Measured, each number by the command above it. Rivals take turns in one process 
 other; numbers are medians, and quartiles are those of the ratios of neighbouring stretches. The machine is a virtual
 one with two cores that are shared with others, on which the same loop runs now at one speed and then at half of it:
 trust the ratios and their quartiles, not steps per second across tables. `make bench` measures all of it again.
-
+{mends}
 ## One run
 
 Against the loop that a PyTorch user writes (`benchmarks/by_hand.py`: DataLoader, `zero_grad`, `backward`, torch's
@@ -270,7 +281,9 @@ route, the geometry score on both cores:
 
 def page() -> str:
     """The whole page."""
+    told = explained(MENDS, (mend for name in COMMANDS for mend in before(name)))
     parts = {
+        "mends": ["", *told, ""] if told else [],
         "training": section("training", training),
         "lanes": section("lanes", several),
         "sweeps": section("sweeps", several),

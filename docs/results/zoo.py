@@ -31,6 +31,7 @@ from zoo_rows import GROUPS, ROWS, Check, Row
 from distmatch.data import load
 from distmatch.report.figures import scatter_2d
 from distmatch.report.grids import image_grid
+from distmatch.report.mends import explained, made_before, read_mends, revisions_of
 from distmatch.report.table import format_estimate
 from distmatch.runs.assemble import objective_of
 from distmatch.runs.config import configure, layer_of
@@ -39,6 +40,7 @@ from distmatch.testbed import METHODS, SCHEDULES, trajectory
 HERE = Path(__file__).parent
 KEPT = HERE / "zoo"
 PAGE = HERE.parent / "zoo.md"
+MENDS = read_mends(HERE / "mends.toml")
 POINTS = 2000
 SHOWN = {  # of a row's metrics, those that the page has room for, with what they are called there
     "modes": "modes",
@@ -154,6 +156,8 @@ def page() -> str:
         "",
         *summary(found),
     ]
+    if told := explained(MENDS, (name for row, f in found.items() for name in before(row, f))):
+        lines += ["", *told]
     for group in GROUPS:
         rows = [r for r in ROWS if r.group == group and r.name in found]
         lines += ["", f"## {group}", "", *table(rows, found)]
@@ -197,17 +201,25 @@ def anchor(name: str) -> str:
     return f"{plain[place]}-{earlier}" if earlier else plain[place]
 
 
+def before(row: str, found: dict) -> list[str]:
+    """The mends that a row's numbers were made before."""
+    return made_before(MENDS, "zoo", row, revisions_of(found))
+
+
 def table(rows: list[Row], found: dict) -> Iterator[str]:
     """A group's rows beside each other."""
     metrics = [m for m in SHOWN if any(m in found[r.name]["metrics"] for r in rows)]
-    yield "| row | data | " + " | ".join(SHOWN[m] for m in metrics) + " | steps | time | memory |"
-    yield "|---|---|" + "---|" * (len(metrics) + 3)
+    mended = {r.name: ", ".join(before(r.name, found[r.name])) for r in rows}
+    heads = [*(SHOWN[m] for m in metrics), "steps", "time", "memory", *["made before"] * any(mended.values())]
+    yield "| row | data | " + " | ".join(heads) + " |"
+    yield "|---|---|" + "---|" * len(heads)
     for r in rows:
         f = found[r.name]
         t = f["timing"]
         cells = [cell(f, m) for m in metrics]
         spent = [f"{t['steps']:,}", f"{math.ceil(t['seconds'])} s", f"{t['peak_memory_mb']:.0f} MB"]
-        yield f"| [{r.name}](#{anchor(r.name)}) | {r.data} | " + " | ".join([*cells, *spent]) + " |"
+        last = [mended[r.name] or "–"] * any(mended.values())
+        yield f"| [{r.name}](#{anchor(r.name)}) | {r.data} | " + " | ".join([*cells, *spent, *last]) + " |"
 
 
 def cell(found: dict, metric: str) -> str:

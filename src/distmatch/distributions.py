@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import FunctionType
 
 import torch
 from torch import Tensor
@@ -510,10 +511,26 @@ def flatten_distribution(
 
 
 def _own_attributes(distribution: Distribution) -> dict[str, object]:
-    """A law's attributes, but for what `lazy_property` computed from others and kept."""
-    source = distribution.__dict__.get("_param")
-    return {
-        name: value
-        for name, value in distribution.__dict__.items()
-        if value is source or not hasattr(type(distribution), name) or name.startswith("_")
-    }
+    """A law's attributes, but for what `lazy_property` computed from others and kept.
+
+    The compiler of torch 2.11 looks names up in an instance's `__dict__`, but cannot list them: there the class tells.
+    """
+    kind, held = type(distribution), distribution.__dict__
+    source = held.get("_param")
+    names = _named_in(kind) if torch.compiler.is_compiling() else tuple(held)
+    own: dict[str, object] = {}
+    for name in names:
+        if name in held and (held[name] is source or not hasattr(kind, name) or name.startswith("_")):
+            own[name] = held[name]
+    return own
+
+
+@torch.compiler.assume_constant_result
+def _named_in(kind: type) -> tuple[str, ...]:
+    """Every name in the code of a class's methods: what they may set on an instance, and more.
+
+    >>> {"loc", "scale", "_batch_shape"} <= set(_named_in(Normal))
+    True
+    """
+    methods = [f for base in kind.__mro__ for f in vars(base).values() if isinstance(f, FunctionType)]
+    return tuple(dict.fromkeys(name for method in methods for name in method.__code__.co_names))

@@ -411,8 +411,15 @@ def _leaves(item: Any, kind: Any) -> dict[str, Any]:
 
 
 def _replaced(item: Any, path: list[str], value: float | Tensor) -> Any:
+    """As `dataclasses.replace` does, but for the constructor: the compiler of torch 2.11 cannot take its defaults."""
     name, *rest = path
-    return replace(item, **{name: _replaced(getattr(item, name), rest, value) if rest else value})
+    copy = object.__new__(type(item))
+    for field in fields(item):
+        object.__setattr__(copy, field.name, getattr(item, field.name))
+    object.__setattr__(copy, name, _replaced(getattr(item, name), rest, value) if rest else value)
+    if hasattr(copy, "__post_init__"):
+        copy.__post_init__()
+    return copy
 
 
 def _weighted(weight: Weight) -> str:

@@ -260,9 +260,7 @@ def _scored(law: Distribution, noise: Tensor, copies: int) -> DensityAt:
     if copies == 1:
         z, log_q = draw_and_score(law, noise)
         return DensityAt(log_q, z)
-    z, log_q = draw_and_score(
-        law.expand((copies, *law.batch_shape)), noise.reshape(copies, -1, *noise.shape[1:])
-    )
+    z, log_q = draw_and_score(law, noise.reshape(copies, -1, *noise.shape[1:]))
     return DensityAt(log_q.flatten(0, 1), z.flatten(0, 1))
 
 

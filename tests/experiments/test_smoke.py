@@ -7,6 +7,7 @@ import pytest
 from distmatch.experiments.catalogue import EXPERIMENTS
 from distmatch.experiments.experiment import Results, from_json
 from distmatch.experiments.running import reproduce
+from distmatch.revision import revision
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -21,6 +22,8 @@ def test_an_experiment_runs_and_its_claims_find_their_numbers(name, tmp_path):
     )
     assert told[-1][0] == told[-1][1] == len(written["runs"])
     assert json.loads((tmp_path / "out" / name / "smoke.json").read_text()) == written
+    made_with = [r["revision"] for r in (written["environment"], *written["runs"])]
+    assert made_with == [revision()] * len(made_with)
     results = Results([from_json(r) for r in written["runs"]])
     diverged = any(r.numbers.values.get("diverged") for r in results.records)
     for claim in EXPERIMENTS[name].claims:

@@ -7,6 +7,7 @@ import torch
 from distmatch import cli
 from distmatch.data import load
 from distmatch.errors import BadInput
+from distmatch.revision import revision
 from distmatch.runs.foreign import diagnose, read_samples, subject_of
 
 DIGITS = load("digits")
@@ -87,7 +88,7 @@ def test_points_of_a_known_mixture_are_measured(saved, tmp_path):
     assert notes == []
     kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert kept["metrics"]["modes"]["value"] == 8
-    assert kept["n"] == 3000
+    assert (kept["n"], kept["revision"]) == (3000, revision())
 
 
 def test_the_command_prints_the_numbers_and_writes_the_page(saved, tmp_path, capsys):

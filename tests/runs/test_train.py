@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distmatch.revision import revision
 from distmatch.runs.assemble import assemble, layered
 from distmatch.runs.config import assignment
 from distmatch.runs.folder import RunFolder
@@ -45,7 +46,8 @@ def test_the_folder(train, here):
     assert RunFolder.open(run).status() == "finished"
     assert json.loads((run / "timing.json").read_text())["steps"] == 10
     environment = json.loads((run / "config.json").read_text())["environment"]
-    assert {"torch", "threads", "git", "device"} <= environment.keys()
+    assert {"torch", "threads", "revision", "device"} <= environment.keys()
+    assert environment["revision"] == revision()
     clocks = {"seconds", "time", "date"}
     assert not any(clocks & line.keys() for line in log(run))
 
@@ -69,6 +71,20 @@ def test_the_configuration_fixes_the_run(system, network, train, distmatch):
         last("a"),
         last(train(system, "--set", "training.average=0.9", "--network", network, "--seed", "1", out="d")),
     )
+
+
+def test_a_run_that_goes_on_with_another_source_says_so(train, distmatch):
+    config = Path(train("vae", steps=10), "config.json")
+    about = json.loads(config.read_text())
+    about["environment"]["revision"] = "older"
+    config.write_text(json.dumps(about))
+    assert distmatch("resume", "run")[0] == 0  # it had ended: this source adds nothing
+    assert json.loads(config.read_text()) == about
+    for file in Path("run/checkpoints").glob("*10.*"):
+        file.unlink()
+    assert distmatch("resume", "run")[0] == 0
+    environment = json.loads(config.read_text())["environment"]
+    assert environment == {**about["environment"], "resumed_with": [revision()]}
 
 
 def test_a_hybrid_without_a_file(distmatch, here):
@@ -172,6 +188,7 @@ def test_evaluation_is_fixed_by_its_seed_and_merges(train, distmatch):
     assert after["metrics"].keys() == before["metrics"].keys()
     assert after["metrics"]["mse"] == before["metrics"]["mse"]
     assert after["metrics"]["elbo"] != before["metrics"]["elbo"]
+    assert [m["revision"] for m in after["metrics"].values()] == [revision()] * len(after["metrics"])
     path.write_text(json.dumps({**after, "step": 1}))
     code, _, errors = distmatch("evaluate", run, "--samples", 20, "--only", "elbo")
     assert (code, "earlier results were of step 1 and are dropped" in errors) == (0, True)

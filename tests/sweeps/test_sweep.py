@@ -6,6 +6,7 @@ import json
 import pytest
 
 from distmatch.errors import BadInput
+from distmatch.revision import revision
 from distmatch.runs.assemble import layered
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.loop import Interrupted, train
@@ -41,6 +42,7 @@ def test_the_table_of_a_sweep(here):
     row = table["runs"][3]
     assert row["settings"] == {"training.lr": 1e-2, "seed": 1}
     assert (row["step"], row["steps"], row["system"], row["seed"]) == (40, 40, "vae", 1)
+    assert row["revision"] == revision()
     assert row["config"]["training.lr"] == 1e-2
     assert {"value", "standard_error", "n"} <= row["metrics"]["elbo"].keys()
     assert row["losses"].keys() >= {"nll", "kl", "validation/nll"}

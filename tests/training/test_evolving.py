@@ -178,11 +178,13 @@ def test_each_lane_has_buffers_of_its_own(settings):
 
 @pytest.mark.parametrize("settings", [SETTINGS["plain"], SETTINGS["consensus"]], ids=["plain", "consensus"])
 def test_they_go_through_the_compiler(settings):
-    made, functional = nets(), replace(settings, functional=True)
-    state, g = init(gan(), made, settings), generator(0)
+    objective, made, functional = gan(), nets(), replace(settings, functional=True)
+    state, g = init(objective, made, settings), generator(0)
     torch.compiler.reset()
     take = torch.compile(
-        lambda state, data: step(gan(), made, state, data, functional), fullgraph=True, backend="aot_eager"
+        lambda state, data: step(objective, made, state, data, functional),
+        fullgraph=True,
+        backend="aot_eager",
     )
     for _ in range(3):
         state, _ = take(state, [batch(gan(), g) for _ in range(2)])

@@ -30,12 +30,13 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Record:
-    """One run: its cell, its seed, what it gave, and the seconds that it took."""
+    """One run: its cell, its seed, what it gave, the seconds that it took, and the revision of the source."""
 
     cell: Cell
     seed: int
     numbers: Numbers
     seconds: float
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "values": dict(record.numbers.values),
         "curves": {k: list(v) for k, v in record.numbers.curves.items()},
         "seconds": record.seconds,
+        "revision": record.revision,
     }
 
 
@@ -165,4 +167,5 @@ def from_json(kept: Mapping[str, Any]) -> Record:
     >>> from_json(as_json(record)) == record
     True
     """
-    return Record(kept["cell"], kept["seed"], Numbers(kept["values"], kept["curves"]), kept["seconds"])
+    numbers = Numbers(kept["values"], kept["curves"])
+    return Record(kept["cell"], kept["seed"], numbers, kept["seconds"], kept.get("revision"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distmatch.experiments.catalogue import EXPERIMENTS
 from distmatch.experiments.experiment import SCALES, Experiment
 from distmatch.files import put
+from distmatch.report.mends import Mend, explained, made_before, read_mends
 
 SHOWN = SCALES[1:]  # smoke checks the machinery only
 DOCUMENTS = {
@@ -20,6 +21,7 @@ DOCUMENTS = {
     "003": "Generative models on MNIST (seed 003)",
     "": "Beyond the seeds",
 }
+MENDS = "mends.toml"  # beside the folder of results
 REMARKS = "remarks.md"  # beside an experiment's results: what was seen after the run, by hand; it changes no verdict
 UNRECORDED = "E1 to E8, E12, optimal-transport and inverse-cdf"
 OUTCOMES = ("holds", "fails", "inconclusive")
@@ -33,6 +35,8 @@ def write_page(results: Path, page: Path) -> None:
 def page_of(results: Path, beside: Path) -> str:
     """The page as Markdown; links are relative to the folder `beside`."""
     kept = {name: list(kept_results(results, name)) for name in EXPERIMENTS}
+    mends = read_mends(results.parent / MENDS)
+    mended = {name: [m for run in kept[name] for m in _before(mends, name, run)] for name in EXPERIMENTS}
     lines = [
         "# Reproduction",
         "",
@@ -45,11 +49,13 @@ def page_of(results: Path, beside: Path) -> str:
         "",
         *_counts(kept),
     ]
+    if told := explained(mends, (m for named in mended.values() for m in named)):
+        lines += ["", *told]
     for document, title in DOCUMENTS.items():
         members = [e for e in EXPERIMENTS.values() if e.seed == document]
         lines += ["", f"## {title}"] if members else []
         for experiment in members:
-            lines += ["", *_section(experiment, kept[experiment.name], results, beside)]
+            lines += ["", *_section(experiment, kept[experiment.name], mends, results, beside)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,12 +68,20 @@ def kept_results(results: Path, name: str) -> Iterator[dict[str, Any]]:
 
 
 def verdicts(results: Path, name: str) -> dict[str, tuple[str, str]]:
-    """Sentence of each claim -> its last verdict, and the scale it is of."""
+    """Sentence of each claim -> its last verdict, and the scale it is of, with the mends that it was made before."""
     found = {}
+    mends = read_mends(results.parent / MENDS)
     for kept in kept_results(results, name):
+        mended = ", ".join(_before(mends, name, kept))
+        where = kept["scale"] + (f", made before {mended}" if mended else "")
         for claim in kept["claims"]:
-            found[claim["sentence"]] = claim["outcome"], kept["scale"]
+            found[claim["sentence"]] = claim["outcome"], where
     return found
+
+
+def _before(mends: Sequence[Mend], name: str, run: dict[str, Any]) -> list[str]:
+    """The mends that an experiment's numbers were made before, or some of them."""
+    return made_before(mends, "experiments", name, [one.get("revision") for one in run["runs"]])
 
 
 def _counts(kept: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
@@ -82,7 +96,7 @@ def _counts(kept: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
 
 
 def _section(
-    experiment: Experiment, kept: list[dict[str, Any]], results: Path, beside: Path
+    experiment: Experiment, kept: list[dict[str, Any]], mends: Sequence[Mend], results: Path, beside: Path
 ) -> Iterator[str]:
     yield f"### {experiment.name}: {experiment.title}"
     yield ""
@@ -94,6 +108,9 @@ def _section(
     for run in kept:
         yield ""
         yield f"`{run['command']}` ({_time(run['seconds'])} of computing, {run['environment']['device']}):"
+        if mended := ", ".join(_before(mends, experiment.name, run)):
+            yield ""
+            yield f"Made before: {mended}."
         yield ""
         yield "| claim | source | measured | expected | found, 95 % interval | verdict |"
         yield "|---|---|---|---|---|---|"

@@ -29,6 +29,7 @@ from distmatch.experiments.experiment import (
     label,
 )
 from distmatch.files import put
+from distmatch.revision import revision
 
 WIDEST, COLOURS = 1500, 256  # pixels across a figure as PNG, and how many colours it may have
 
@@ -117,9 +118,9 @@ def execute(name: str, cell: Cell, seed: int, bench: Bench) -> Record:
     if kept.exists():
         return from_json(json.loads(kept.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
-    begin = time.perf_counter()
+    made_with, begin = revision(), time.perf_counter()
     numbers = find(name).run(cell, seed, replace(bench, folder=folder))
-    record = Record(cell, seed, numbers, time.perf_counter() - begin)
+    record = Record(cell, seed, numbers, time.perf_counter() - begin, made_with)
     put(kept, json.dumps(as_json(record)).encode())
     return record
 
@@ -189,13 +190,14 @@ def _lines(content: dict[str, Any]) -> str:
     return f"{head}[\n{runs}\n]}}\n"
 
 
-def _environment() -> dict[str, str]:
+def _environment() -> dict[str, str | None]:
     import torch
 
     import distmatch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {"distmatch": distmatch.__version__, "torch": torch.__version__, "device": device}
+    versions = {"distmatch": distmatch.__version__, "torch": torch.__version__}
+    return {**versions, "device": device, "revision": revision()}
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from distmatch.diagnostics.features.nets import feature_net
 from distmatch.distributions import reparameterise
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS
+from distmatch.revision import revision
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import save_exhibits, save_reconstructions, save_samples
 from distmatch.runs.trained import Trained, load_trained
@@ -43,7 +44,7 @@ def evaluate(
     for name in only or ():
         if name not in DIAGNOSTICS:
             raise unknown("diagnostic", name, DIAGNOSTICS)
-    folder = RunFolder.open(path)
+    folder, made_with = RunFolder.open(path), revision()
     before = _earlier(folder) if only is not None else {}
     net = None if features is None else feature_net(features)
     trained, notes = load_trained(folder, data)
@@ -60,6 +61,8 @@ def evaluate(
         )
     step = trained.assembly.trainer.steps_done
     after = results.as_dict()
+    for measured in after["metrics"].values():
+        measured["revision"] = made_with
     if before.get("step") == step:
         after["metrics"] = {**before.get("metrics", {}), **after["metrics"]}
         after["skipped"] = {k: v for k, v in before.get("skipped", {}).items() if k not in (only or ())}

@@ -7,10 +7,8 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,6 +18,7 @@ import torch
 import distmatch
 from distmatch.errors import BadInput
 from distmatch.files import cannot_write, put
+from distmatch.revision import revision
 from distmatch.runs.config import RunConfig, configure, layer_of
 
 
@@ -189,6 +188,14 @@ class RunFolder:
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
+    def note_revision(self) -> None:
+        """Before going on with the run: write the source's revision down, where it is not the one that began it."""
+        about = self.about()
+        kept = about.setdefault("environment", {})
+        if revision() not in (kept.get("revision"), *kept.get("resumed_with", ())):
+            kept["resumed_with"] = [*kept.get("resumed_with", ()), revision()]
+            self.write_json("config.json", about)
+
     def status(self) -> str:
         """`finished`, `interrupted at step ...`, `diverged at step ...`, `running`, or that it was killed."""
         state = self.read_json("status.json")
@@ -244,22 +251,5 @@ def environment(config: RunConfig, ranks: int = 1) -> dict[str, Any]:
         else config.device,
         "threads": torch.get_num_threads(),
         "ranks": ranks,
-        "git": _revision(),
+        "revision": revision(),
     }
-
-
-@cache
-def _revision() -> str | None:
-    """The revision of the checkout that the package runs from; None outside one."""
-    where = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", os.fspath(where), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None

@@ -21,6 +21,7 @@ from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.report.grids import image_grid, png_bytes
 from distmatch.report.html import RunView, write_report
+from distmatch.revision import revision
 from distmatch.runs.pictures import save_exhibits
 from distmatch.runs.view import saved_exhibits
 
@@ -66,7 +67,7 @@ def diagnose(
     )
     out.mkdir(parents=True, exist_ok=True)
     shown = save_exhibits(out, results)
-    about = {"samples": path.name, "n": len(x), "data": data.name, "seed": seed}
+    about = {"samples": path.name, "n": len(x), "data": data.name, "seed": seed, "revision": revision()}
     content = {**about, **results.as_dict(), "exhibits": shown}
     put(out / "metrics.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     pictures = {"Samples": png_bytes(image_grid(x[:SHOWN], columns=8))} if data.is_image else {}

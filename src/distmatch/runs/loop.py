@@ -133,6 +133,8 @@ def take_up(assembly: Assembly, folder: RunFolder, ranks: int = 1) -> list[str]:
             )
     if trainer.steps_done == assembly.config.training.steps:
         notes.append(f"{path} had done all of its {trainer.steps_done} steps already")
+    else:
+        folder.note_revision()
     checkpoint.drop_after(folder.checkpoints, trainer.steps_done)
     folder.cut_log(trainer.steps_done)
     folder.tidy()

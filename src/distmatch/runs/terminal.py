@@ -47,6 +47,9 @@ def say(console: Console, text: str) -> None:
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Callable[[str], Progress]]:
     """Progress bars, one for each name that training is started under; none where nobody watches."""
+    if not console.is_terminal:  # to which rich below 15 would print an empty line in their place
+        yield lambda name: lambda step, steps, losses: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -56,7 +59,7 @@ def progress_bars(console: Console) -> Iterator[Callable[[str], Progress]]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[losses]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console) as bars:
 
         def start(name: str) -> Any:
             task = bars.add_task(name, total=None, losses="", visible=False)

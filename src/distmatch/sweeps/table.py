@@ -10,7 +10,7 @@
     - `name`: of the folder under `runs/`;
     - `settings`: path -> value, of those in `varied` that this run has (a system may have some of its own);
     - `config`: path -> value, every setting, resolved;
-    - `system`: its name, or the terms as text; `seed`;
+    - `system`: its name, or the terms as text; `seed`; `revision`: of the source that began it;
     - `state`: waiting (not begun), running, interrupted, finished, diverged, or stopped (by halving);
     - `status`: the same as a sentence, with the step;
     - `step`: the last logged step; `steps`: how many it is to take;
@@ -69,8 +69,10 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
     folder = RunFolder(path)
     begun = (path / "config.json").exists()
     config: RunConfig = run.config
+    environment: dict[str, Any] = {}
     if begun:
         config = folder.config()
+        environment = folder.about().get("environment", {})
     state, status = state_of(path)
     lines = folder.read_log()
     losses: dict[str, float] = {}
@@ -86,6 +88,7 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
         "config": layer_of(config.as_dict()),
         "system": config.system or config.terms,
         "seed": config.seed,
+        "revision": environment.get("revision"),
         "state": state,
         "status": status,
         "step": lines[-1]["step"] if lines else 0,
