@@ -4,7 +4,8 @@ A penalty is called for what it adds to the critic's loss, and `project` is call
 each of its steps; either may do nothing.
 
 One gradient-norm function serves every penalty. A penalty goes with any comparison. Slopes are by the inputs that it is
-given: `Match` gives them in the units of the critic's input, which for a built-in critic of pictures are those of [-1, 1].
+given: `Match` gives them in the units of the critic's input, which for a built-in critic of pictures are those of
+[-1, 1].
 """
 
 from __future__ import annotations
