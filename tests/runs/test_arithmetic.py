@@ -1,6 +1,7 @@
 """Engine, precision and memory layout of a run: what they change, and what they must not."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -31,11 +32,28 @@ def weights(made):
     return {k: v for k, v in made.snapshot()[0].items() if k.startswith("params/")}
 
 
+@pytest.fixture
+def dtype(request):
+    """What nets, noise and data are in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
 @pytest.mark.parametrize("system", ["dcgan", "wgan-gp", "vgh++"])
-def test_channels_last_gives_the_same_numbers(system):
-    """To rounding, also through the penalty's second derivatives; first moments are laid out as their weights."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], indirect=True)
+def test_channels_last_gives_the_same_numbers(system, dtype):
+    """To rounding, also through the penalty's second derivatives; first moments are laid out as their weights.
+
+    In float64 that is less than 1e-9 of the way that a net has gone. In float32, whose kernels are others, a rounding
+    can take a unit over the kink of its ReLU, which with some instruction sets leaves wgan-gp's critic 0.5 % of its way
+    off; a layout taken for another leaves it all of the way.
+    """
     more = {"network__family": "dcgan", "training__optimiser": "sgd", "training__lr": 1e-2}
     first, last = (trainer(system, training__channels_last=way, **more) for way in (False, True))
+    for feed in (first.feed, last.feed):
+        feed.prepare = partial(in_dtype, feed.prepare, dtype)
     kernels = [k for k, v in weights(last).items() if v.dim() == 4 and min(v.shape[1:]) > 1]
     assert kernels
     for key in kernels:
@@ -43,10 +61,19 @@ def test_channels_last_gives_the_same_numbers(system):
         assert weights(first)[key].is_contiguous()
     start = {k: v.clone() for k, v in weights(first).items()}
     assert first.run(4).keys() == last.run(4).keys()
-    for key, value in weights(first).items():
-        moved = (value - start[key]).norm()
-        assert (value - weights(last)[key]).norm() <= 1e-4 * moved + 1e-6
+    rounding = {torch.float32: 0.05, torch.float64: 1e-9}[dtype]
+    for net in first.nets:
+        own = [k for k in start if k.startswith(f"params/{net}/")]
+        moved, apart = (
+            torch.stack([(weights(first)[k] - other[k]).norm() for k in own]).norm()
+            for other in (start, weights(last))
+        )
+        assert apart <= rounding * moved + 10 * torch.finfo(dtype).eps
     assert all(weights(last)[k].is_contiguous(memory_format=torch.channels_last) for k in kernels)
+
+
+def in_dtype(prepare, dtype, x, noise):
+    return prepare(x, noise).to(dtype)
 
 
 def test_a_checkpoint_knows_no_layout():

@@ -31,7 +31,7 @@ from distmatch.training.optimisers import cosine, linear
 PICTURES = Shapes((1, 8, 8), 4)
 SMALL = {"mlp": {"width": 8, "depth": 1}, "dcgan": {"width": 4}, "progressive": {"width": 4, "most": 4}}
 FIRM = 1e-5  # an ε well above the rounding of gradients, which Adam would blow up
-FAR = 100  # times what one rounding of the start does; see `test_lanes_are_the_runs_alone_to_rounding`
+FAR = 600  # times what one rounding of the start does; see `test_lanes_are_the_runs_alone_to_rounding`
 FINE = 1e-9  # far above what rounding does in float64, and far below what any other run does
 in_float32 = pytest.mark.parametrize("dtype", [torch.float32], indirect=True, ids=["float32"])
 
@@ -213,8 +213,9 @@ def test_lanes_are_the_runs_alone_to_rounding(make):
 
     A step rounds many times, and otherwise in lanes and on each processor; a run blows that up as it does a nudge of
     its start, which for vgh++'s critic of 1,000 units is a thousandfold. Of the farthest of three nudges, lanes were
-    seen at up to 4 times the distance in float32, and at a learning rate 1 % higher at 6,000 times and more: the bar
-    is between. In bf16, where 1 % is about one rounding, it is between 1 and the 19 of a rate half as high again.
+    seen at up to 4 times the distance in float32; at 77 times, what one rounding can do where it takes a unit over
+    the kink of its ReLU, and no nudge did; and at 6,000 times and more, a learning rate 1 % higher. `FAR` is between.
+    In bf16, where 1 % is about one rounding, the bar is between 1 and the 19 of a rate half as high again.
     """
     alone, found = walked(Loop(make())), walked(Lanes(make()))
     nudges = [walked(Loop([nudged(t, seed) for t in make()])) for seed in range(3)]
