@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from contracts.toys import batch, generator
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
 from distmatch.objective import Objective
@@ -15,8 +16,9 @@ from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, vae, vgh_plus_plus
 from distmatch.terms import KL, NLL, Match
 from distmatch.training import Adam, Feed, Settings, Trainer
-from distmatch.training.capture import BLOCK, WARM_UP, Stepper
+from distmatch.training.capture import BLOCK, WARM_UP, Stepper, pure_step
 from distmatch.training.optimisers import cosine
+from distmatch.training.step import init
 from distmatch.variables import X_GEN, X
 
 
@@ -199,6 +201,27 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
     assert eager.run(3) == compiled.run(3)
     assert same(eager, compiled)
     assert len(caplog.records) == 1
+
+
+def test_one_number_in_float64_is_not_lost_by_the_compiler(monkeypatch, caplog):
+    """On a CPU torch.compile takes it for Python's own and drops what is written into it: such a step runs eager, and
+    says so. The decoder's learned scale is one."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run, **how: compiler(run, backend="aot_eager", **how))
+    torch.compiler.reset()
+    ends = []
+    for compiled in (False, True):
+        made = trainer()
+        nets = {n: net.double() for n, net in made.nets.items()}
+        settings = Settings(Adam(lr=0.1), Adam(lr=0.1))
+        state = init(vae(), nets, settings)
+        take = pure_step(vae(), nets, settings, compiled)
+        b = batch(vae(), generator(0), 8, (3,), 2)
+        for _ in range(3):
+            state, _ = take(state, [b], {})
+        ends.append(state.params["decoder"]["log_scale"].item())
+    assert ends[1] == ends[0] != 0
+    assert "log_scale of the net 'decoder' is one number in float64" in caplog.text
 
 
 # Nothing in a step asks the host

@@ -216,6 +216,11 @@ def pure_step(
     chosen: list[Pure] = [torch.compile(plain, fullgraph=True, dynamic=False)]
 
     def take(state: State, batches: Sequence[Batch], numbers: Numbers) -> tuple[State, Logs]:
+        if chosen[0] is not plain and (name := _lost_by_compiler(state)):
+            chosen[0] = plain
+            say_eager(
+                f"{name} is one number in float64 on a CPU, and the compiler loses what is written into it"
+            )
         try:
             return chosen[0](state, batches, numbers)
         except torch._dynamo.exc.TorchDynamoException as error:  # before anything has run
@@ -224,6 +229,17 @@ def pure_step(
         return plain(state, batches, numbers)
 
     return take
+
+
+def _lost_by_compiler(state: State) -> str | None:
+    """A weight or buffer that torch.compile takes for a Python number, so that its updates are lost without a word."""
+    held = [*state.params.items(), *state.buffers.items()]
+    lost = (f"{k} of the net {n!r}" for n, net in held for k, t in net.items() if _python_number(t))
+    return next(lost, None)
+
+
+def _python_number(t: Tensor) -> bool:
+    return t.dim() == 0 and t.dtype == torch.float64 and t.device.type == "cpu"
 
 
 def cannot_be_captured(feed: Feed, changing: bool) -> str | None:

@@ -292,8 +292,9 @@ def _zeros(params: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _counts(params: Sequence[Tensor]) -> Moments:
+    """In float32, whatever the parameters are in: exact to 2²⁴, and the compiler loses what is written into float64."""
     device = params[0].device if params else None
-    return {name: [torch.zeros((), device=device)] for name in COUNTS}
+    return {name: [torch.zeros((), device=device, dtype=torch.float32)] for name in COUNTS}
 
 
 def _of_parameters(moments: Moments) -> list[str]:
