@@ -4,7 +4,8 @@ A divergence D_f(p ‖ q) = E_q f(r) is lowered by E_p[f'(r)] + E_q[f(r) - r f'(
 while the players step, this has the value of D_f and, for the players of both sides, its gradient. E_q[f(r)] has the
 value alone. For KL(p ‖ q) its integrand r log r rises with r, and its gradient drives the model away from p.
 
-`reverse_kl`, the one that is used most, is E_q[-log r] + E_p[1 - 1/r]; where nobody moves p it is -E_q[log r].
+`reverse_kl`, the one that is used most, is E_q[-log r] + E_p[1 - 1/r], and `kl` is E_p[log r] + E_q[1 - r]: the first
+part alone has the value, so that it is right too where nobody moves the other side, which is then not scored.
 
 Reference: Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3 ("ratio loss" and "generative loss").
 """
@@ -18,7 +19,7 @@ import torch
 from torch.nn.functional import softplus
 
 from distmatch.comparisons.class_probability import MINIMAX, NON_SATURATING, REVERSE_KL
-from distmatch.comparisons.comparison import Comparison, Composed, Elementwise, Sides
+from distmatch.comparisons.comparison import Comparison, Composed, Elementwise, Sides, identity
 from distmatch.errors import BadInput, unknown
 
 LOG_2 = math.log(2)
@@ -47,7 +48,7 @@ GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
         GeneratorLoss("minimax", "JS", MINIMAX.players),
         GeneratorLoss("non_saturating", "D", NON_SATURATING.players),
         GeneratorLoss("reverse_kl", "KL", REVERSE_KL.players),
-        GeneratorLoss("kl", "KL", Sides(lambda t: 1 + t, lambda t: -t.exp()), target_first=True),
+        GeneratorLoss("kl", "KL", Sides(identity, lambda t: -torch.expm1(t)), target_first=True),
         GeneratorLoss(
             "pearson",
             "χ²",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.comparisons import NON_SATURATING, REVERSE_KL, Comparison, GeneratorLoss, Sides
-from distmatch.comparisons.comparison import identity
+from distmatch.comparisons import GENERATOR_LOSSES, NON_SATURATING, REVERSE_KL, Comparison
 from distmatch.objective import Objective
 from distmatch.penalties import Penalty
 from distmatch.terms import Distance, Match
@@ -88,9 +87,7 @@ def veegan(
         return joint.to("decoder") + back
     if by.log_ratio is None:
         return joint + back
-    seen = Match((X_GEN, Z_PRIOR), (X, Z_CODE), by=by, critic="joint", generator=_KL_OF_TARGET, teach=False)
+    seen = Match(
+        (X_GEN, Z_PRIOR), (X, Z_CODE), by=by, critic="joint", generator=GENERATOR_LOSSES["kl"], teach=False
+    )
     return joint.to("decoder") + seen.to("encoder") + back
-
-
-_KL_OF_TARGET = GeneratorLoss("kl", "KL", Sides(target=identity, model=None), target_first=True)
-"""E_p log p/q: what a player of the target minimises, by the score of its own samples alone."""
