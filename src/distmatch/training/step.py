@@ -240,8 +240,8 @@ class _Functions:
     ) -> Params:
         """Each player's gradient of the terms that it minimises."""
         critics = {n: {k: p.detach() for k, p in c.items()} for n, c in critics.items()}
-        groups, unroll = self.objective.groups, self.settings.unroll
-        functional = self.settings.functional or unroll > 0
+        groups, looks_ahead = self.objective.groups, self.settings.unroll > 0 and moments is not None
+        functional = self.settings.functional or self.settings.unroll > 0
         values = {} if functional else self._map(self._player_losses, draws, critics)
         gradients: Params = {}
         for k, (group, terms) in enumerate(groups.items()):
@@ -250,10 +250,8 @@ class _Functions:
 
                 def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
                     again = self.draws(self.objective.variables, self.objective.laws, players | moved, batch)
-                    ahead = self._unrolled(again, critics, moments) if unroll and moments else critics
-                    values = self._map(
-                        partial(self._player_losses, unrolled=ahead is not critics), again, ahead
-                    )
+                    ahead = self._unrolled(again, critics, moments) if looks_ahead else critics
+                    values = self._map(partial(self._player_losses, unrolled=looks_ahead), again, ahead)
                     return self._weighted(values, terms), values
 
                 found, values = _gradients(total, moved, True)
@@ -263,8 +261,9 @@ class _Functions:
         logs.update({k: v.detach() for k, v in values.items()})
         return gradients
 
-    def _unrolled(self, draws: _Record, critics: Params, moments: Moments) -> Params:
+    def _unrolled(self, draws: _Record, critics: Params, moments: Moments | None) -> Params:
         """The critics some steps on, as a differentiable function of the draws."""
+        assert moments is not None
         names = tuple(critics)
         for _ in range(self.settings.unroll):
             critics = self._projected(critics)
