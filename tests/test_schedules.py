@@ -126,8 +126,8 @@ def test_a_factor_is_taken_on_both_sides():
         (lambda: Ramp(-0.1, 1, 5), "the start of a ramp is -0.1"),
         (lambda: Ramp(0, math.inf, 5), "the end of a ramp is inf"),
         (lambda: Ramp(math.nan, 1, 5), "the start of a ramp is nan"),
-        (lambda: Ramp(0, 1, 0), "a ramp takes 0 steps; give at least 1"),
-        (lambda: Ramp(0, 1, 0.5), "a ramp takes 0.5 steps; give at least 1, a whole number, or a share"),
+        (lambda: Ramp(0, 1, 0), "a ramp takes 0 steps; give a whole number, at least 1"),
+        (lambda: Ramp(0, 1, 0.5), "a ramp takes 0.5 steps; give a whole number, at least 1, or Share"),
         (
             lambda: Ramp(0, 1, 5, "steep"),
             "a ramp's shape is linear, sine, cosine or exponential, not 'steep'",

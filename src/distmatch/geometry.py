@@ -21,7 +21,7 @@ __all__ = ["Clamp", "CosineDistance"]
 
 @dataclass(frozen=True)
 class CosineDistance(Term):
-    """E[1 - cos(a, b)], cos(a, b) = a·b / (‖a‖‖b‖): between 0 and 2.
+    """E[1 - cos(a, b)], cos(a, b) = a·b / (‖a‖‖b‖): between 0 and 2; of pictures as vectors of the data's own values.
 
     Args:
         first: a.

@@ -285,9 +285,7 @@ class Objective:
         >>> Objective(Distance().to("decoder")).unmoved
         ('encoder',)
         """
-        moved = {
-            p for t in self.terms if isinstance(t.weight, Tensor | Ramp) or t.weight > 0 for p in t.players
-        }
+        moved = {p for t in self.terms if _ever_weighs(t.weight) for p in t.players}
         return tuple(p for p in self.uses if p not in moved)
 
     @_once
@@ -420,6 +418,12 @@ def _replaced(item: Any, path: list[str], value: float | Tensor) -> Any:
     if hasattr(copy, "__post_init__"):
         copy.__post_init__()
     return copy
+
+
+def _ever_weighs(weight: Weight) -> bool:
+    if isinstance(weight, Ramp):
+        return weight.start > 0 or weight.end > 0
+    return isinstance(weight, Tensor) or weight > 0
 
 
 def _weighted(weight: Weight) -> str:

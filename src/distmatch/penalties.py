@@ -35,7 +35,7 @@ def gradient_norms(score: Score, inputs: Sequence[Tensor], *, squared: bool = Fa
         squared: give ‖∇‖² instead, which is smooth where the gradient vanishes.
 
     Returns:
-        Norms of shape `(B,)`, differentiable in whatever `score` closes over.
+        Norms of shape `(B,)`, differentiable in whatever `score` closes over, twice too and where the slope is 0.
 
     >>> gradient_norms(lambda x: 3 * x[:, 0] + 4 * x[:, 1], [torch.zeros(2, 2)])
     tensor([5., 5.])
@@ -43,7 +43,8 @@ def gradient_norms(score: Score, inputs: Sequence[Tensor], *, squared: bool = Fa
     with Piecewise():
         scores, pull, *_ = torch.func.vjp(score, *inputs)
     flat = torch.cat([g.flatten(1) for g in pull(torch.ones_like(scores))], dim=1)
-    return flat.square().sum(1) if squared else torch.linalg.vector_norm(flat, dim=1)
+    squares = flat.square().sum(1)
+    return squares if squared else squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
 
 
 Place = Literal["between", "target", "model", "around"]
@@ -226,7 +227,8 @@ def r2(gamma: float | Ramp = 10.0) -> GradientPenalty:
 def dragan(weight: float | Ramp = 10.0) -> GradientPenalty:
     """λE(‖∇f(u)‖ - 1)² around the target's samples (Kodali et al. 2017, arXiv:1705.07215).
 
-    The authors' code scales each perturbation by one more uniform number; the paper takes normal ones.
+    The authors' code scales each perturbation by one more uniform number; the paper takes normal ones. The deviation
+    is the batch's; of several ranks, each takes its own share's.
     """
     return GradientPenalty(weight, 1.0, "around")
 

@@ -42,6 +42,8 @@ class Share:
     value: float
 
     def __post_init__(self) -> None:
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise BadInput(f"a share of a run is {self.value!r}; give a number, such as 0.5 for half of it")
         if not 0 < self.value <= 1:
             raise BadInput(f"a share of a run is {100 * self.value:g}%; give one above 0% and at most 100%")
         object.__setattr__(self, "value", float(self.value))
@@ -106,10 +108,12 @@ class Ramp:
             if value == 0 and self.shape == "exponential":
                 raise BadInput(f"the {name} of an exponential ramp is 0; give a number above 0, or be linear")
             object.__setattr__(self, name, value)
-        if not isinstance(self.steps, Share) and (self.steps < 1 or self.steps != int(self.steps)):
-            raise BadInput(
-                f"a ramp takes {self.steps:g} steps; give at least 1, a whole number, or a share of the run"
-            )
+        if not isinstance(self.steps, Share):
+            whole = isinstance(self.steps, int) and not isinstance(self.steps, bool)
+            if not whole or self.steps < 1:
+                raise BadInput(
+                    f"a ramp takes {self.steps!r} steps; give a whole number, at least 1, or Share(0.5) of the run"
+                )
 
     def at(self, step: int) -> float:
         """The value after this many steps.

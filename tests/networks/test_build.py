@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from distmatch.batch_statistics import gathers
 from distmatch.distributions import Delta, kl_divergence_to_standard_normal
 from distmatch.errors import BadInput
 from distmatch.networks import (
@@ -18,7 +19,6 @@ from distmatch.networks import (
     Shapes,
     build,
     dcgan,
-    has_batch_norm,
     mixes_batch,
     refuses_penalties,
     resolve_options,
@@ -81,16 +81,12 @@ def test_batch_norm_goes_where_the_options_say(name):
         for other in (None, False, True):
             options = {"width": 4, "code_width": 4, "batch_norm": on, "critic_batch_norm": other}
             nets = {r: build(name, r, shapes, options=options) for r in ("encoder", "decoder", "critic")}
-            assert has_batch_norm(nets["encoder"]) == has_batch_norm(nets["decoder"]) == on
-            assert has_batch_norm(nets["critic"]) == (on if other is None else other)
-            assert not has_batch_norm(build(name, "critic", shapes, spaces=("z",), options=options))
-            assert (
-                mixes_batch(nets["critic"])
-                == refuses_penalties(nets["critic"])
-                == has_batch_norm(nets["critic"])
-            )
+            assert gathers(nets["encoder"]) == gathers(nets["decoder"]) == on
+            assert gathers(nets["critic"]) == (on if other is None else other)
+            assert not gathers(build(name, "critic", shapes, spaces=("z",), options=options))
+            assert mixes_batch(nets["critic"]) == refuses_penalties(nets["critic"]) == gathers(nets["critic"])
     net = build(name, "critic", shapes, options={"width": 4, "batch_norm": True, "spectral_norm": True})
-    assert not has_batch_norm(net)
+    assert not gathers(net)
 
 
 @pytest.mark.parametrize("option", [{"minibatch_kernels": 3}, {"symmetric": True}])
@@ -100,7 +96,7 @@ def test_critics_that_look_across_the_batch_say_so(name, option):
     seen, code = (build(name, "critic", Shapes((1, 8, 8), 2), spaces=s, options=options) for s in ("xz", "z"))
     assert mixes_batch(seen)
     assert refuses_penalties(seen)
-    assert not has_batch_norm(seen)
+    assert not gathers(seen)
     assert mixes_batch(code) == ("symmetric" in option)
 
 

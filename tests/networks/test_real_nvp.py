@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, jacrev, stack_module_state, vmap
 
+from distmatch.batch_statistics import gathers
 from distmatch.distributions import Delta, DensityAt, flatten_distribution
 from distmatch.errors import BadInput
 from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import POSTERIORS, Encoder, FlatCritic, ImageCritic, Shapes, has_batch_norm
+from distmatch.networks import POSTERIORS, Encoder, FlatCritic, ImageCritic, Shapes
 from distmatch.networks.flow_couplings import Coupling, checkerboard, coupling_net, rows_of_squares
 from distmatch.networks.flow_layers import FactorOut, Logit, Squeeze
 from distmatch.networks.real_nvp import RealNVP, RealNVPOptions, critic, decoder, encoder
@@ -244,7 +245,7 @@ def test_the_law_with_and_without_data():
     with pytest.raises(BadInput, match="give it z to draw from it, or x for its density"):
         net()
     assert RealNVP.teacher_forced
-    assert not has_batch_norm(net)
+    assert not gathers(net)
 
 
 def test_maximum_likelihood_alone_runs_the_flow_in_one_direction(monkeypatch):
@@ -382,10 +383,10 @@ def test_encoder_and_critics_are_those_of_dcgan_or_mlp(x, image):
     scores = critic(shapes, ("x",), options)
     assert isinstance(scores, ImageCritic if image else FlatCritic)
     assert scores(data).shape == critic(shapes, ("x", "z"), options)(data, z).shape == (4,)
-    assert not any(map(has_batch_norm, (q, scores)))
+    assert not any(map(gathers, (q, scores)))
     with_norm = RealNVPOptions(**TINY, critic_batch_norm=True)
-    assert has_batch_norm(critic(shapes, ("x",), with_norm))
-    assert not has_batch_norm(critic(shapes, ("z",), with_norm))
+    assert gathers(critic(shapes, ("x",), with_norm))
+    assert not gathers(critic(shapes, ("z",), with_norm))
 
 
 def test_density_of_draws_and_outside_the_domain():

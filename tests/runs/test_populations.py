@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distmatch.batch_statistics import gathers, recording
 from distmatch.diagnostics import DIAGNOSTICS, jacobian_spectrum
 from distmatch.diagnostics.entries.gather import codes
 from distmatch.diagnostics.subject import Options, Subject
 from distmatch.errors import BadInput
 from distmatch.networks import BatchNorm
-from distmatch.networks.batch_norm import has_batch_norm, recording
 from distmatch.objective import Objective
 from distmatch.runs.assemble import Assembly, assemble, layered
 from distmatch.runs.loop import _validation
@@ -139,7 +139,7 @@ def test_every_system_has_the_statistics_of_each_of_its_draws(system):
     for name, given in INPUTS.items():
         player = "encoder" if name.startswith("z") else "decoder"
         trains = name in {v.name for v in (*assembly.objective.variables, *assembly.objective.laws)}
-        if player not in run.nets or not has_batch_norm(run.nets[player]) or not trains:
+        if player not in run.nets or not gathers(run.nets[player]) or not trains:
             continue
         assert name in made
         noise = [b["code_noise"] for b in batches] if hasattr(run.nets[player], "noise_size") else None
@@ -155,7 +155,7 @@ def test_every_system_has_the_statistics_of_each_of_its_draws(system):
         for ours, theirs in zip(statistics(run.nets[name]), statistics(hand), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         checked.add(name)
-    expected = {p for p in ("encoder", "decoder") if p in run.nets and has_batch_norm(run.nets[p])}
+    expected = {p for p in ("encoder", "decoder") if p in run.nets and gathers(run.nets[p])}
     assert {"encoder" if c.startswith("z") else "decoder" for c in checked} == expected
     for net in assembly.trainer.nets.values():  # the run's own nets hold none
         assert all((m.var == -1).all() for m in net.modules() if isinstance(m, BatchNorm))

@@ -18,6 +18,7 @@ from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_ne
 from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL, WASSERSTEIN
 from distmatch.errors import BadInput
 from distmatch.objective import PLAYERS, Objective
+from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, ali, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
 from distmatch.terms import KL, NLL, Distance, Match
 from distmatch.training import Feed, Trainer
@@ -336,4 +337,6 @@ def test_a_net_that_no_term_moves_is_refused_unless_it_is_frozen():
 
 def test_a_weight_of_zero_moves_nothing():
     assert Objective(Match(X_GEN, X), 0.0 * Distance()).unmoved == ("encoder",)
+    assert Objective(Match(X_GEN, X), Ramp(0, 0, 10) * Distance()).unmoved == ("encoder",)
+    assert Objective(Match(X_GEN, X), Ramp(0, 1, 10) * Distance()).unmoved == ()
     assert (NLL() + 0.0 * KL()).unmoved == ()

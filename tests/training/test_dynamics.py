@@ -255,6 +255,32 @@ def test_an_unrolled_generator_of_one_number_moves_by_the_derivative_of_its_loss
     assert 3.0 - state.params["decoder"]["value"].item() == pytest.approx(1.8, abs=1e-12)
 
 
+def test_a_critic_to_come_is_clipped_like_the_critic_that_is():
+    """The critic's slope θ - 1 = 2 is held to ½: ψ' = ψ - η/2 depends on θ no more, and the generator's slope is -ψ'."""
+    objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
+    nets = bilinear_nets(theta=3.0, psi=0.2)
+    how = {"simultaneous": True, "unroll": 1, "clip_gradient": 0.5}
+    settings = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.5), **how)
+    state = init(objective, nets, settings)
+    b = Batch(torch.ones(4, 1, dtype=torch.float64), {"z_prior": torch.zeros(4, 1, dtype=torch.float64)})
+    step(objective, nets, state, [b], settings)
+    assert state.params["data"]["value"].item() == pytest.approx(0.2 - 0.25, abs=1e-6)
+    assert 3.0 - state.params["decoder"]["value"].item() == pytest.approx(-(0.2 - 0.25), abs=1e-6)
+
+
+def test_unrolling_through_a_penalty_of_a_flat_critic_is_finite():
+    """‖∇f‖ = 0 somewhere, in whose root the look-ahead is differentiated twice."""
+    objective = gan(penalty=gradient_penalty(10))
+    nets = linear_nets(objective)
+    for p in nets["data"].parameters():
+        p.data.zero_()
+    settings = Settings(players=SGD(lr=0.1), critics=SGD(lr=0.1), unroll=2)
+    state = init(objective, nets, settings)
+    for k in range(3):
+        step(objective, nets, state, [batch(objective, generator(k), 8)], settings)
+    assert all(p.isfinite().all() for p in flat(state).values())
+
+
 def test_unrolling_by_no_step_is_a_plain_step():
     _, b = start(gan())
     ends = []

@@ -95,3 +95,9 @@ def test_what_ones_own_net_returns_is_float32():
     assert law.base_dist.loc.dtype == law.base_dist.scale.dtype == torch.float32
     score = bind(nn.Linear(2, 1), dict(nn.Linear(2, 1).named_parameters()), half=True)(torch.ones(4, 2))
     assert score.dtype == torch.float32
+
+
+def test_a_frozen_net_runs_in_half_precision_too():
+    """Its state holds nothing of it: its own weights say where it runs."""
+    frozen = seeded(Normals).requires_grad_(False)
+    assert bind(frozen, {}, half=True)(torch.ones(4, 2)).mean.dtype == torch.float32

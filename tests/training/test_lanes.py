@@ -659,7 +659,7 @@ def test_the_same_things_made_twice_are_alike():
 
 
 def test_statistics_for_evaluation_may_differ():
-    from distmatch.networks.batch_norm import recording
+    from distmatch.batch_statistics import recording
 
     a, b = (trainer(gan(), k, family="dcgan") for k in range(2))
     with recording(a.nets["decoder"]), torch.no_grad():

@@ -11,14 +11,13 @@ from typing import Any, get_args, get_type_hints
 
 from torch import nn
 
+from distmatch.batch_statistics import recording
 from distmatch.errors import BadInput, unknown
 from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import dcgan, mlp, pixelcnn, progressive, real_nvp
 from distmatch.networks.batch_norm import (
     BatchNorm,
-    has_batch_norm,
     mixes_batch,
-    recording,
     refuses_penalties,
 )
 from distmatch.networks.dcgan import DCGANOptions
@@ -53,7 +52,6 @@ __all__ = [
     "RealNVPOptions",
     "Shapes",
     "build",
-    "has_batch_norm",
     "mixes_batch",
     "options_over",
     "prior",

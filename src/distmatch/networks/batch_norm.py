@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distmatch.batch_statistics import Gathers
-from distmatch.batch_statistics import recording as recording
 from distmatch.errors import BadInput
 
 NOT_GATHERED = -1.0  # a variance that cannot be; unlike NaN it is equal to itself, so states can be compared
@@ -94,15 +93,6 @@ def _readable(t: Tensor) -> bool:
     return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(t))
 
 
-def has_batch_norm(net: nn.Module) -> bool:
-    """Whether any layer of `net` is batch norm, whose statistics for evaluation must be gathered.
-
-    >>> has_batch_norm(nn.Sequential(nn.Linear(2, 2), BatchNorm(2))), has_batch_norm(nn.Linear(2, 2))
-    (True, False)
-    """
-    return any(isinstance(m, (BatchNorm, nn.modules.batchnorm._BatchNorm)) for m in net.modules())
-
-
 def mixes_batch(net: nn.Module) -> bool:
     """Whether any layer of `net` mixes the rows of a batch, so that its output for a row depends on the others.
 
@@ -115,12 +105,12 @@ def mixes_batch(net: nn.Module) -> bool:
 
 
 def judges_batches(net: nn.Module) -> bool:
-    """Whether a row's output depends on the others even in evaluation mode, by layers other than `BatchNorm`.
+    """Whether a row's output depends on the others even in evaluation mode, by layers that gather no statistics.
 
     >>> judges_batches(nn.Sequential(nn.Linear(2, 2), BatchNorm(2)))
     False
     """
-    return any(_mixes(m) and not isinstance(m, BatchNorm) for m in net.modules())
+    return any(_mixes(m) and not isinstance(m, Gathers) for m in net.modules())
 
 
 def refuses_penalties(net: nn.Module) -> bool:

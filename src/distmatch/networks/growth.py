@@ -52,10 +52,9 @@ class Growth:
         """
 
         def of(time: Time) -> int:
-            phases = 2 * self.top + 1
-            return (
-                max(1, steps // phases) if time is None else time if isinstance(time, int) else time.of(steps)
-            )
+            if time is None:
+                return max(1, steps // (2 * self.top + 1))
+            return time if isinstance(time, int) else time.of(steps)
 
         return replace(self, stable=of(self.stable), fade=of(self.fade))
 

@@ -28,9 +28,9 @@ def trained_critics(
     """Every critic that tells two laws apart, by its name, with about n draws of both sides.
 
     The draws are those of a training step, with what the terms do to them (noise, packs, standardised codes), but of
-    held-out data where there are some, and of the nets as they are evaluated; in the critic's units, so that slopes
-    are those of its penalty. Where terms share a critic, so do they
-    the draws: its two sides are the mixtures of their targets and of their models. Labels are an input too.
+    held-out data where there are some, of the nets as they are evaluated, and in the critic's units, so that slopes
+    are those of its penalty. Where terms share a critic, its two sides are the mixtures of their targets and of their
+    models. Labels are an input too.
 
     A critic of whole batches (`mixed_batch`) is left out: it has no score of one example. Training shows a critic
     each side of each term as a batch by itself, so one whose layers mix a batch's rows is another function there: its

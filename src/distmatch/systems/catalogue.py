@@ -25,7 +25,7 @@ Defaults = Mapping[str, Any]
 _ADVERSARIAL: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.999)}
 # Adam of Rosca et al. (arXiv:1706.04987, 1802.06847) for all that they train.
 _ROSCA: Defaults = {"training.lr": 2e-4, "training.betas": (0.5, 0.9)}
-# Adam of WGAN-GP (arXiv:1704.00028), and of those whose code starts from it.
+# Adam of the code of WGAN-GP (arXiv:1704.00028) for images, and of those whose code starts from it.
 _GULRAJANI: Defaults = {"training.lr": 1e-4, "training.betas": (0.5, 0.9)}
 _WGAN_GP: Defaults = {**_GULRAJANI, "training.critic_steps": 5}
 _WGAN: Defaults = {

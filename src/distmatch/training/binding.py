@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -43,8 +44,8 @@ class Bound:
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """What the net returns at these parameters."""
         if self.half:
-            device = next(iter(self.params.values())).device.type
-            with torch.autocast(device, torch.bfloat16):
+            held = next(chain(self.params.values(), self.net.parameters()), None)
+            with torch.autocast("cpu" if held is None else held.device.type, torch.bfloat16):
                 found = self._called(*inputs, **given)
             return _full(found)
         return self._called(*inputs, **given)

@@ -269,6 +269,8 @@ class _Functions:
             critics = self._projected(critics)
             found, _ = grad(self._critics_total, has_aux=True)(critics, draws)
             grads = _flat(found, names)
+            if self.settings.clip_gradient is not None:
+                grads = _clipped(grads, _norm(grads, self.settings.lanes), self.settings.clip_gradient)
             flat, moments = self.settings.critics.updated(_flat(critics, names), grads, moments)
             new = iter(flat)
             critics = {n: {k: next(new) for k in c} for n, c in critics.items()}
@@ -426,8 +428,7 @@ def _move(model: _Functions, side: str, state: State, gradients: Params, logs: L
         if settings.norms:
             logs[f"gradient_norm/{side}"] = norm
         if settings.clip_gradient is not None:
-            factor = (settings.clip_gradient / (norm + 1e-6)).clamp(max=1.0)
-            grads = [g * factor.reshape(factor.shape + (1,) * (g.dim() - factor.dim())) for g in grads]
+            grads = _clipped(grads, norm, settings.clip_gradient)
     getattr(settings, side).update(params, grads, state.moments[side])
 
 
@@ -477,6 +478,12 @@ def _leaves(params: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _flat(params: Params, names: Sequence[str]) -> list[Tensor]:
     return [p for n in names for p in params[n].values()]
+
+
+def _clipped(grads: list[Tensor], norm: Tensor, bound: float) -> list[Tensor]:
+    """The gradients, scaled alike so that their norm together (over lanes each lane's, `(K,)`) is within a bound."""
+    factor = (bound / (norm + 1e-6)).clamp(max=1.0)
+    return [g * factor.reshape(factor.shape + (1,) * (g.dim() - factor.dim())) for g in grads]
 
 
 def _norm(grads: list[Tensor], lanes: bool) -> Tensor:

@@ -99,7 +99,7 @@ class Trainer:
             if any(p.requires_grad for p in nets[name].parameters()):
                 raise BadInput(
                     f"no term of {objective} moves the {name}, so it would stay as it was initialised: "
-                    f"add a term that does, or freeze it (nets[{name!r}].requires_grad_(False))"
+                    f"add a term that does, or, in Python, freeze it by nets[{name!r}].requires_grad_(False)"
                 )
         keep_heap()
         self.objective = objective
@@ -184,8 +184,8 @@ class Trainer:
 
     def _numbers(self) -> dict[str, Tensor]:
         """The same as tensors, as they are now."""
-        now = self._numbers_at(self.steps_done)
-        return {k: torch.full((), value, device=self.feed.device) for k, value in now.items()}
+        values = self._numbers_at(self.steps_done)
+        return {k: torch.full((), value, device=self.feed.device) for k, value in values.items()}
 
     def collect(self) -> dict[str, float]:
         """The mean of each loss since the last call, read from the device at once.
@@ -250,8 +250,8 @@ class Trainer:
         norm has the statistics of training batches (`by_draw`), so that an example's loss is its own; they are taken
         beside the run's own feed, and neither it nor the nets are changed.
         """
-        now = self.objective.with_numbers(self._numbers())
-        terms = [(n, t) for n, t in zip(now.names, now.terms, strict=True) if not t.critics]
+        current = self.objective.with_numbers(self._numbers())
+        terms = [(n, t) for n, t in zip(current.names, current.terms, strict=True) if not t.critics]
         if not terms:
             return {}
         params, buffers = self.state.params | self.state.average, self.state.buffers
