@@ -256,7 +256,7 @@ def test_an_unrolled_generator_of_one_number_moves_by_the_derivative_of_its_loss
 
 
 def test_a_critic_to_come_is_clipped_like_the_critic_that_is():
-    """The critic's slope θ - 1 = 2 is held to ½: ψ' = ψ - η/2 depends on θ no more, and the generator's slope is -ψ'."""
+    """The critic's slope θ - 1 = 2 is held to ½, so that ψ' = ψ - η/2 is no function of θ: -ψ' moves the generator."""
     objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
     nets = bilinear_nets(theta=3.0, psi=0.2)
     how = {"simultaneous": True, "unroll": 1, "clip_gradient": 0.5}
