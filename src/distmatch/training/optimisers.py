@@ -63,7 +63,7 @@ class Optimiser(ABC):
         [tensor([0.5000, 0.0000])]
         """
         with torch.no_grad():
-            lr = self._rate(moments)
+            lr = self._rate(moments, params)
             for name in COUNTS:
                 moments[name][0].add_(1)
             if not torch.compiler.is_compiling() and self._plain and self._taken(params, grads, moments, lr):
@@ -97,7 +97,7 @@ class Optimiser(ABC):
         self, params: Sequence[Tensor], grads: Sequence[Tensor], moments: Moments
     ) -> tuple[list[Tensor], Moments]:
         """The same step as a function: new parameters and moments, differentiable in everything given."""
-        lr, names = self._rate(moments), _of_parameters(moments)
+        lr, names = self._rate(moments, params), _of_parameters(moments)
         counts = {name: [moments[name][0] + 1] for name in COUNTS}
         new: Moments = {**counts, **{n: [] for n in names}}
         (t,), moved = new["step"], []
@@ -108,9 +108,11 @@ class Optimiser(ABC):
             moved.append(p - _like(lr, p) * direction)
         return moved, new
 
-    def _rate(self, moments: Moments) -> Number:
-        """The learning rate of the step to come."""
-        return self.lr if self.schedule is None else self.lr * self.schedule(moments["taken"][0])
+    def _rate(self, moments: Moments, params: Sequence[Tensor]) -> Number:
+        """The learning rate of the step to come; with a schedule in the parameters' precision."""
+        if self.schedule is None or not params:
+            return self.lr
+        return (self.lr * self.schedule(moments["taken"][0].double())).to(params[0].dtype)
 
     @cached_property
     def _plain(self) -> bool:
