@@ -94,7 +94,7 @@ def test_git_runs_once_in_a_process_and_not_at_import():
     counted = """
 import subprocess
 asked, run = [], subprocess.run
-subprocess.run = lambda command, **how: asked.append(command) or run(command, **how)
+subprocess.run = lambda command, **how: (command[0] == "git" and asked.append(command)) or run(command, **how)
 import distmatch.cli, distmatch.experiments.running, distmatch.runs.folder
 from distmatch.runs.config import RunConfig
 assert not asked, asked
