@@ -79,7 +79,7 @@ def test_a_penalty_does_not_go_back_through_the_forward_pass():
 
     def plain_norms(score, inputs):
         scores, pull = torch.func.vjp(score, *inputs)
-        return torch.linalg.vector_norm(pull(torch.ones_like(scores))[0].flatten(1), dim=1)
+        return pull(torch.ones_like(scores))[0].flatten(1).square().sum(1).sqrt()
 
     ours, backwards = gradients_and_backwards(gradient_norms)
     plain, plain_backwards = gradients_and_backwards(plain_norms)
