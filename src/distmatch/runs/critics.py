@@ -12,7 +12,7 @@ from distmatch.diagnostics.subject import Critic
 from distmatch.networks.batch_norm import judges_batches, mixes_batch
 from distmatch.objective import Objective, Term
 from distmatch.runs.assemble import Assembly, feed_of
-from distmatch.runs.sides import Sides, sided
+from distmatch.runs.sides import Collected, sided
 from distmatch.variables import draw, units_of
 
 CHUNK = 1000
@@ -64,7 +64,7 @@ def trained_critics(
         name: [units_of(judges[name]) if s == "x" else 1.0 for s in objective.critics[name]]
         for name in taught
     }
-    collected = {name: Sides(mixes_batch(judges[name]), units[name]) for name in taught}
+    collected = {name: Collected(mixes_batch(judges[name]), units[name]) for name in taught}
     apart = sided(assembly, objective, nets, judges, taught)
     wanted = order[: max(1, n)]
     with torch.no_grad():

@@ -39,7 +39,7 @@ def shown(term: Term, draws: Draws, critics: Mapping[str, nn.Module]) -> list[In
 
 
 @dataclass
-class Sides:
+class Collected:
     """What a critic was shown of its target and of its model, batch after batch, on the CPU.
 
     With `numbered`, the number of the side of the term (2i for the target of term i, and then its model) comes last.
