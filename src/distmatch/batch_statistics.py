@@ -27,7 +27,7 @@ class Gathers(nn.Module, ABC):
 
 
 def gathers(net: nn.Module) -> bool:
-    """Whether any layer of `net` needs statistics for evaluation.
+    """Return whether any layer of `net` needs statistics for evaluation.
 
     >>> gathers(nn.Linear(2, 2))
     False

@@ -64,7 +64,7 @@ class Critics:
         return list(self._scores.items())
 
     def units(self, name: str) -> float:
-        """How many units of the critic's input one unit of x is: 2 for a built-in critic of pictures in [0, 1]."""
+        """Return the units of the critic's input in one unit of x: 2 for a built-in critic of pictures in [0, 1]."""
         return units_of(self.nets.get(name))
 
     def at(self, name: str, *inputs: Tensor) -> Tensor:

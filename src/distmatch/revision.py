@@ -31,7 +31,7 @@ def revision(root: Path = ROOT) -> str | None:
 
 
 def holds(made_with: str, commit: str, root: Path = ROOT) -> bool:
-    """Whether a revision has a commit in its history. Where git cannot tell, it has not."""
+    """Return whether a revision has a commit in its history; False where git cannot tell."""
     told = _git(root, "merge-base", "--is-ancestor", commit, made_with.removesuffix("+"))
     return told is not None and told.returncode == 0
 

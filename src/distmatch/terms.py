@@ -386,7 +386,7 @@ class Match(Term):
         return self.comparison.equation(_law(self.q), _law(self.p))
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
-        """What the players minimise on both sides, `(B,)`. A side that none of them moves is not scored, but by
+        """Return the players' loss on both sides, `(B,)`. A side that none of them moves is not scored, but by
         critics that have looked ahead: their weights depend on the players, and so does their every score."""
         moved = set(self.players)
         sides = [
@@ -433,7 +433,7 @@ class Match(Term):
         return critics.at(self.critic, *seen)
 
     def _seen(self, draws: Draws, critics: Critics, variables: tuple[Variable, ...]) -> list[Tensor]:
-        """What the critic sees, in its own units: draws, with instance noise, in packs."""
+        """Return the critic's inputs, in its own units: draws, with instance noise, in packs."""
         units = critics.units(self.critic)
         seen = [units * draws[v] if units != 1 and v.space == "x" else draws[v] for v in variables]
         if self.instance_noise is not None:

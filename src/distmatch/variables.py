@@ -123,7 +123,7 @@ class Draws:
         return self.values[variable.name]
 
     def units(self, *variables: Variable) -> float:
-        """How many units of their nets' input one unit of these draws is, where all these nets agree; else 1.
+        """Return the units of their nets' input in one unit of these draws, where all these nets agree; else 1.
 
         Built-in nets see pictures in [-1, 1], and distances between pictures are in these units (2 for pictures in
         [0, 1]). Where one of the nets is the user's own, and sees what it is given, they are in its units.
@@ -234,7 +234,7 @@ def draw(
 
 
 def units_of(net: object) -> float:
-    """How many units of its input a net counts for one unit of x: what it says itself, and 1 for a user's own.
+    """Return the units of a net's input in one unit of x: what it says itself (`x_units`), and 1 for a user's own.
 
     >>> from distmatch.networks import Shapes, build
     >>> units_of(build("mlp", "critic", Shapes((1, 8, 8), latent=2))), units_of(lambda x: x.sum(1))

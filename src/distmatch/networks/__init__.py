@@ -255,5 +255,5 @@ def _check_kind(name: str, value: object, kind: Any) -> None:
 
 
 def _is_share(value: object, kind: Any) -> bool:
-    """Whether an option of this kind is given as the text of a share of a run."""
+    """Return whether an option of this kind is given as the text of a share of a run."""
     return isinstance(value, str) and value.endswith("%") and Share in get_args(kind)

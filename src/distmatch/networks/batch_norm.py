@@ -105,7 +105,7 @@ def mixes_batch(net: nn.Module) -> bool:
 
 
 def judges_batches(net: nn.Module) -> bool:
-    """Whether a row's output depends on the others even in evaluation mode, by layers that gather no statistics.
+    """Return whether a row's output depends on the others in evaluation mode too, by layers that gather no statistics.
 
     >>> judges_batches(nn.Sequential(nn.Linear(2, 2), BatchNorm(2)))
     False

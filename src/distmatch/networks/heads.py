@@ -23,7 +23,7 @@ class _Kinds(Protocol):
 
 
 def critic_layers(options: _Kinds) -> tuple[Layer, Layer]:
-    """What makes a critic's linear layers and its convolutions, as its options say.
+    """Return the constructors of a critic's linear layers and of its convolutions, as its options say.
 
     >>> from distmatch.networks.mlp import MLPOptions
     >>> critic_layers(MLPOptions()) == (nn.Linear, nn.Conv2d)

@@ -36,7 +36,7 @@ class Centre(nn.Module):
 
 
 def centred(shapes: Shapes) -> nn.Module:
-    """What every built-in net does to x first: data in [0, 1] goes to [-1, 1], other data stays.
+    """Return the first layer of every built-in net: data in [0, 1] goes to [-1, 1], other data stays.
 
     So penalties, instance noise, lenses, slopes and distances of pictures are in units of [-1, 1], as in the papers
     that state their constants; each net says so by `x_units`.

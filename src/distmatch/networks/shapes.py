@@ -48,7 +48,7 @@ class Shapes:
 
     @property
     def x_units(self) -> float:
-        """How many units of a built-in net's input one unit of the data is: 2 where [0, 1] is seen as [-1, 1]."""
+        """Units of a built-in net's input in one unit of the data: 2 where [0, 1] is seen as [-1, 1]."""
         return 2.0 if self.bounded else 1.0
 
 

@@ -28,7 +28,7 @@ class Mend:
     commit: str | None = None
 
     def is_after(self, revisions: Sequence[str | None]) -> bool:
-        """Whether something was made before it: by a revision that is not known, or does not hold its commit.
+        """Return whether something was made before it: by a revision that is not known, or does not hold its commit.
 
         >>> mend = Mend("units", "Pixels are in [-1, 1].", {"zoo": ["vae"]})
         >>> mend.is_after([None, "0123456789ab"]), mend.is_after(["0123456789ab"]), mend.is_after([])

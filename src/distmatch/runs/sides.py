@@ -32,7 +32,7 @@ class _Listening(Critics):
 
 
 def shown(term: Term, draws: Draws, critics: Mapping[str, nn.Module]) -> list[Inputs]:
-    """What a term shows its critic of its target and of its model; what comes after these is its penalty's."""
+    """Return the inputs on which a term asks its critic, of its target and of its model; later ones are its penalty's."""
     listening = _Listening(critics, draws)
     term.critic_losses(draws, listening)
     return listening.asked[:2]
@@ -40,7 +40,7 @@ def shown(term: Term, draws: Draws, critics: Mapping[str, nn.Module]) -> list[In
 
 @dataclass
 class Collected:
-    """What a critic was shown of its target and of its model, batch after batch, on the CPU.
+    """The inputs of a critic, of its target and of its model, batch after batch, on the CPU.
 
     With `numbered`, the number of the side of the term (2i for the target of term i, and then its model) comes last.
     `units`: how many units of the critic's each unit of each of its inputs is.

@@ -190,7 +190,7 @@ class Trained:
         return LIKELIHOODS[self.assembly.config.network.likelihood].needs_dequantisation
 
     def _net(self, of: Variable) -> nn.Module:
-        """What makes a draw."""
+        """Return the net that makes a draw."""
         if of.net not in self.nets:
             raise BadInput(f"this system has no {of.net}")
         return self.nets.get(of.name, self.nets[of.net])

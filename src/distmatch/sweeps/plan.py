@@ -104,7 +104,7 @@ class Checker:
         ]
 
     def said(self) -> tuple[str, ...]:
-        """What there is to know of the runs so far, each thing once, with the first settings that it holds for."""
+        """Notes on the runs so far, each once, with the first settings that it holds for."""
         more = {
             note: f" and {len(found) - 1} more" if len(found) > 1 else ""
             for note, found in self.notes.items()
