@@ -32,7 +32,7 @@ class _Listening(Critics):
 
 
 def shown(term: Term, draws: Draws, critics: Mapping[str, nn.Module]) -> list[Inputs]:
-    """Return the inputs on which a term asks its critic, of its target and of its model; later ones are its penalty's."""
+    """Return what a term asks its critic to score, of its target and of its model; what follows is its penalty's."""
     listening = _Listening(critics, draws)
     term.critic_losses(draws, listening)
     return listening.asked[:2]
