@@ -41,7 +41,12 @@ from distmatch.diagnostics.explicit.rate_distortion import (
     rate_plane,
 )
 from distmatch.diagnostics.explicit.reconstruction import ReconstructionError, reconstruction_error
-from distmatch.diagnostics.features.frechet import frechet_distance, frechet_from_moments
+from distmatch.diagnostics.features.frechet import (
+    FrechetDistances,
+    frechet_distance,
+    frechet_distances,
+    frechet_from_moments,
+)
 from distmatch.diagnostics.features.inception_score import inception_score
 from distmatch.diagnostics.features.kernel_distance import kernel_distance
 from distmatch.diagnostics.features.manifold import (
@@ -100,6 +105,7 @@ __all__ = [
     "EvidenceLowerBound",
     "FeatureNet",
     "Findings",
+    "FrechetDistances",
     "GradientNorms",
     "IndependentCritic",
     "Inversion",
@@ -138,6 +144,7 @@ __all__ = [
     "evidence_lower_bound",
     "feature_net",
     "frechet_distance",
+    "frechet_distances",
     "frechet_from_moments",
     "geometry_score",
     "gradient_norms",

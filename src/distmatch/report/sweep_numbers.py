@@ -35,7 +35,7 @@ HIGHER: tuple[str, ...] = (
 LOWER: tuple[str, ...] = (
     "nll",
     "validation/nll",
-    "frechet_distance",
+    "frechet_distance_unbiased",
     "kernel_distance",
     "mmd",
     "sliced_wasserstein",
