@@ -68,10 +68,17 @@ class Estimate:
         1.000 [0.964, 1.000] (n = 100)
         """
         n = len(checked(hits, "hits", "n"))
-        value, counted = float(hits.sum()) / n, n / design_effect
+        return cls.share(float(hits.sum()) / n, n / design_effect, n, unit, how)
+
+    @classmethod
+    def share(cls, value: float, counted: float, n: int, unit: str = "", how: str = "") -> Estimate:
+        """A share as `fraction` states it, of n trials that are worth `counted` independent ones.
+
+        >>> print(Estimate.share(0.4, 50, 100))
+        0.40 ± 0.07 (n = 100)
+        """
         adjusted = (value * counted + 2) / (counted + 4)
-        error = math.sqrt(adjusted * (1 - adjusted) / (counted + 4))
-        found = cls(value, error, n, unit, how)
+        found = cls(value, math.sqrt(adjusted * (1 - adjusted) / (counted + 4)), n, unit, how)
         low, high = found.interval()
         if low >= 0 and high <= 1:
             return found
