@@ -42,7 +42,7 @@ def run_mode_coverage(subject: Subject, options: Options) -> Findings:
     found = mode_coverage(subject.sample(SAMPLES, options.seed), subject.modes, subject.mode_scale)
     how = f"of {found.total}; captured by at least one high-quality sample of {SAMPLES}"
     limits = reached(found.modes, found.total, found.modes_error)
-    modes = Estimate(found.modes, found.modes_error, SAMPLES, "modes", how, limits)
+    modes = Estimate(found.modes, found.modes_error, SAMPLES, "modes", how, limits=limits)
     return Findings({"modes": modes, "high_quality": found.high_quality, "mode_kl": found.kl})
 
 

@@ -86,7 +86,7 @@ def stacked_mnist_modes(
     hit, once = int((counts > 0).sum()), (counts == 1).double()
     error = _jackknife(p, once, n)
     return StackedModes(
-        modes=Estimate(hit, error, n, "modes", how_modes, reached(hit, MODES, error)),
+        modes=Estimate(hit, error, n, "modes", how_modes, limits=reached(hit, MODES, error)),
         kl=Estimate(kl, _jackknife(p, alone / (n - 1), n), n, "nats", how_kl),
         floor=floor,
         counts=counts.long(),
