@@ -84,7 +84,7 @@ def test_an_error_that_cannot_be_had_is_none_in_json_and_bounds_nothing():
 
 
 def test_limits_are_the_interval_and_are_printed_in_place_of_the_error():
-    found = Estimate(0.002, 0.003, 500, "", "permutations", (0.0, 0.0074))
+    found = Estimate(0.002, 0.003, 500, "", "permutations", limits=(0.0, 0.0074))
     assert found.interval() == (0.0, 0.0074)
     assert str(found) == "0.0020 [0.0000, 0.0074] (n = 500)"
     assert found.as_dict()["limits"] == (0.0, 0.0074)

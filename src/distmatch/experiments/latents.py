@@ -14,6 +14,7 @@ from distmatch.diagnostics import MarginalKL, Subject, frechet_distance, image_f
 from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.comparing import digits_net
 from distmatch.experiments.experiment import Scale
+from distmatch.experiments.seed_spread import say_lost
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.trained import load_trained
 
@@ -127,7 +128,10 @@ def quantiles(values: Tensor, count: int = 51) -> list[float]:
 
 
 def bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
-    """Grouped bars: series -> for each group its values over seeds, drawn as their mean with its 95 % interval."""
+    """Grouped bars: series -> for each group its values over seeds, drawn as their mean with its 95 % interval.
+
+    Where a seed diverged there is no bar, and it says how many did.
+    """
     from distmatch.report.style import COLOURS, INK
 
     width = 0.8 / len(series)
@@ -135,6 +139,8 @@ def bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequen
         middle, reach = zip(*map(interval, members), strict=True)
         places = [g + (i - (len(series) - 1) / 2) * width for g in range(len(groups))]
         axes.bar(places, middle, 0.9 * width, color=COLOURS[i], label=name)
+        for place, values in zip(places, members, strict=True):
+            say_lost(axes, place, values)
         axes.errorbar(places, middle, reach, fmt="none", ecolor=INK, capsize=2, elinewidth=0.8)
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(visible=False, axis="x")

@@ -230,7 +230,7 @@ def _nats(found: Results) -> Figure:
     for i, model in enumerate(("vae", "aae")):
         for place, name in enumerate(names):
             values = [r.numbers.values.get(name, math.nan) for r in found.of(model=model)]
-            if all(map(math.isfinite, values)):
+            if any(map(math.isfinite, values)):
                 dots(axes, place + 0.25 * i - 0.125, values, COLOURS[i])
         axes.errorbar([], [], yerr=[], fmt="o", color=COLOURS[i], label=model)
     axes.set_xticks(range(len(names)), list(names.values()))

@@ -156,7 +156,7 @@ class _Curve:
         low, high = (ordered[rank - 1], ordered[-rank]) if rank > 0 else (2, math.inf)
         error = (high - low) / 4 if rank > 0 else math.nan
         how = f"the smallest of which half hold a duplicate, over {self.runs} batches"
-        return Estimate(int(reached[0]), error, self.runs, "samples", how, (float(low), float(high)))
+        return Estimate(int(reached[0]), error, self.runs, "samples", how, limits=(float(low), float(high)))
 
 
 def _curve(runs: Sequence[int], left: int) -> _Curve:
@@ -244,14 +244,14 @@ def _collision_rate(degrees: Tensor) -> Estimate:
     how = f"{d:.0f} duplicates among all {pairs:.0f} pairs"
     if d == pairs:  # all of n alike: P ≤ (Σ p²)^((n - 1)/2)
         low = 0.025 ** (2 / (n - 1))
-        return Estimate(1.0, (1 - low) / 4, n, "per pair", how, (low, 1.0))
+        return Estimate(1.0, (1 - low) / 4, n, "per pair", how, limits=(low, 1.0))
     if d == 0:
-        return Estimate(0.0, 1 / pairs, n, "per pair", how, (0.0, min(1.0, -math.log(0.025) / pairs)))
+        return Estimate(0.0, 1 / pairs, n, "per pair", how, limits=(0.0, min(1.0, -math.log(0.025) / pairs)))
     counted = rate**2 / variance
     low, high = (
         rate * float(gammaincinv(counted + more, q)) / counted for more, q in ((0, 0.025), (1, 0.975))
     )
-    return Estimate(rate, math.sqrt(variance), n, "per pair", how, (low, min(1.0, high)))
+    return Estimate(rate, math.sqrt(variance), n, "per pair", how, limits=(low, min(1.0, high)))
 
 
 def _support(rate: Estimate) -> tuple[Estimate | None, tuple[float, float]]:
@@ -262,5 +262,5 @@ def _support(rate: Estimate) -> tuple[Estimate | None, tuple[float, float]]:
         return None, limits
     how = f"{rate.how}; of equally likely things, and less than there are where some are more frequent"
     return Estimate(
-        1 / rate.value, rate.standard_error / rate.value**2, rate.n, "things", how, limits
+        1 / rate.value, rate.standard_error / rate.value**2, rate.n, "things", how, limits=limits
     ), limits
