@@ -41,7 +41,7 @@ ROWS = (
     "elbo",
     "rate",
     "distortion",
-    "marginal_kl",
+    "empirical_marginal_kl",
     "mutual_information",
     "marginal_rate",
     "mse",
@@ -165,7 +165,7 @@ def notes(found: dict) -> list[str]:
     return [
         "- elbo, rate and distortion are nats per test image; the VAE's are on dynamically binarised images, the AAE's",
         "  on grey ones, so their likelihoods are not comparable with each other.",
-        "- marginal_kl is KL(q(z) ‖ p(z)) over the whole training set (Algorithm 2 of arXiv:1802.06847);",
+        "- empirical_marginal_kl is KL(q(z) ‖ p(z)) over the whole training set (Algorithm 2 of arXiv:1802.06847);",
         "  mutual_information saturates at ln 55,000 = 10.9, so a marginal KL below marginal_rate - 10.9 cannot occur.",
         "- The digits among samples are counted by a 3-nearest-neighbour classifier of 10,000 real ones.",
         "- A dash: the diagnostic does not apply; the JSON says why.",

@@ -51,7 +51,7 @@ SHOWN = {  # of a row's metrics, those that the page has room for, with what the
     "log_likelihood": "log p(x) ≥",
     "nll": "-log p(x)",
     "bits_per_dim": "bits per dimension",
-    "marginal_kl": "KL(q(z) ‖ p(z))",
+    "empirical_marginal_kl": "KL(q(z) ‖ p(z))",
     "mse": "reconstruction mse",
     "code_mean": "largest mean of codes",
     "code_covariance": "largest entry of cov - I",

@@ -8,7 +8,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from distmatch.diagnostics.codes.density_models import DensityFit
 from distmatch.diagnostics.entries import codes
 from distmatch.diagnostics.entries.codes import (
-    run_marginal_kl,
+    run_empirical_marginal_kl,
     run_marginal_kl_by_density,
     run_marginal_kl_by_ratio,
 )
@@ -37,19 +37,22 @@ def close(a, b):
 
 
 def test_an_encoder_of_another_family_is_measured_as_well():
-    plain, general = run_marginal_kl(GAUSSIAN, OPTIONS).metrics, run_marginal_kl(OTHER, OPTIONS).metrics
-    assert set(general) == {"marginal_kl", "marginal_rate", "mutual_information"}
+    plain, general = (
+        run_empirical_marginal_kl(GAUSSIAN, OPTIONS).metrics,
+        run_empirical_marginal_kl(OTHER, OPTIONS).metrics,
+    )
+    assert set(general) == {"empirical_marginal_kl", "marginal_rate", "mutual_information"}
     assert set(plain) == {*general, "total_correlation", "dimension_wise_kl"}
-    for name in ("marginal_kl", "mutual_information"):
+    for name in ("empirical_marginal_kl", "mutual_information"):
         assert close(plain[name], general[name])
-    assert "MultivariateNormal" in general["marginal_kl"].how
+    assert "MultivariateNormal" in general["empirical_marginal_kl"].how
 
 
 def test_the_cap_on_the_data_is_said(monkeypatch):
     monkeypatch.setattr(codes, "GENERAL_DATA", 100)
-    found = run_marginal_kl(OTHER, OPTIONS).metrics
+    found = run_empirical_marginal_kl(OTHER, OPTIONS).metrics
     assert found["marginal_rate"].n == 100
-    assert "random 100 of 600 training data" in found["marginal_kl"].how
+    assert "random 100 of 600 training data" in found["empirical_marginal_kl"].how
 
 
 def test_labels_follow_their_data(monkeypatch):
@@ -61,7 +64,7 @@ def test_labels_follow_their_data(monkeypatch):
         return full(x / 300, y)
 
     labelled = dataclasses.replace(OTHER, encode=encode, train=x, train_labels=lambda: x[:, 0].long())
-    assert run_marginal_kl(labelled, OPTIONS).metrics["marginal_rate"].n == 100
+    assert run_empirical_marginal_kl(labelled, OPTIONS).metrics["marginal_rate"].n == 100
 
 
 @pytest.mark.parametrize("subject", [GAUSSIAN, OTHER])
@@ -69,15 +72,18 @@ def test_a_learned_prior_takes_the_place_of_the_fixed_one(subject):
     """Codes are N(0, 3/4) in both coordinates: nothing is left against that prior."""
     prior = Independent(Normal(torch.zeros(2), math.sqrt(0.75)), 1)
     learned = dataclasses.replace(subject, prior=prior, standard_prior=False)
-    found = run_marginal_kl(learned, OPTIONS).metrics
-    assert found["marginal_kl"].value < run_marginal_kl(subject, OPTIONS).metrics["marginal_kl"].value
+    found = run_empirical_marginal_kl(learned, OPTIONS).metrics
+    assert (
+        found["empirical_marginal_kl"].value
+        < run_empirical_marginal_kl(subject, OPTIONS).metrics["empirical_marginal_kl"].value
+    )
     assert "dimension_wise_kl" not in found
-    assert "prior" in found["marginal_kl"].how
+    assert "prior" in found["empirical_marginal_kl"].how
 
 
 def test_another_fixed_prior_is_refused():
     with pytest.raises(BadInput, match="compares with N"):
-        run_marginal_kl(dataclasses.replace(GAUSSIAN, standard_prior=False), OPTIONS)
+        run_empirical_marginal_kl(dataclasses.replace(GAUSSIAN, standard_prior=False), OPTIONS)
 
 
 def test_the_two_others_say_the_same_of_an_easy_case(monkeypatch):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_ratio import NoisyClassifier, marginal_kl_by_ratio
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
 from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
 
@@ -40,7 +40,7 @@ def test_far_below_the_truth_where_codes_are_easily_told_apart():
     scale = torch.full((16, 30), 0.2)
     own = torch.randint(16, (4000,), generator=seeded(2))
     codes = loc[own] + 0.2 * torch.randn(4000, 30, generator=seeded(3))
-    truth = marginal_kl(loc, scale, decompose=False).marginal_kl.value
+    truth = empirical_marginal_kl(loc, scale, decompose=False).empirical_marginal_kl.value
     found = marginal_kl_by_ratio(codes, **SMALL)
     assert 2 < found.value < 0.7 * truth
 

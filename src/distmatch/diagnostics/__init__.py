@@ -6,12 +6,12 @@ Each measures one thing; the bench (`evaluate`) runs all that apply to a model u
 from distmatch.diagnostics.bench import Results, by_metric, evaluate
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
 from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
 from distmatch.diagnostics.codes.moments import CodeMoments, RatioCalibration, code_moments, ratio_calibration
-from distmatch.diagnostics.codes.posterior_kl import marginal_kl_of
-from distmatch.diagnostics.codes.surgery import MarginalKL
+from distmatch.diagnostics.codes.posterior_kl import empirical_marginal_kl_of
+from distmatch.diagnostics.codes.surgery import EmpiricalKL
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.explicit.annealed import (
     AnnealedLogLikelihood,
@@ -96,6 +96,7 @@ __all__ = [
     "Critic",
     "DensityFit",
     "Diagnostic",
+    "EmpiricalKL",
     "Estimate",
     "EvidenceLowerBound",
     "FeatureNet",
@@ -107,7 +108,6 @@ __all__ = [
     "LatentUsage",
     "LayerGradientNorms",
     "LowPosterior",
-    "MarginalKL",
     "ModeCoverage",
     "NearestNeighbourTest",
     "Neighbours",
@@ -134,6 +134,8 @@ __all__ = [
     "code_moments",
     "cost_histograms",
     "duplicate_threshold",
+    "empirical_marginal_kl",
+    "empirical_marginal_kl_of",
     "evaluate",
     "evidence_lower_bound",
     "feature_net",
@@ -154,10 +156,8 @@ __all__ = [
     "log_likelihood",
     "low_posterior_of",
     "low_posterior_samples",
-    "marginal_kl",
     "marginal_kl_by_density",
     "marginal_kl_by_ratio",
-    "marginal_kl_of",
     "maximum_mean_discrepancy",
     "mean_relative_living_times",
     "missing",

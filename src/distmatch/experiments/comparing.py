@@ -13,13 +13,13 @@ from torch import Tensor
 
 from distmatch.diagnostics import (
     FeatureNet,
+    empirical_marginal_kl,
     feature_net,
     frechet_distance,
     image_features,
     image_logits,
     inception_score,
     independent_critic,
-    marginal_kl,
     marginal_kl_by_density,
     ms_ssim_diversity,
 )
@@ -160,9 +160,9 @@ class Judged:
             return None
         loc, scale = self._gaussians()
         evaluate = min(len(loc), 1_000)
-        return marginal_kl(
+        return empirical_marginal_kl(
             loc, scale, samples=2, evaluate=evaluate, decompose=False, seed=self.look.seed
-        ).marginal_kl.value
+        ).empirical_marginal_kl.value
 
     def kl_density(self) -> float | None:
         """A lower bound on the same of the population, by a mixture of normals fitted to codes; of any encoder."""

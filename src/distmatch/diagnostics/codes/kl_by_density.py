@@ -39,7 +39,7 @@ def marginal_kl_by_density(
 
     When it lies: by as much as the model is too small or the codes too few; an interval covers
     KL - KL(q‖m), not KL. Held-out codes of the same datum as training ones are no held-out codes: give one code
-    for each datum. Unlike `marginal_kl` it measures the population's q(z), not the mixture over one data set.
+    for each datum. Unlike `empirical_marginal_kl` it measures the population's q(z), not the mixture over one data set.
 
     Args:
         codes: (n, D) independent draws of q(z), n ≥ 30.

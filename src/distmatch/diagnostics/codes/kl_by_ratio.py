@@ -83,7 +83,7 @@ def marginal_kl_by_ratio(
     When it lies: always to some degree, and the standard error, which is over held-out codes for the one
     classifier that was trained, does not show it. Where codes and prior are easily told apart, cross-entropy
     is near zero long before t is as large as log q/p: KLs beyond about ln(number of codes) cannot be seen at
-    all. So it may be compared between models, never quoted alone: look at `marginal_kl` beside it.
+    all. So it may be compared between models, never quoted alone: look at `empirical_marginal_kl` beside it.
 
     Args:
         codes: (n, D) draws of q(z), one for each datum, n ≥ 10, of which a fifth is held out; or a sampler

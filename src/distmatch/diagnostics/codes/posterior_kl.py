@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.diagnostics.checks import at_least, checked
-from distmatch.diagnostics.codes.marginal_kl import sizes
+from distmatch.diagnostics.codes.empirical_kl import sizes
 from distmatch.diagnostics.codes.surgery import (
-    MarginalKL,
+    EmpiricalKL,
     Rates,
     Scores,
     density_of,
@@ -21,6 +21,7 @@ from distmatch.diagnostics.codes.surgery import (
     rates_of,
     summary,
 )
+from distmatch.diagnostics.codes.two_stage import of_some, thinned
 from distmatch.diagnostics.estimate import Estimate, seeded
 from distmatch.diagnostics.explicit.likelihood import as_distribution, own_randomness
 from distmatch.errors import BadInput
@@ -30,7 +31,7 @@ ENTRIES = 1 << 20  # pairs × coordinates that are scored at once: 8 MB in float
 DECOMPOSED_WORK = 100_000_000  # of these at most for the total correlation, where it can be had
 
 
-def marginal_kl_of(
+def empirical_marginal_kl_of(
     posterior: Callable[[Any], Distribution],
     x: Tensor | Sequence[Any],
     prior: Distribution | None = None,
@@ -42,11 +43,12 @@ def marginal_kl_of(
     leave_one_out: bool = False,
     decompose: bool = True,
     progress: Callable[[float], None] | None = None,
-) -> MarginalKL:
+) -> EmpiricalKL:
     """KL(q(z)‖p(z)) for q(z) = 1/N Σ_n q(z|x_n), where q(z|x) is any distribution with `log_prob`.
 
-    As `marginal_kl` (which is far faster for diagonal Gaussians): codes from a random subset of the data, each
-    scored under all N posteriors, own draws with the density they had when drawn; R - ln N ≤ KL ≤ R checked.
+    As `empirical_marginal_kl` (which is far faster for diagonal Gaussians): codes from a random subset of the
+    data, each scored under all N posteriors, own draws with the density they had when drawn; R - ln N ≤ KL ≤ R
+    checked.
     The rate is in closed form where torch has one, otherwise the mean of log q(z|x) - log p(z) over 8 draws of
     each data point; then KL has no control variate, and the bounds hold within R's error too.
 
@@ -74,7 +76,7 @@ def marginal_kl_of(
     Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, Algorithm 2; Rezende and Mohamed, 1505.05770.
 
     >>> def posterior(x): return torch.distributions.Laplace(x, 0.3)
-    >>> found = marginal_kl_of(posterior, torch.tensor([[-2.0], [2.0]]))
+    >>> found = empirical_marginal_kl_of(posterior, torch.tensor([[-2.0], [2.0]]))
     >>> round(found.mutual_information.value, 2), found.bound_holds     # ln 2
     (0.69, True)
     """
@@ -91,8 +93,9 @@ def marginal_kl_of(
         own = torch.randperm(total, generator=seeded(seed))[:n].sort().values
         codes, log_code = _draw(laws, own, k)
         scored = _log_mixture(laws, codes, log_code, own.repeat_interleave(k), leave_one_out, progress)
-        parts = _decompose(laws, codes, scored, prior is None) if decompose else (None, None)
-        scores = Scores(scored, density_of(p, codes), log_code, own[:, None].expand(n, k).to(codes.device))
+        drawn = own[:, None].expand(n, k).to(codes.device)
+        parts = _decompose(laws, codes, drawn, scored, prior is None) if decompose else (None, None)
+        scores = Scores(scored, density_of(p, codes), log_code, drawn)
     return summary(scores, rates, parts, leave_one_out=leave_one_out, against=against)
 
 
@@ -191,26 +194,25 @@ def _pairs(law: Distribution, codes: Tensor, size: int) -> Tensor:
 
 
 def _decompose(
-    laws: Sequence[Distribution], codes: Tensor, log_q: Tensor, standard: bool
+    laws: Sequence[Distribution], codes: Tensor, own: Tensor, log_q: Tensor, standard: bool
 ) -> tuple[Estimate | None, Estimate | None]:
     """Total correlation and Σ_j KL(q(z_j)‖N(0, 1)) on evenly spaced codes, where coordinates are independent."""
     parts = [law.base_dist for law in laws if isinstance(law, Independent)]
     if len(parts) < len(laws) or any(part.event_shape or len(part.batch_shape) < 2 for part in parts):
         return None, None
     count = sum(part.batch_shape.numel() for part in parts)
-    step = math.ceil(len(codes) / max(20, DECOMPOSED_WORK // count))
-    if len(codes) <= step:
-        step = 1
-    chosen = codes[::step]
+    places, kept = thinned(own, len(codes), max(20, DECOMPOSED_WORK // count))
+    chosen, total = codes[places], sum(part.batch_shape[0] for part in parts)
     marginals = chosen.new_full(chosen.shape, -math.inf, dtype=torch.float64)
     for part in parts:
         for rows in torch.arange(len(chosen)).split(max(1, ENTRIES // part.batch_shape.numel())):
             scores = part.log_prob(chosen[rows][:, None]).double().logsumexp(1)
             marginals[rows] = torch.logaddexp(marginals[rows], scores)
-    marginals = (marginals - math.log(sum(part.batch_shape[0] for part in parts))).flatten(1)
+    marginals = (marginals - math.log(total)).flatten(1)
     how = f"Monte Carlo on {len(chosen)} of the codes, whole mixture in every coordinate"
-    correlation = Estimate.mean(log_q[::step] - marginals.sum(1), "nats", how)
-    if not standard:
-        return correlation, None
     log_p = -0.5 * (chosen.double().square() + math.log(2 * math.pi)).flatten(1)
-    return correlation, Estimate.mean((marginals - log_p).sum(1), "nats", how)
+    correlation, each = (
+        of_some(values, kept, total).estimate(len(chosen), how)
+        for values in (log_q[places] - marginals.sum(1), (marginals - log_p).sum(1))
+    )
+    return correlation, each if standard else None

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
 from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
 from distmatch.diagnostics.codes.moments import code_moments
-from distmatch.diagnostics.codes.posterior_kl import marginal_kl_of
+from distmatch.diagnostics.codes.posterior_kl import empirical_marginal_kl_of
 from distmatch.diagnostics.entries.gather import codes, gaussians, held_out, load, subset
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.explicit.likelihood import own_randomness
@@ -24,7 +24,7 @@ RATIO_STEPS, RATIO_WIDTH = 600, 128
 FIT = DensityFit(steps=400, width=32)
 
 
-def run_marginal_kl(subject: Subject, options: Options) -> Findings:
+def run_empirical_marginal_kl(subject: Subject, options: Options) -> Findings:
     """Algorithm 2 over the encodings of the whole training set, or of a subset where they are no Gaussians."""
     if not subject.standard_prior and subject.prior is None:
         raise BadInput(REASONS["standard_prior"])
@@ -47,7 +47,7 @@ def _is_gaussian(subject: Subject, options: Options) -> bool:
 def _of_gaussians(subject: Subject, options: Options) -> dict[str, Estimate]:
     loc, scale = gaussians(subject, options)
     evaluate = max(2, min(len(loc), options.samples // 10))
-    return marginal_kl(
+    return empirical_marginal_kl(
         loc,
         scale,
         prior=subject.prior,
@@ -65,7 +65,7 @@ def _of_others(subject: Subject, options: Options) -> dict[str, Estimate]:
     parts = torch.arange(len(x)).split(options.batch_size)
     batches = [(x[rows], None if y is None else y[rows]) for rows in parts]
     evaluate = max(2, min(len(x), min(options.samples, GENERAL_CODES) // 2))
-    found = marginal_kl_of(
+    found = empirical_marginal_kl_of(
         lambda batch: encode(*batch),
         batches,
         subject.prior,
@@ -127,13 +127,13 @@ def run_code_moments(subject: Subject, options: Options) -> Findings:
 
 ENTRIES = (
     Diagnostic(
-        "marginal_kl",
+        "empirical_marginal_kl",
         "Do the codes of the data, taken together, follow the prior?",
         ("encode", "train"),
-        run_marginal_kl,
+        run_empirical_marginal_kl,
         "Rosca et al., 1802.06847, Algorithm 2",
         {
-            "marginal_kl": "lower",
+            "empirical_marginal_kl": "lower",
             "marginal_rate": "",
             "mutual_information": "",
             "total_correlation": "lower",
