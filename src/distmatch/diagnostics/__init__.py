@@ -8,8 +8,9 @@ from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
 from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
-from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
+from distmatch.diagnostics.codes.kl_by_ratio import RatioKL, marginal_kl_by_ratio
 from distmatch.diagnostics.codes.moments import CodeMoments, RatioCalibration, code_moments, ratio_calibration
+from distmatch.diagnostics.codes.population_kl import PopulationKL, population_marginal_kl
 from distmatch.diagnostics.codes.posterior_kl import empirical_marginal_kl_of
 from distmatch.diagnostics.codes.surgery import EmpiricalKL
 from distmatch.diagnostics.estimate import Estimate
@@ -113,10 +114,12 @@ __all__ = [
     "Neighbours",
     "Options",
     "Population",
+    "PopulationKL",
     "PrecisionRecallDensityCoverage",
     "RateDistortion",
     "RatePoint",
     "RatioCalibration",
+    "RatioKL",
     "ReconstructionError",
     "RelativeLivingTimes",
     "Results",
@@ -170,6 +173,7 @@ __all__ = [
     "persistence_intervals",
     "pixel_histograms",
     "population",
+    "population_marginal_kl",
     "precision_recall_density_coverage",
     "rate_distortion",
     "rate_plane",

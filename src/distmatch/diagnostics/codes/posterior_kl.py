@@ -82,8 +82,8 @@ def empirical_marginal_kl_of(
     """
     at_least(1, batch_size=batch_size)
     batches: Sequence[Any] = x.split(batch_size) if isinstance(x, Tensor) else x
-    with torch.no_grad(), own_randomness(seed, _some_tensor(x)):
-        laws = [_with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
+    with torch.no_grad(), own_randomness(seed, some_tensor(x)):
+        laws = [with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
         total = sum(law.batch_shape[0] for law in laws)
         if total < 2:
             raise BadInput(f"the mixture has {total} component(s); give at least 2 data points")
@@ -92,21 +92,22 @@ def empirical_marginal_kl_of(
         n, k = sizes(total, CODES, samples, evaluate)
         own = torch.randperm(total, generator=seeded(seed))[:n].sort().values
         codes, log_code = _draw(laws, own, k)
-        scored = _log_mixture(laws, codes, log_code, own.repeat_interleave(k), leave_one_out, progress)
+        each = own.repeat_interleave(k)
+        scored = log_mixture_of(laws, codes, log_code, each, leave_one_out=leave_one_out, progress=progress)
         drawn = own[:, None].expand(n, k).to(codes.device)
         parts = _decompose(laws, codes, drawn, scored, prior is None) if decompose else (None, None)
         scores = Scores(scored, density_of(p, codes), log_code, drawn)
     return summary(scores, rates, parts, leave_one_out=leave_one_out, against=against)
 
 
-def _some_tensor(x: Any) -> Tensor:
+def some_tensor(x: Any) -> Tensor:
     """The data, or the first tensor in the first batch: its device is where the posterior draws."""
     for _ in range(2):
         x = x[0] if isinstance(x, Sequence) and len(x) else x
     return x if isinstance(x, Tensor) else torch.empty(0)
 
 
-def _with_events(law: Distribution) -> Distribution:
+def with_events(law: Distribution) -> Distribution:
     """Of batch shape (n,): further batch dimensions are independent coordinates."""
     if not law.batch_shape:
         raise BadInput(
@@ -116,7 +117,7 @@ def _with_events(law: Distribution) -> Distribution:
     return Independent(law, extra) if extra else law
 
 
-def _standard_normal(law: Distribution) -> Distribution:
+def standard_normal(law: Distribution) -> Distribution:
     zero = torch.zeros_like(law.sample()[0])
     normal = Normal(zero, zero + 1)
     return Independent(normal, zero.ndim) if zero.ndim else normal
@@ -125,7 +126,7 @@ def _standard_normal(law: Distribution) -> Distribution:
 def _rates(laws: Sequence[Distribution], prior: Distribution | None) -> tuple[Distribution, Rates]:
     """The prior and the rates to it."""
     try:
-        prior = _standard_normal(laws[0]) if prior is None else prior
+        prior = standard_normal(laws[0]) if prior is None else prior
         found = [rates_of(law, prior) for law in laws]
     except NotImplementedError as error:
         raise BadInput(f"the posterior, a {type(laws[0]).__name__}, has no log_prob or no sample") from error
@@ -153,24 +154,33 @@ def _with_places(laws: Sequence[Distribution], own: Tensor) -> Iterator[tuple[Te
             yield here, law
 
 
-def _log_mixture(
+def log_mixture_of(
     laws: Sequence[Distribution],
     codes: Tensor,
-    log_code: Tensor,
-    own: Tensor,
-    leave_one_out: bool,
-    progress: Callable[[float], None] | None,
+    log_code: Tensor | None = None,
+    own: Tensor | None = None,
+    *,
+    leave_one_out: bool = False,
+    progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """log q(z), (M,) float64; each code's own term is the density that it was drawn with."""
-    total, start, count = log_code.new_full((len(codes),), -math.inf), 0, sum(q.batch_shape[0] for q in laws)
+    """log 1/N Σ_n q(z|x_n), (M,) float64; the term of each code's component `own` (M,), where it is known, is the
+    density `log_code` that it was drawn with.
+
+    >>> laws = [Independent(Normal(torch.zeros(3, 2), 1.0), 1)]
+    >>> log_mixture_of(laws, torch.zeros(2, 2))
+    tensor([-1.8379, -1.8379], dtype=torch.float64)
+    """
+    total = torch.full((len(codes),), -math.inf, dtype=torch.float64, device=codes.device)
+    start, count = 0, sum(q.batch_shape[0] for q in laws)
     for law in laws:
         size = law.batch_shape[0]
         step = max(1, ENTRIES // (size * max(1, codes[0].numel())))
         for rows in torch.arange(len(codes)).split(step):
             scores = _pairs(law, codes[rows], size)
-            at = own[rows] - start
-            hit = ((at >= 0) & (at < size)).nonzero().squeeze(1)
-            scores[hit, at[hit]] = -math.inf if leave_one_out else log_code[rows[hit]]
+            if own is not None and log_code is not None:
+                at = own[rows] - start
+                hit = ((at >= 0) & (at < size)).nonzero().squeeze(1)
+                scores[hit, at[hit]] = -math.inf if leave_one_out else log_code[rows[hit]]
             total[rows] = torch.logaddexp(total[rows], scores.logsumexp(1))
         start += size
         if progress is not None:
