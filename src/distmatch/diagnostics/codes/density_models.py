@@ -166,11 +166,15 @@ def fit_standardised(fitter: Fitter, training: Tensor, validation: Tensor, fit: 
     mean, scale = both.mean(0), both.std(0)
     if not (scale > 0).all():
         raise BadInput(f"coordinate {int(scale.argmin())} of the codes does not vary; their KL is infinite")
-    log_density = fitter(*(((z - mean) / scale).to(dtype) for z in (training, validation)), fit)
+
+    def standard(z: Tensor) -> Tensor:
+        return ((z - mean) / scale).to(dtype)
+
+    log_density = fitter(standard(training), standard(validation), fit)
 
     def log_m(z: Tensor) -> Tensor:
         with torch.no_grad():
-            return log_density(((z - mean) / scale).to(dtype)).double() - scale.log().sum()
+            return log_density(standard(z)).double() - scale.log().sum()
 
     return log_m
 
