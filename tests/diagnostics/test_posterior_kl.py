@@ -125,6 +125,17 @@ def test_leaves_one_out_and_saturates():
     assert narrow.bound_holds
 
 
+def test_draws_of_one_component_share_its_error():
+    """Narrow posteriors, 50 draws of each of ten data: ten are independent; the same by the Gaussians' own way."""
+    options = {"samples": 50, "evaluate": 10, "seed": 3}
+    found = empirical_marginal_kl_of(lambda x: Independent(Normal(x, 0.1), 1), X, **options)
+    plain = empirical_marginal_kl(X, torch.full_like(X, 0.1), **options)
+    for name in ("total_correlation", "dimension_wise_kl"):
+        ours, theirs = getattr(found, name), getattr(plain, name)
+        assert 5 < ours.degrees < 30
+        assert ours.standard_error == pytest.approx(theirs.standard_error, rel=0.6)
+
+
 def test_the_interval_covers_at_its_rate():
     truth = empirical_marginal_kl(
         X, torch.full_like(X, SIGMA), samples=2000, decompose=False
