@@ -48,10 +48,11 @@ def test_reads_well(value, error, text):
     assert str(Estimate(value, error, 9)) == text
 
 
-@pytest.mark.parametrize(("n", "t"), [(5, 2.776), (11, 2.228), (101, 1.984)])
+@pytest.mark.parametrize(("n", "t"), [(2, 12.706), (5, 2.776), (11, 2.228), (101, 1.984)])
 def test_interval_is_students(n, t):
     low, high = Estimate(1.0, 1.0, n).interval()
-    assert high - 1 == pytest.approx(t, rel=0.01)
+    assert Estimate(1.0, 1.0, 1000, degrees=n - 1).interval() == (low, high)
+    assert high - 1 == pytest.approx(t, abs=0.001)
     assert 1 - low == pytest.approx(high - 1)
 
 

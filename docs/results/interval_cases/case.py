@@ -119,7 +119,9 @@ def square_of_student(degrees: int) -> float:
     return degrees / (degrees - 2)
 
 
-def gaussian_mean(function: Callable[[np.ndarray], np.ndarray], loc: float = 0.0, scale: float = 1.0) -> float:
+def gaussian_mean(
+    function: Callable[[np.ndarray], np.ndarray], loc: float = 0.0, scale: float = 1.0
+) -> float:
     """E f(z), z ~ N(loc, scale²), by Gauss and Hermite's quadrature.
 
     >>> round(gaussian_mean(np.square, 1.0, 2.0), 12)

@@ -8,15 +8,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
-
-from distmatch.diagnostics import (
-    inception_score,
-    kernel_distance,
-    precision_recall_density_coverage,
-    stacked_mnist_modes,
-)
-from distmatch.diagnostics.features.frechet import frechet_distances
 from interval_cases.case import (
     Case,
     Estimates,
@@ -27,6 +18,15 @@ from interval_cases.case import (
     student,
 )
 from interval_cases.two_sample import Sides, apart, coins
+from torch import Tensor
+
+from distmatch.diagnostics import (
+    inception_score,
+    kernel_distance,
+    precision_recall_density_coverage,
+    stacked_mnist_modes,
+)
+from distmatch.diagnostics.features.frechet import frechet_distances
 
 OWN = 4000  # repetitions of what depends on n, by numpy
 
@@ -167,10 +167,16 @@ CASES = {
             _unsure(_student_mean),
             splits=4,
         ),
-        _score("200 sure of three classes, 6 to 3 to 1", _sure, math.exp(-sum(p * math.log(p) for p in (0.6, 0.3, 0.1)))),
+        _score(
+            "200 sure of three classes, 6 to 3 to 1",
+            _sure,
+            math.exp(-sum(p * math.log(p) for p in (0.6, 0.3, 0.1))),
+        ),
     ),
     "frechet_distance": (
-        _frechet("200 of N(0, I) in 4 dimensions, by 1 aside", apart(lambda seed: normal(seed, 400, 4), 1.0), 1.0),
+        _frechet(
+            "200 of N(0, I) in 4 dimensions, by 1 aside", apart(lambda seed: normal(seed, 400, 4), 1.0), 1.0
+        ),
         _frechet("60 of N(0, I) and of N(0, 4 I) in 4 dimensions", _wider, 4.0),
         _frechet(
             "100 of Student's t, 10 degrees, in 2 dimensions, by 1 aside",
@@ -180,18 +186,31 @@ CASES = {
         _frechet("60 coins of 0.5 and of 0.8", coins(60, 0.5, 0.8), 0.09 + (0.5 - 0.4) ** 2),
     ),
     "kernel_distance": (
-        _kernel("200 of N(0, 1) and of N(0.5, 1)", apart(lambda seed: normal(seed, 400, 1), 0.5), ((0, 1, 0), (0.5, 1.25, 1.625))),
+        _kernel(
+            "200 of N(0, 1) and of N(0.5, 1)",
+            apart(lambda seed: normal(seed, 400, 1), 0.5),
+            ((0, 1, 0), (0.5, 1.25, 1.625)),
+        ),
         _kernel(
             "200 of Student's t, 12 degrees, by 0.5 aside",
             apart(lambda seed: student(seed, 12, 400, 1), 0.5),
-            ((0, square_of_student(12), 0), (0.5, square_of_student(12) + 0.25, 0.125 + 1.5 * square_of_student(12))),
+            (
+                (0, square_of_student(12), 0),
+                (0.5, square_of_student(12) + 0.25, 0.125 + 1.5 * square_of_student(12)),
+            ),
         ),
         _kernel("60 coins of 0.5 and of 0.8", coins(60, 0.5, 0.8), ((0.5, 0.5, 0.5), (0.8, 0.8, 0.8))),
-        _kernel("200 of N(0, 1) on both sides", apart(lambda seed: normal(seed, 400, 1)), ((0, 1, 0), (0, 1, 0))),
+        _kernel(
+            "200 of N(0, 1) on both sides", apart(lambda seed: normal(seed, 400, 1)), ((0, 1, 0), (0, 1, 0))
+        ),
     ),
     "precision_recall_density_coverage": (
-        _neighbours("100 of N(0, I) in 4 dimensions, by 1 aside", apart(lambda seed: normal(seed, 200, 4), 1.0)),
-        _neighbours("60 of Student's t, 3 degrees, in 2 dimensions", apart(lambda seed: student(seed, 3, 120, 2))),
+        _neighbours(
+            "100 of N(0, I) in 4 dimensions, by 1 aside", apart(lambda seed: normal(seed, 200, 4), 1.0)
+        ),
+        _neighbours(
+            "60 of Student's t, 3 degrees, in 2 dimensions", apart(lambda seed: student(seed, 3, 120, 2))
+        ),
         _neighbours("80 of four clusters, the fakes of three", _grouped),
     ),
     "stacked_mnist_modes": (

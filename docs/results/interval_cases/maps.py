@@ -8,6 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from interval_cases.case import (
+    Case,
+    Estimates,
+    mean_of_student,
+    normal,
+    picked,
+    square_of_student,
+    student,
+)
 from torch import Tensor, nn
 from torch.distributions import Normal
 
@@ -19,15 +28,6 @@ from distmatch.diagnostics import (
     ratio_calibration,
 )
 from distmatch.diagnostics.maps.independent_critic import flat_critic
-from interval_cases.case import (
-    Case,
-    Estimates,
-    mean_of_student,
-    normal,
-    picked,
-    square_of_student,
-    student,
-)
 
 Draw = Callable[[int], Tensor]
 MANY = 40_000  # draws that a trained critic's own population value is taken over
@@ -149,7 +149,11 @@ def _wrong() -> Case:
     def drawn(seed: int) -> Estimates:
         return _calibrated(*(0.5 * x for x in normal(seed, 2, 100)))
 
-    truths = {"calibration_model": math.exp(0.125), "calibration_target": math.exp(0.125), "critic_accuracy": 0.5}
+    truths = {
+        "calibration_model": math.exp(0.125),
+        "calibration_target": math.exp(0.125),
+        "critic_accuracy": 0.5,
+    }
     return Case("100 of N(0, 1) on both sides, a wrong score", drawn, lambda: truths)
 
 
@@ -170,14 +174,27 @@ CASES = {
     "jacobian_spectrum": (
         _jacobian("64 of N(0, 1)", lambda seed: normal(seed, 64), math.sqrt(2 / math.pi), 1.0, 0.0),
         _jacobian(
-            "64 of Student's t, 8 degrees", lambda seed: student(seed, 8, 64), mean_of_student(8), square_of_student(8), 0.0
+            "64 of Student's t, 8 degrees",
+            lambda seed: student(seed, 8, 64),
+            mean_of_student(8),
+            square_of_student(8),
+            0.0,
         ),
-        _jacobian("20 codes in two clusters", lambda seed: picked(seed, (0.1, 1.5), (0.6, 0.4), 20), 0.66, 0.906, 0.66),
+        _jacobian(
+            "20 codes in two clusters",
+            lambda seed: picked(seed, (0.1, 1.5), (0.6, 0.4), 20),
+            0.66,
+            0.906,
+            0.66,
+        ),
     ),
     "inference_via_optimization": (
         _inversion("64 of N(0, 1)", lambda seed: normal(seed, 64, 2), math.sqrt(2 / math.pi), 1.0),
         _inversion(
-            "64 of Student's t, 10 degrees", lambda seed: student(seed, 10, 64, 2), mean_of_student(10), square_of_student(10)
+            "64 of Student's t, 10 degrees",
+            lambda seed: student(seed, 10, 64, 2),
+            mean_of_student(10),
+            square_of_student(10),
         ),
         _inversion(
             "40 in two clusters",
@@ -192,7 +209,12 @@ CASES = {
         _independent("60 of two values", 60, lambda seed, n: picked(seed, (0, 1), (3, 1), n)[:, None], 0.25),
     ),
     "gradient_norms": (
-        _norms("200 pairs of N(0, I) in 3 dimensions", lambda seed: tuple(normal(seed, 2, 200, 3)), _chi_between(), 2.0),
+        _norms(
+            "200 pairs of N(0, I) in 3 dimensions",
+            lambda seed: tuple(normal(seed, 2, 200, 3)),
+            _chi_between(),
+            2.0,
+        ),
         _norms(
             "50 pairs of Student's t, 6 degrees, and 0",
             lambda seed: (student(seed, 6, 50, 1), torch.zeros(50, 1).double()),

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from interval_cases.case import APART, Case, Estimates, normal, picked, student
 from torch import Tensor
 
 from distmatch.diagnostics import (
@@ -20,7 +21,6 @@ from distmatch.diagnostics import (
 )
 from distmatch.diagnostics.estimate import Estimate, seeded
 from distmatch.diagnostics.samples.ms_ssim import CONVENTIONS
-from interval_cases.case import APART, Case, Estimates, normal, picked, student
 
 Draw = Callable[[int], Tensor]
 OWN = 1500  # draws of landmarks for a geometry score of many
@@ -41,7 +41,9 @@ def _agreement(name: str, samples: Draw, right: float) -> Case:
 EDGE = torch.linspace(0.001, 5, 400, dtype=torch.float64)
 
 
-def _modes(name: str, n: int, shares: Sequence[float], draws: Callable[[int, int], Tensor], near: float) -> Case:
+def _modes(
+    name: str, n: int, shares: Sequence[float], draws: Callable[[int, int], Tensor], near: float
+) -> Case:
     """Modes in a row, their σ 0.1; `near` is the probability to be within 3σ of one's own."""
     places = torch.stack([10.0 * torch.arange(len(shares)), torch.zeros(len(shares))], 1).double()
 
@@ -151,11 +153,15 @@ def _half(shares: np.ndarray) -> int:
 CASES = {
     "class_agreement": (
         _agreement("200 of N(1, 1)", lambda seed: 1 + normal(seed, 200), 0.8413447),
-        _agreement("30 of Student's t, 3 degrees, about 1.5", lambda seed: 1.5 + student(seed, 3, 30), 0.8847087),
+        _agreement(
+            "30 of Student's t, 3 degrees, about 1.5", lambda seed: 1.5 + student(seed, 3, 30), 0.8847087
+        ),
         _agreement("30 of two values, 49 to 1", lambda seed: picked(seed, (1, -1), (49, 1), 30), 0.98),
     ),
     "mode_coverage": (
-        _modes("2,500 on 25 even modes", 2500, [1] * 25, lambda seed, n: normal(seed, n, 2), 1 - math.exp(-4.5)),
+        _modes(
+            "2,500 on 25 even modes", 2500, [1] * 25, lambda seed, n: normal(seed, n, 2), 1 - math.exp(-4.5)
+        ),
         _modes(
             "300 on 20 modes of uneven shares, tails of Student's t, 3 degrees",
             300,
@@ -163,7 +169,9 @@ CASES = {
             lambda seed, n: torch.stack([student(seed, 3, n), torch.zeros(n)], 1),
             0.9423,
         ),
-        _modes("100 on 8 modes, exactly", 100, [8, 4, 4, 2, 2, 1, 1, 0.2], lambda seed, n: torch.zeros(n, 2), 1.0),
+        _modes(
+            "100 on 8 modes, exactly", 100, [8, 4, 4, 2, 2, 1, 1, 0.2], lambda seed, n: torch.zeros(n, 2), 1.0
+        ),
     ),
     "ms_ssim_diversity": (
         _similarity(
@@ -184,12 +192,22 @@ CASES = {
     ),
     "geometry_score": (
         _geometry("a ring against N(0, I)", _ring, lambda seed: normal(seed, 60, 2), 16, 40),
-        _geometry("N(0, I) against Student's t, 2 degrees", lambda seed: normal(seed, 60, 2), lambda seed: student(seed, 2, 60, 2), 16, 40),
+        _geometry(
+            "N(0, I) against Student's t, 2 degrees",
+            lambda seed: normal(seed, 60, 2),
+            lambda seed: student(seed, 2, 60, 2),
+            16,
+            40,
+        ),
         _geometry("a ring against two clusters", _ring, _clusters, 16, 20),
     ),
     "birthday_test": (
         _repeats("3,000 of 1,000 even things", 3000, np.full(1000, 1e-3)),
-        _repeats("1,000 of 500 things, Zipf's shares", 1000, (1 / np.arange(1, 501)) / (1 / np.arange(1, 501)).sum()),
+        _repeats(
+            "1,000 of 500 things, Zipf's shares",
+            1000,
+            (1 / np.arange(1, 501)) / (1 / np.arange(1, 501)).sum(),
+        ),
         _repeats("600 of one thing of 0.2 and 2,000 rare", 600, np.append(np.full(2000, 0.8 / 2000), 0.2)),
     ),
 }

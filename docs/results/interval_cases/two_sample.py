@@ -8,11 +8,11 @@ from functools import cache
 
 import numpy as np
 import torch
+from interval_cases.case import APART, Case, Estimates, TestCase, normal, picked, student
 from torch import Tensor
 
 from distmatch.diagnostics import maximum_mean_discrepancy, nearest_neighbour_two_sample, sliced_wasserstein
 from distmatch.diagnostics.estimate import seeded
-from interval_cases.case import APART, Case, Estimates, TestCase, mean_of_student, normal, picked, student
 
 Sides = Callable[[int], tuple[Tensor, Tensor]]
 PERMUTATIONS = 199
@@ -51,7 +51,9 @@ def _mmd(name: str, sides: Sides, h: float, truth: Callable[[], float], **known:
     """With this bandwidth; the default follows the data's median distance."""
 
     def drawn(seed: int) -> Estimates:
-        return {"mmd": maximum_mean_discrepancy(*sides(seed), bandwidth=h, permutations=1, seed=seed).statistic}
+        return {
+            "mmd": maximum_mean_discrepancy(*sides(seed), bandwidth=h, permutations=1, seed=seed).statistic
+        }
 
     return Case(name, drawn, lambda: {"mmd": truth()}, known=known)
 
@@ -118,7 +120,9 @@ def _p_values(name: str, sides: Sides) -> Case:
         neighbours = nearest_neighbour_two_sample(a, b, permutations=permutations, seed=seed)
         tests = {
             "mmd": maximum_mean_discrepancy(a, b, bandwidth=1.0, permutations=permutations, seed=seed),
-            "sliced_wasserstein": sliced_wasserstein(a, b, projections=2, permutations=permutations, seed=seed),
+            "sliced_wasserstein": sliced_wasserstein(
+                a, b, projections=2, permutations=permutations, seed=seed
+            ),
         }
         found = {f"{test}_p_value": result.p_value for test, result in tests.items()}
         return found | {"nn_p_value": neighbours.p_value, "nn_p_copying": neighbours.p_copying}
@@ -184,27 +188,39 @@ CASES = {
         _sliced(
             "100 of N(0, I) and of N((2, 0), I)", apart(lambda seed: normal(seed, 200, 2), 2.0), 4 / math.pi
         ),
-        _sliced("60 of Student's t, 4 degrees, by 2 aside", apart(lambda seed: student(seed, 4, 120, 1), 2.0), 2.0),
+        _sliced(
+            "60 of Student's t, 4 degrees, by 2 aside", apart(lambda seed: student(seed, 4, 120, 1), 2.0), 2.0
+        ),
         _sliced("60 coins of 0.5 and of 0.8", coins(60, 0.5, 0.8), 0.3),
         _sliced("100 of N(0, I) on both sides", apart(lambda seed: normal(seed, 200, 2)), 0.0),
     ),
     "nearest_neighbour_two_sample": (
         _neighbours("100 of N(0, I) and of N((1, 0), I)", apart(lambda seed: normal(seed, 200, 2), 1.0)),
-        _neighbours("50 of Student's t, 2 degrees, by 1 aside", apart(lambda seed: student(seed, 2, 100, 1), 1.0)),
+        _neighbours(
+            "50 of Student's t, 2 degrees, by 1 aside", apart(lambda seed: student(seed, 2, 100, 1), 1.0)
+        ),
         _neighbours("60 of two tight clusters on both sides", apart(lambda seed: clusters(seed, 120))),
     ),
     "p_values": (
         _p_values("40 of N(0, 1) and of N(0.15, 1)", apart(lambda seed: normal(seed, 80, 1), 0.15)),
-        _p_values("40 of Student's t, 2 degrees, by 0.15 aside", apart(lambda seed: student(seed, 2, 80, 1), 0.15)),
+        _p_values(
+            "40 of Student's t, 2 degrees, by 0.15 aside", apart(lambda seed: student(seed, 2, 80, 1), 0.15)
+        ),
         _p_values("40 in two tight clusters on both sides", apart(lambda seed: clusters(seed, 80)[:, :1])),
     ),
 }
 
 TESTS = (
     TestCase("50 of N(0, I) on both sides", _tests(apart(lambda seed: normal(seed, 100, 2))), True),
-    TestCase("30 of Student's t, 2 degrees, on both sides", _tests(apart(lambda seed: student(seed, 2, 60, 2))), True),
+    TestCase(
+        "30 of Student's t, 2 degrees, on both sides",
+        _tests(apart(lambda seed: student(seed, 2, 60, 2))),
+        True,
+    ),
     TestCase("50 coins of 0.5 on both sides", _tests(coins(50, 0.5, 0.5)), True),
-    TestCase("50 of N(0, I) and of N((0.5, 0), I)", _tests(apart(lambda seed: normal(seed, 100, 2), 0.5)), False),
+    TestCase(
+        "50 of N(0, I) and of N((0.5, 0), I)", _tests(apart(lambda seed: normal(seed, 100, 2), 0.5)), False
+    ),
     TestCase("50 of N(0, I) and of N(0, 2.25 I)", _tests(_wider), False),
     TestCase("50 of N(0, I) and their near copies", _tests(_copies), False),
 )

@@ -6,12 +6,13 @@ Each measures one thing; the bench (`evaluate`) runs all that apply to a model u
 from distmatch.diagnostics.bench import Results, by_metric, evaluate
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
-from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
+from distmatch.diagnostics.codes.kl_by_ratio import RatioKL, marginal_kl_by_ratio
 from distmatch.diagnostics.codes.moments import CodeMoments, RatioCalibration, code_moments, ratio_calibration
-from distmatch.diagnostics.codes.posterior_kl import marginal_kl_of
-from distmatch.diagnostics.codes.surgery import MarginalKL
+from distmatch.diagnostics.codes.population_kl import PopulationKL, population_marginal_kl
+from distmatch.diagnostics.codes.posterior_kl import empirical_marginal_kl_of
+from distmatch.diagnostics.codes.surgery import EmpiricalKL
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.explicit.annealed import (
     AnnealedLogLikelihood,
@@ -101,6 +102,7 @@ __all__ = [
     "Critic",
     "DensityFit",
     "Diagnostic",
+    "EmpiricalKL",
     "Estimate",
     "EvidenceLowerBound",
     "FeatureNet",
@@ -113,16 +115,17 @@ __all__ = [
     "LatentUsage",
     "LayerGradientNorms",
     "LowPosterior",
-    "MarginalKL",
     "ModeCoverage",
     "NearestNeighbourTest",
     "Neighbours",
     "Options",
     "Population",
+    "PopulationKL",
     "PrecisionRecallDensityCoverage",
     "RateDistortion",
     "RatePoint",
     "RatioCalibration",
+    "RatioKL",
     "ReconstructionError",
     "RelativeLivingTimes",
     "Results",
@@ -140,6 +143,8 @@ __all__ = [
     "code_moments",
     "cost_histograms",
     "duplicate_threshold",
+    "empirical_marginal_kl",
+    "empirical_marginal_kl_of",
     "evaluate",
     "evidence_lower_bound",
     "feature_net",
@@ -161,10 +166,8 @@ __all__ = [
     "log_likelihood",
     "low_posterior_of",
     "low_posterior_samples",
-    "marginal_kl",
     "marginal_kl_by_density",
     "marginal_kl_by_ratio",
-    "marginal_kl_of",
     "maximum_mean_discrepancy",
     "mean_relative_living_times",
     "missing",
@@ -177,6 +180,7 @@ __all__ = [
     "persistence_intervals",
     "pixel_histograms",
     "population",
+    "population_marginal_kl",
     "precision_recall_density_coverage",
     "rate_distortion",
     "rate_plane",

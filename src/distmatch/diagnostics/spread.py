@@ -42,4 +42,6 @@ def spread(values: Tensor, unit: str = "", how: str = "") -> Estimate:
     c = n / (n - z)
     reach = math.exp(z * c * math.sqrt(max(0.0, kurtosis - (n - 3) / n) / (n - 1)) / 2)
     middle = math.sqrt(c) * s
-    return Estimate(s, math.sqrt(of_variance) / (2 * s), n, unit, how, (middle / reach, middle * reach))
+    return Estimate(
+        s, math.sqrt(of_variance) / (2 * s), n, unit, how, limits=(middle / reach, middle * reach)
+    )

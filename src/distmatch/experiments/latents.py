@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
-from distmatch.diagnostics import MarginalKL, Subject, frechet_distance, image_features, marginal_kl
+from distmatch.diagnostics import (
+    EmpiricalKL,
+    Subject,
+    empirical_marginal_kl,
+    frechet_distance,
+    image_features,
+)
 from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.comparing import digits_net
 from distmatch.experiments.experiment import Scale
@@ -91,12 +97,12 @@ def posteriors(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor, Distributio
     return means, torch.cat(scale), TransformedDistribution(Independent(Normal(zero, zero + 1), 1), back)
 
 
-def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = False) -> MarginalKL:
+def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = False) -> EmpiricalKL:
     """Algorithm 2 over the whole training set: KL(q(z)‖p(z)), for Gaussian posteriors, also through a flow."""
     loc, scale, prior = posteriors(subject, images_of(subject, "train"))
     evaluate = min(len(loc), max(2, codes // 10))
     with torch.no_grad():
-        return marginal_kl(
+        return empirical_marginal_kl(
             loc,
             scale,
             prior=prior,

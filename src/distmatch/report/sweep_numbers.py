@@ -41,7 +41,7 @@ LOWER: tuple[str, ...] = (
     "sliced_wasserstein",
     "mse",
     "l1",
-    "marginal_kl",
+    "population_marginal_kl",
     "mode_kl",
     "stacked_kl",
     "bits_per_dim",

@@ -56,7 +56,8 @@ def latent_usage(
     says nothing of x. The errors of the counts are the standard deviations over `resamples` bootstrap
     resamples of the examples; 0 says that no unit is near its threshold, not that another encoder, or other
     thresholds, would give the same count. Where units are near, a count's limits are the central 95 % of how many
-    would be above it if each unit's value were normal with its own error. For a prior other than N(0, I) the KL is not the rate.
+    would be above it if each unit's value were normal with its own error. For a prior other than N(0, I) the KL is
+    not the rate.
 
     Args:
         loc, scale: (N, D), N ≥ 2, scale > 0.
@@ -109,7 +110,9 @@ def _count(values: Tensor, errors: Tensor, threshold: float, found: Estimate) ->
     sure = int((above > 1 - NEVER).sum())
     shares = values.new_ones(1)
     for p in above[(above >= NEVER) & (above <= 1 - NEVER)].tolist():
-        shares = torch.cat([shares * (1 - p), shares.new_zeros(1)]) + torch.cat([shares.new_zeros(1), shares * p])
+        shares = torch.cat([shares * (1 - p), shares.new_zeros(1)]) + torch.cat(
+            [shares.new_zeros(1), shares * p]
+        )
     low, high = (sure + int((shares.cumsum(0) < level).sum()) for level in (0.025, 0.975))
     count = int((values > threshold).sum())
     limits = (float(min(low, count)), float(max(high, count)))

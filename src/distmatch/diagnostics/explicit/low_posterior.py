@@ -209,8 +209,9 @@ def tail_mean(values: Tensor, scores: Tensor, draws: int, unit: str = "", how: s
     Raises:
         BadInput: shapes, NaN, fewer draws than values.
 
-    >>> found = tail_mean(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-3.0, -2.0, -1.0]), 1000)
-    >>> found.value, round(found.standard_error, 2), round(Estimate.mean(torch.tensor([1.0, 2.0, 3.0])).standard_error, 2)
+    >>> values = torch.tensor([1.0, 2.0, 3.0])
+    >>> found = tail_mean(values, values - 4, 1000)
+    >>> found.value, round(found.standard_error, 2), round(Estimate.mean(values).standard_error, 2)
     (2.0, 0.82, 0.58)
     """
     values, scores = checked(values, "values", "m"), checked(scores, "scores", "m").to(values.device)
@@ -247,4 +248,4 @@ def quantile(values: Tensor, level: float, unit: str = "") -> Estimate:
     below = place.floor().long().clamp(max=len(values) - 2)
     low, middle, high = torch.lerp(ordered[below], ordered[below + 1], (place - below).to(ordered)).tolist()
     how = f"the {level:g} quantile; error by Woodruff's interval"
-    return Estimate(middle, (high - low) / (2 * z), len(values), unit, how, (low, high))
+    return Estimate(middle, (high - low) / (2 * z), len(values), unit, how, limits=(low, high))
