@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from distmatch.diagnostics import DIAGNOSTICS, Estimate, Subject, evaluate, missing
+from distmatch.diagnostics import DIAGNOSTICS, Estimate, Subject, by_metric, evaluate, missing
 from distmatch.diagnostics.estimate import seeded
 from distmatch.diagnostics.subject import REASONS
 from distmatch.errors import BadInput
@@ -57,7 +57,13 @@ def test_runs_all_that_apply_and_says_why_the_rest_do_not():
     assert slow <= set(results.skipped)
     assert {
         *("elbo", "rate", "distortion", "log_likelihood", "mse", "l1", "code_mean", "code_covariance"),
-        *("marginal_kl", "marginal_rate", "mutual_information", "total_correlation", "dimension_wise_kl"),
+        *(
+            "empirical_marginal_kl",
+            "marginal_rate",
+            "mutual_information",
+            "total_correlation",
+            "dimension_wise_kl",
+        ),
         *("modes", "high_quality", "mode_kl", "active_units"),
     } <= set(results.metrics)
     assert results.metrics["modes"].value == 2
@@ -129,7 +135,10 @@ def test_labels_follow_their_data():
     labelled = dataclasses.replace(
         TOY, encode=encode, train=x, test=x, train_labels=x[:, 0].long(), test_labels=lambda: x[:, 0].long()
     )
-    assert evaluate(labelled, ["code_moments", "marginal_kl", "elbo"], samples=50).metrics["elbo"].n == 50
+    assert (
+        evaluate(labelled, ["code_moments", "empirical_marginal_kl", "elbo"], samples=50).metrics["elbo"].n
+        == 50
+    )
     with pytest.raises(BadInput, match="199 labels"):
         evaluate(dataclasses.replace(labelled, test_labels=torch.zeros(199)), ["elbo"])
 
@@ -139,6 +148,13 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone():
     first, again = (evaluate(TOY, samples=100, seed=3).metrics for _ in range(2))
     assert first == again
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_what_an_older_version_left_out_has_no_metrics_here():
+    assert by_metric({"marginal_kl": "needs an encoder", "code_moments": "too few"}) == {
+        "code_mean": "too few",
+        "code_covariance": "too few",
+    }
 
 
 def test_every_entry_needs_only_what_has_a_reason():

@@ -133,6 +133,45 @@ def test_agreement_counts_what_lies_among_its_class():
     assert class_agreement(x.reshape(200, 1, 2, 2), y, data.reshape(400, 1, 2, 2), classes).value == 1.0
 
 
+def test_agreement_of_all_is_not_certain():
+    data, classes = clusters(400, 0)
+    x, y = clusters(30, 1)
+    found = class_agreement(x, y, data, classes)
+    assert found.value == 1.0
+    assert found.standard_error > 0
+    assert found.interval() == (pytest.approx(0.025 ** (1 / 30)), 1.0)  # Clopper and Pearson's of 30 of 30
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
+def test_a_constant_image_agrees_with_no_class(level):
+    data, classes = torch.rand(60, 1, 4, 4, generator=seeded(0)), torch.arange(60) % 3
+    blank = torch.full((9, 1, 4, 4), level) + 1e-8 * torch.rand(9, 1, 4, 4, generator=seeded(1)) * abs(level)
+    asked = torch.arange(9) % 3
+    found = class_agreement(blank, asked, data, classes)
+    assert found.value == 0
+    assert "9 constant images" in found.how
+    both = class_agreement(torch.cat([blank, data]), torch.cat([asked, classes]), data, classes)
+    alone = class_agreement(data, classes, data, classes)
+    assert both.value == pytest.approx(alone.value * 60 / 69)
+    assert class_agreement(data, classes, torch.cat([blank, data]), torch.cat([asked, classes])) == alone
+
+
+def test_a_faint_image_is_still_judged():
+    data, classes = torch.rand(60, 1, 4, 4, generator=seeded(0)), torch.arange(60) % 3
+    near = torch.cat([data + 0.01 * torch.rand(60, 1, 4, 4, generator=seeded(s)) for s in (1, 2, 3)])
+    faint = 0.5 + 1e-3 * data.double()
+    assert class_agreement(faint, classes, near, classes.repeat(3)).value == 1.0
+    with pytest.raises(BadInput, match="0 data are there to judge by"):
+        class_agreement(data, classes, torch.zeros_like(data), classes)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_of_three_classes_the_nearest_decides(order):
+    data, classes = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor(order)
+    found = class_agreement(torch.zeros(2, 1), classes[:1].repeat(2), data, classes)
+    assert found.value == 1.0
+
+
 def test_agreement_refuses_what_does_not_fit():
     data, classes = clusters(20, 0)
     with pytest.raises(BadInput, match="must agree"):

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from distmatch.diagnostics import mode_coverage
+from distmatch.diagnostics import Subject, evaluate, mode_coverage
 from distmatch.diagnostics.estimate import seeded
+from distmatch.diagnostics.samples.coverage import reached
 from distmatch.errors import BadInput
 
 AXIS = torch.arange(-4.0, 5.0, 2.0)
@@ -46,6 +47,35 @@ def test_a_collapsed_model():
     found = mode_coverage(draws(2500, modes=GRID[:1]), GRID, 0.05)
     assert found.modes == 1
     assert found.kl.value == pytest.approx(math.log(25))
+
+
+def test_a_collapsed_model_states_what_one_more_sample_would_change():
+    found = mode_coverage(draws(2500, modes=GRID[:1]), GRID, 0.05).kl
+    other = mode_coverage(torch.cat([draws(2499, modes=GRID[:1]), GRID[1:2]]), GRID, 0.05).kl
+    assert found.standard_error == pytest.approx(found.value - other.value, rel=0.02)
+    assert (
+        mode_coverage(draws(50, modes=GRID[:1]), GRID[:1], 0.05).kl.standard_error == 0
+    )  # there is no other
+
+
+@pytest.mark.parametrize("rare", [1e-5, 1e-3, 1e-2])
+def test_the_interval_of_modes_holds_what_as_many_samples_reach_on_average(rare):
+    n, share = 200, torch.tensor([1 - 8 * rare] + [rare] * 8, dtype=torch.float64)
+    expected, covered = float((1 - (1 - share) ** n).sum()), 0
+    for seed in range(200):
+        which = torch.multinomial(share, n, replacement=True, generator=seeded(seed))
+        found = mode_coverage(GRID[which], GRID[:9], 0.05)
+        low, high = reached(found.modes, found.total, found.modes_error)
+        assert 0 <= low <= found.modes <= high <= 9
+        covered += low <= expected <= high
+    assert covered >= 180
+
+
+def test_modes_on_the_bench_are_bounded_by_their_number():
+    subject = Subject(sample=lambda n, seed: draws(n, seed), modes=GRID, mode_scale=0.05)
+    found = evaluate(subject, "mode_coverage").metrics["modes"]
+    assert (found.value, found.limits[1]) == (25, 25.0)
+    assert "±" not in str(found)
 
 
 def test_low_quality_samples_capture_nothing():

@@ -2,10 +2,11 @@ import json
 import math
 
 import pytest
+import scipy.stats
 import torch
 
 from distmatch.diagnostics import Estimate
-from distmatch.diagnostics.estimate import seeded
+from distmatch.diagnostics.estimate import binomial_limits, seeded
 from distmatch.errors import BadInput
 
 
@@ -40,16 +41,18 @@ def test_degenerate_values_are_refused(values):
         (0.5, 0.0123, "0.500 ± 0.012 (n = 9)"),
         (2.0, 0.0, "2 ± 0 (n = 9)"),
         (51.4339147, 1e-16, "51.4339 ± 1e-16 (n = 9)"),
+        (8.319042, math.nan, "8.31904 (n = 9)"),
     ],
 )
 def test_reads_well(value, error, text):
     assert str(Estimate(value, error, 9)) == text
 
 
-@pytest.mark.parametrize(("n", "t"), [(5, 2.776), (11, 2.228), (101, 1.984)])
+@pytest.mark.parametrize(("n", "t"), [(2, 12.706), (5, 2.776), (11, 2.228), (101, 1.984)])
 def test_interval_is_students(n, t):
     low, high = Estimate(1.0, 1.0, n).interval()
-    assert high - 1 == pytest.approx(t, rel=0.01)
+    assert Estimate(1.0, 1.0, 1000, degrees=n - 1).interval() == (low, high)
+    assert high - 1 == pytest.approx(t, abs=0.001)
     assert 1 - low == pytest.approx(high - 1)
 
 
@@ -73,3 +76,38 @@ def test_a_fraction_of_all_has_an_error():
 def test_goes_to_json():
     entry = Estimate(1.0, 0.1, 5, "nats", "closed form")
     assert Estimate(**json.loads(json.dumps(entry.as_dict()))) == entry
+
+
+def test_an_error_that_cannot_be_had_is_none_in_json_and_bounds_nothing():
+    found = Estimate(2.0, math.nan, 5)
+    assert found.as_dict()["standard_error"] is None
+    assert found.interval() == (-math.inf, math.inf)
+
+
+def test_limits_are_the_interval_and_are_printed_in_place_of_the_error():
+    found = Estimate(0.002, 0.003, 500, "", "permutations", limits=(0.0, 0.0074))
+    assert found.interval() == (0.0, 0.0074)
+    assert str(found) == "0.0020 [0.0000, 0.0074] (n = 500)"
+    assert found.as_dict()["limits"] == (0.0, 0.0074)
+    assert str(Estimate(40.0, 9.0, 7, "things", limits=(21.3, math.inf))) == "40 [21, inf] things (n = 7)"
+    with pytest.raises(BadInput, match=r"at 0\.95 only"):
+        found.interval(0.9)
+
+
+@pytest.mark.parametrize("n", [10, 30, 200])
+@pytest.mark.parametrize("p", [0.02, 0.1, 0.5, 0.9, 0.98])
+def test_the_interval_of_a_fraction_stays_in_range_and_covers_the_probability(n, p):
+    covered = 0.0
+    for k in range(n + 1):
+        low, high = Estimate.fraction(torch.arange(n) < k).interval()
+        assert 0 <= low <= k / n <= high <= 1
+        assert low < high
+        covered += scipy.stats.binom.pmf(k, n, p) * (low <= p <= high)
+    assert covered >= 0.93
+
+
+def test_hits_that_hang_together_count_for_fewer():
+    fours = Estimate.fraction(torch.arange(400) < 120, design_effect=4.0)
+    alone = Estimate.fraction(torch.arange(100) < 30)
+    assert (fours.value, fours.standard_error, fours.n) == (alone.value, alone.standard_error, 400)
+    assert Estimate.fraction(torch.ones(120) > 0, design_effect=4.0).limits == binomial_limits(30, 30)

@@ -46,9 +46,18 @@ def test_darker_samples_are_farther_than_training_data():
     assert found["coverage"].value < found["coverage_data"].value
 
 
+def test_models_are_compared_by_the_frechet_distance_without_bias():
+    assert SCORES["frechet_distance"].metrics == {
+        "frechet_distance_unbiased": "lower",
+        "frechet_distance": "",
+        "frechet_distance_unbiased_data": "",
+        "frechet_distance_data": "",
+    }
+
+
 def test_without_training_data_there_is_no_mark():
     found = SCORES["frechet_distance"].run(replace(SUBJECT, train=None), Options())
-    assert set(found.metrics) == {"frechet_distance"}
+    assert set(found.metrics) == {"frechet_distance", "frechet_distance_unbiased"}
 
 
 def test_the_range_of_the_images_is_undone():

@@ -10,6 +10,7 @@ from distmatch.diagnostics.features.frechet import (
     _by_cholesky,
     _by_qr,
     frechet_distance,
+    frechet_distances,
     frechet_from_moments,
 )
 from distmatch.errors import BadInput
@@ -112,6 +113,62 @@ def test_how_names_features_sizes_and_bias():
     assert "net abc" in how
     assert "30 real and 20 fake, d = 3" in how
     assert "biased up" in how
+
+
+def repeated(times, n, d, scale, shift):
+    generator = seeded(1)
+    for _ in range(times):
+        real, fake = torch.randn(2, n, d, dtype=torch.float64, generator=generator)
+        yield frechet_distances(real, scale * fake + shift)
+
+
+@pytest.mark.parametrize(("scale", "shift", "truth"), [(1.0, 0.0, 0.0), (1.3, 0.2, 8.32)])
+def test_the_unbiased_distance_is_the_populations(scale, shift, truth):
+    found = list(repeated(12, 2000, 64, scale, shift))
+    plain, unbiased = (torch.tensor([getattr(f, k).value for f in found]) for k in ("plain", "unbiased"))
+    assert plain.mean() > truth + 1
+    assert unbiased.mean() == pytest.approx(truth, abs=3 * float(unbiased.std()) / 12**0.5)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1.3, 0.2)])
+def test_the_unbiased_distances_interval_covers_the_populations(scale, shift):
+    truth = 6 * ((scale - 1) ** 2 + shift**2)
+    found = [f.unbiased for f in repeated(300, 100, 6, scale, shift)]
+    assert 0.9 <= sum(low <= truth <= high for low, high in (e.interval() for e in found)) / 300 <= 0.99
+    errors, values = (torch.tensor([getattr(e, k) for e in found]) for k in ("standard_error", "value"))
+    assert 0.9 <= errors.square().mean().sqrt() / values.std() <= 1.5
+    assert scale > 1 or 0.3 <= (values < 0).double().mean() <= 0.7
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 5), (40, 30), (61, 5)])
+def test_the_unbiased_distance_is_twice_the_plain_less_that_of_halves(n, d):
+    real, fake = normal(n, d, 1), normal(n, d, 2, 1.3, 0.2)
+    order = torch.randperm(n, generator=seeded(3))
+    quarters = order.tensor_split(4)
+    halves = [torch.cat([quarters[i], quarters[j]]) for i in range(4) for j in range(i)]
+    mean = sum(frechet_distance(real[h], fake[h]).value for h in halves) / 6
+    found = frechet_distances(real, fake, seed=3)
+    assert found.plain.value == pytest.approx(frechet_distance(real, fake).value, rel=1e-10)
+    assert found.plain.standard_error == pytest.approx(frechet_distance(real, fake).standard_error, rel=1e-8)
+    assert found.unbiased.value == pytest.approx(2 * found.plain.value - mean, rel=1e-8)
+
+
+@pytest.mark.parametrize(("n", "known"), [(60, False), (64, True)])
+def test_no_error_is_stated_where_half_a_set_has_no_more_rows_than_features(n, known):
+    found = frechet_distances(normal(n, 30, 1), normal(100, 30, 2)).unbiased
+    assert np.isfinite(found.standard_error) == known
+    assert ("no error" in found.how) != known
+    assert ("±" in str(found)) == known
+
+
+def test_the_distances_of_a_set_from_itself_are_zero_and_of_sorted_sets_those_of_shuffled_ones():
+    x = normal(80, 4, 1)
+    assert frechet_distances(x, x).unbiased.value == pytest.approx(0, abs=1e-10)
+    real, fake = normal(400, 4, 2), normal(400, 4, 3)
+    found = frechet_distances(real[real[:, 0].argsort()], fake[fake[:, 0].argsort()]).unbiased
+    assert found.value == pytest.approx(
+        frechet_distances(real, fake).unbiased.value, abs=found.standard_error
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from distmatch.errors import BadInput
 def test_one_for_a_classifier_that_says_nothing_and_k_for_one_that_is_sure_and_even():
     assert inception_score(torch.zeros(100, 10)).value == pytest.approx(1.0, abs=1e-12)
     certain = 1e4 * torch.eye(10).repeat(20, 1)
-    found = inception_score(certain)
+    found = inception_score(certain, seed=None)
     assert found.value == pytest.approx(10.0, rel=1e-12)
     assert found.n == 200
     assert inception_score(certain[:1].repeat(50, 1)).value == pytest.approx(1.0)  # sure, but one class only
@@ -26,17 +26,25 @@ def test_is_the_published_formula_on_contiguous_splits():
     for i in range(10):
         part = p[i * 503 // 10 : (i + 1) * 503 // 10]
         scores.append(np.exp(np.mean(np.sum(part * (np.log(part) - np.log(part.mean(0))), 1))))
-    found = inception_score(logits, classifier="net abc")
+    found = inception_score(logits, seed=None, classifier="net abc")
     assert found.value == pytest.approx(np.mean(scores), rel=1e-12)
     assert f"standard deviation {np.std(scores):.3g}" in found.how
     assert "net abc" in found.how
 
 
-def test_shuffling_needs_a_seed_and_leaves_the_global_state_alone():
+def test_the_order_of_the_images_hardly_matters():
+    classes = torch.randint(10, (2000,), generator=seeded(0))
+    logits = 8.0 * torch.nn.functional.one_hot(classes, 10)
+    found, by_class = inception_score(logits), inception_score(logits[classes.argsort()])
+    assert by_class.value == pytest.approx(found.value, abs=2 * found.standard_error)
+    assert inception_score(logits[classes.argsort()], seed=None).value < 2 < 9 < found.value
+
+
+def test_shuffling_is_by_a_seed_and_leaves_the_global_state_alone():
     logits = torch.arange(60.0).view(30, 2)[:, [1, 0]] * torch.tensor([1.0, 1.01])
     before = torch.random.get_rng_state()
     assert inception_score(logits, 3, seed=1) == inception_score(logits, 3, seed=1)
-    assert inception_score(logits, 3, seed=1).value != inception_score(logits, 3).value
+    assert inception_score(logits, 3, seed=1).value != inception_score(logits, 3, seed=None).value
     assert torch.random.get_rng_state().equal(before)
 
 

@@ -57,6 +57,16 @@ def test_without_test_data_the_held_out_ones_stand_in():
     assert found.overfitting.value == pytest.approx(found.validation.value - found.train.value)
 
 
+def test_few_data_against_many_samples_have_the_degrees_of_freedom_of_the_few():
+    """With as many as both together 84 % of the intervals would cover the truth, 0."""
+    hits = 0
+    for seed in range(400):
+        real, model = normal(4, 2 * seed, 1), 0.1 * normal(200, 2 * seed + 1, 1)
+        low, high = critic_distance(lambda x: x[:, 0], real, model).interval()
+        hits += low <= 0 <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
 def test_distances_cover_the_truth():
     """f(x) = x₁ + x₂² under N(0.3, 1) and N(0, 1): E f differs by 0.3 + 0.09."""
     hits = 0

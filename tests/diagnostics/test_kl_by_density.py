@@ -12,8 +12,8 @@ from distmatch.diagnostics.codes.density_models import (
     DensityFit,
     fit_mixture,
 )
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
 from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
 
@@ -43,7 +43,7 @@ def test_at_most_the_kl_of_a_mixture(model):
     scale = torch.full((3, 2), 0.3)
     own = torch.randint(3, (6000,), generator=seeded(1))
     codes = loc[own] + 0.3 * torch.randn(6000, 2, generator=seeded(2))
-    truth = marginal_kl(loc, scale, decompose=False).marginal_kl.value
+    truth = empirical_marginal_kl(loc, scale, decompose=False).empirical_marginal_kl.value
     found = marginal_kl_by_density(codes, model, fit=QUICK)
     assert 0.3 * truth < found.value <= truth + 3 * found.standard_error
     if model == "mixture":

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from distmatch.diagnostics.codes.kl_by_ratio import NoisyClassifier, marginal_kl_by_ratio
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
+from distmatch.diagnostics.codes.kl_by_ratio import NoisyClassifier, lower_bound, marginal_kl_by_ratio
 from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
 
@@ -19,19 +19,19 @@ def shifted(n, seed, d=2):
 
 @pytest.mark.parametrize("codes", [shifted(10_000, 0), shifted])
 def test_a_shifted_normal_is_found(codes):
-    found = marginal_kl_by_ratio(codes, **SMALL)
+    found = marginal_kl_by_ratio(codes, **SMALL).mean_score
     assert found.value == pytest.approx(1.0, abs=0.2)
     assert found.n == (2000 if isinstance(codes, torch.Tensor) else 5000)
     assert "never to be used alone" in found.how
 
 
 def test_codes_that_follow_the_prior_give_nothing():
-    assert abs(marginal_kl_by_ratio(shifted(10_000, 0) - 1, **SMALL).value) < 0.05
+    assert abs(marginal_kl_by_ratio(shifted(10_000, 0) - 1, **SMALL).mean_score.value) < 0.05
 
 
 def test_another_prior():
     prior = Independent(Normal(torch.ones(2), torch.ones(2)), 1)
-    assert abs(marginal_kl_by_ratio(shifted(10_000, 0), prior, **SMALL).value) < 0.05
+    assert abs(marginal_kl_by_ratio(shifted(10_000, 0), prior, **SMALL).mean_score.value) < 0.05
 
 
 def test_far_below_the_truth_where_codes_are_easily_told_apart():
@@ -40,8 +40,8 @@ def test_far_below_the_truth_where_codes_are_easily_told_apart():
     scale = torch.full((16, 30), 0.2)
     own = torch.randint(16, (4000,), generator=seeded(2))
     codes = loc[own] + 0.2 * torch.randn(4000, 30, generator=seeded(3))
-    truth = marginal_kl(loc, scale, decompose=False).marginal_kl.value
-    found = marginal_kl_by_ratio(codes, **SMALL)
+    truth = empirical_marginal_kl(loc, scale, decompose=False).empirical_marginal_kl.value
+    found = marginal_kl_by_ratio(codes, **SMALL).mean_score
     assert 2 < found.value < 0.7 * truth
 
 
@@ -54,9 +54,41 @@ def test_every_option_changes_the_classifier(option):
 def test_the_penalty_holds_the_slope_near_one():
     """At N(3, 1) against N(0, 1) the true slope is 3; a heavy penalty brings it to 1."""
     codes = 3 + torch.randn(4000, 1, generator=seeded(0))
-    free = marginal_kl_by_ratio(codes, **SMALL).value
-    held = marginal_kl_by_ratio(codes, penalty=100.0, **SMALL).value
+    free = marginal_kl_by_ratio(codes, **SMALL).mean_score.value
+    held = marginal_kl_by_ratio(codes, penalty=100.0, **SMALL).mean_score.value
     assert held < 0.7 * free
+
+
+def test_the_lower_bound_holds_whatever_the_scores():
+    """q = N(1, 1), p = N(0, 1): KL = 1/2. Scores too large have a mean above it, and still a bound below."""
+    z, drawn = 1 + torch.randn(20_000, generator=seeded(0)), torch.randn(50_000, generator=seeded(1))
+    for t, least in (
+        (lambda z: z - 0.5, 0.46),
+        (lambda z: z + 5, 0.46),
+        (lambda z: 3 * z, -4),
+        (torch.sin, 0.27),
+    ):
+        found = lower_bound(t(z), t(drawn))
+        assert least < found.value <= 0.5 + 3 * found.standard_error
+    assert float((z + 5).mean()) > 5
+
+
+def test_the_lower_bound_covers_its_own_value():
+    """With t = log q/p of N(1, I) and N(0, I) in two coordinates it is KL = 1 but for the shift, whose loss is tiny."""
+    hits = 0
+    for seed in range(400):
+        z, drawn = (torch.randn(n, 2, generator=seeded(2 * seed + i)) for i, n in enumerate((300, 4000)))
+        low, high = lower_bound((z + 0.5).sum(1), (drawn - 0.5).sum(1)).interval()
+        hits += low <= 1 <= high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+def test_a_shifted_normal_is_bounded_from_below_and_a_separate_one_no_higher_than_draws_reach():
+    near = marginal_kl_by_ratio(shifted(10_000, 0), **SMALL).lower
+    assert 0.85 < near.value < 1 + 2 * near.standard_error
+    far = marginal_kl_by_ratio(shifted(2000, 0, 50) + 2, **SMALL).lower
+    assert 2 < far.value < math.log(25_000) - 4
+    assert marginal_kl_by_ratio(shifted(10_000, 0) - 1, **SMALL).lower.value < 0.02
 
 
 def test_noise_and_dropout_are_off_when_it_is_asked():

@@ -63,7 +63,27 @@ def test_a_point_on_the_edge_of_a_ball_is_outside():
     real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     found = precision_recall_density_coverage(real, torch.tensor([[4.0], [5.0], [6.0]]), k=1)
     assert found.precision.value == 0.0
-    assert math.isinf(precision_recall_density_coverage(real, real + 0.1, k=2).density.standard_error)
+
+
+def test_no_error_is_stated_where_half_a_set_has_no_more_points_than_neighbours():
+    real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    for estimate in precision_recall_density_coverage(real, real + 0.1, k=2).estimates().values():
+        assert math.isnan(estimate.standard_error)
+        assert "±" not in str(estimate)
+        assert "[" not in str(estimate)
+
+
+@pytest.mark.parametrize(("d", "scale"), [(4, 0.05), (2, 0.01), (16, 0.1)])
+def test_the_error_of_density_is_how_much_it_varies(d, scale):
+    generator = seeded(2)
+    found = [
+        precision_recall_density_coverage(
+            torch.randn(100, d, generator=generator), scale * torch.randn(100, d, generator=generator)
+        ).density
+        for _ in range(50)
+    ]
+    values, errors = (torch.tensor([getattr(e, k) for e in found]) for k in ("value", "standard_error"))
+    assert 0.8 <= errors.square().mean().sqrt() / values.std() <= 1.25
 
 
 def test_copies_within_a_set_have_empty_balls_but_are_not_lost():

@@ -152,3 +152,10 @@ def test_bad_arguments_are_refused():
         ms_ssim_diversity(torch.zeros(319, 1, 8, 8))
     with pytest.raises(BadInput, match="batches"):
         ms_ssim_diversity(torch.zeros(64, 1, 8, 8), batches=1)
+
+
+def test_batches_that_all_agree_give_no_error():
+    found = ms_ssim_diversity(torch.full((16, 1, 8, 8), 0.5), batches=2, batch_size=8)
+    assert found.value == 0
+    assert math.isnan(found.standard_error)
+    assert "±" not in str(found)

@@ -53,7 +53,10 @@ def test_the_sweep_lies_where_the_closed_form_says():
     assert best.negative_elbo.value == pytest.approx(ENTROPY, abs=4 * best.negative_elbo.standard_error)
     assert found.entropy.value == best.negative_elbo.value
     assert best.excess.value == 0.0
-    assert found.feasible
+    assert math.isnan(best.excess.standard_error)
+    assert found.points["10.0"].excess.standard_error > 0
+    assert found.feasible is None
+    assert {point.feasible for point in found.points.values()} == {None}
     assert found.points["10.0"].rate.value == pytest.approx(0.0, abs=1e-9)
 
 
@@ -72,10 +75,11 @@ def test_a_prior_that_fits_the_codes_lowers_the_rate_alone():
 def test_a_point_below_the_entropy_is_seen():
     models = {"vae": (encoder(*SWEEP[1.0]), decoder, None)}
     good = rate_distortion(models, data(2000), entropy=Estimate(ENTROPY, 0.0, 10**6))
-    assert good.feasible
+    assert good.feasible is True
+    assert math.isfinite(good.points["vae"].excess.standard_error)
     assert good.plane.entropy == good.entropy == Estimate(ENTROPY, 0.0, 10**6)
     bad = rate_distortion(models, data(2000), entropy=Estimate(ENTROPY + 0.5, 0.01, 2000))
-    assert not bad.feasible
+    assert bad.feasible is bad.points["vae"].feasible is False
     assert bad.points["vae"].excess.value == pytest.approx(-0.5, abs=0.1)
 
 

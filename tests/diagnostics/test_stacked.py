@@ -31,6 +31,12 @@ def test_one_mode_only():
     assert found.counts[407] == 50
 
 
+def test_modes_that_were_not_seen_are_in_the_interval():
+    found = stacked_mnist_modes(logits_of(torch.arange(10).repeat(300))).modes
+    assert found.limits == (10.0, pytest.approx(10 - math.log(0.025)))
+    assert stacked_mnist_modes(logits_of(torch.arange(1000).repeat(3))).modes.limits == (1000.0, 1000.0)
+
+
 def test_a_perfect_sampler_has_the_published_floor():
     generator = seeded(0)
     found = [

@@ -35,6 +35,24 @@ def coverage(estimates, truth):
 
 
 @pytest.mark.parametrize("test", TESTS)
+def test_a_p_values_interval_lies_in_its_range_and_covers_that_of_many_permutations(test):
+    a, b = pair(4, 30, 25, 0.4, dimension=1)  # one direction, whatever the seed
+    many = TESTS[test](a, b, permutations=4000).p_value
+    few = [TESTS[test](a, b, permutations=40, seed=s).p_value for s in range(60)]
+    assert all(0 <= low < p.value < high <= 1 for p in few for low, high in [p.interval()])
+    assert sum(p.limits[0] <= many.value <= p.limits[1] for p in few) >= 54
+    assert all("±" not in str(p) for p in few)
+
+
+def test_a_p_value_of_one_is_not_certain():
+    a, _ = pair(0, 30, 25)
+    found = sliced_wasserstein(a, a, permutations=50).p_value
+    assert found.value == 1
+    assert found.standard_error > 0
+    assert found.limits == (pytest.approx(0.025 ** (1 / 50)), 1.0)
+
+
+@pytest.mark.parametrize("test", TESTS)
 def test_p_values_are_even_where_both_are_of_one_distribution(test):
     p = torch.tensor(
         [TESTS[test](*pair(s, 30, 25), permutations=99, seed=s).p_value.value for s in range(300)]

@@ -133,6 +133,17 @@ def test_scatters_and_bars():
         latent_scatter(grid, [0, 1])
 
 
+def test_bars_reach_as_far_as_the_interval():
+    runs = {
+        "own limits": {"m": {"value": 1.0, "standard_error": 0.5, "limits": [0.8, float("inf")]}},
+        "twice the error": {"m": {"value": 1.0, "standard_error": 0.5}},
+        "none": {"m": {"value": 1.0, "standard_error": None}},
+    }
+    [axes] = metric_bars(runs).axes
+    bars = [segment[:, 0].tolist() for lines in axes.collections for segment in lines.get_segments()]
+    assert bars == [[0.8, 1.0], [0.0, 2.0]]
+
+
 def test_matplotlib_is_left_as_it_was():
     before = dict(matplotlib.rcParams)
     figure_to_svg(loss_curves(LOG))

@@ -26,7 +26,7 @@ NAN, INF = float("nan"), float("inf")
         (0.0, 3e-9, "(0.0 ± 3.0)×10⁻⁹"),
         (5.0, 0.0, "5 ± 0"),
         (5.0, None, "5"),
-        (5.0, NAN, "5 ± nan"),
+        (5.0, NAN, "5"),
         (NAN, 0.1, "nan"),
         (-INF, 0.1, "-inf"),
         (None, None, "—"),
@@ -54,6 +54,8 @@ def entry(value, error, better=None):
         (entry(1.0, 0.1), entry(2.0, 0.1), [False, False]),
         (entry(1.0, 0.1, "lower"), entry(NAN, 0.1, "lower"), [False, False]),
         (entry(1.0, None, "lower"), entry(2.0, 0.1, "lower"), [False, False]),
+        (entry(1.0, 9.0, "higher") | {"limits": [0.9, 1.0]}, entry(0.5, 0.1, "higher"), [True, False]),
+        (entry(1.0, 0.0, "higher") | {"limits": [0.6, 1.0]}, entry(0.5, 0.1, "higher"), [False, False]),
     ],
 )
 def test_a_value_is_clear_only_if_the_intervals_are(a, b, clear):

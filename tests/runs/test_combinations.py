@@ -160,7 +160,7 @@ def test_another_prior_is_not_measured_as_if_it_were_normal(distmatch):
     assert distmatch(*words)[0] == 0
     assert distmatch("evaluate", "run", "--quick", "--samples", "50")[0] == 0
     found = json.loads(Path("run/metrics.json").read_text())
-    assert "marginal_kl" not in found["metrics"]
+    assert "empirical_marginal_kl" not in found["metrics"]
     assert "the prior of this system is another" in found["skipped"]["code_moments"]
 
 

@@ -6,12 +6,13 @@ Each measures one thing; the bench (`evaluate`) runs all that apply to a model u
 from distmatch.diagnostics.bench import Results, by_metric, evaluate
 from distmatch.diagnostics.catalogue import DIAGNOSTICS
 from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.diagnostics.codes.kl_by_density import marginal_kl_by_density
-from distmatch.diagnostics.codes.kl_by_ratio import marginal_kl_by_ratio
-from distmatch.diagnostics.codes.marginal_kl import marginal_kl
+from distmatch.diagnostics.codes.kl_by_ratio import RatioKL, marginal_kl_by_ratio
 from distmatch.diagnostics.codes.moments import CodeMoments, RatioCalibration, code_moments, ratio_calibration
-from distmatch.diagnostics.codes.posterior_kl import marginal_kl_of
-from distmatch.diagnostics.codes.surgery import MarginalKL
+from distmatch.diagnostics.codes.population_kl import PopulationKL, population_marginal_kl
+from distmatch.diagnostics.codes.posterior_kl import empirical_marginal_kl_of
+from distmatch.diagnostics.codes.surgery import EmpiricalKL
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.explicit.annealed import (
     AnnealedLogLikelihood,
@@ -41,7 +42,12 @@ from distmatch.diagnostics.explicit.rate_distortion import (
     rate_plane,
 )
 from distmatch.diagnostics.explicit.reconstruction import ReconstructionError, reconstruction_error
-from distmatch.diagnostics.features.frechet import frechet_distance, frechet_from_moments
+from distmatch.diagnostics.features.frechet import (
+    FrechetDistances,
+    frechet_distance,
+    frechet_distances,
+    frechet_from_moments,
+)
 from distmatch.diagnostics.features.inception_score import inception_score
 from distmatch.diagnostics.features.kernel_distance import kernel_distance
 from distmatch.diagnostics.features.manifold import (
@@ -96,10 +102,12 @@ __all__ = [
     "Critic",
     "DensityFit",
     "Diagnostic",
+    "EmpiricalKL",
     "Estimate",
     "EvidenceLowerBound",
     "FeatureNet",
     "Findings",
+    "FrechetDistances",
     "GradientNorms",
     "IndependentCritic",
     "Inversion",
@@ -107,16 +115,17 @@ __all__ = [
     "LatentUsage",
     "LayerGradientNorms",
     "LowPosterior",
-    "MarginalKL",
     "ModeCoverage",
     "NearestNeighbourTest",
     "Neighbours",
     "Options",
     "Population",
+    "PopulationKL",
     "PrecisionRecallDensityCoverage",
     "RateDistortion",
     "RatePoint",
     "RatioCalibration",
+    "RatioKL",
     "ReconstructionError",
     "RelativeLivingTimes",
     "Results",
@@ -134,10 +143,13 @@ __all__ = [
     "code_moments",
     "cost_histograms",
     "duplicate_threshold",
+    "empirical_marginal_kl",
+    "empirical_marginal_kl_of",
     "evaluate",
     "evidence_lower_bound",
     "feature_net",
     "frechet_distance",
+    "frechet_distances",
     "frechet_from_moments",
     "geometry_score",
     "gradient_norms",
@@ -154,10 +166,8 @@ __all__ = [
     "log_likelihood",
     "low_posterior_of",
     "low_posterior_samples",
-    "marginal_kl",
     "marginal_kl_by_density",
     "marginal_kl_by_ratio",
-    "marginal_kl_of",
     "maximum_mean_discrepancy",
     "mean_relative_living_times",
     "missing",
@@ -170,6 +180,7 @@ __all__ = [
     "persistence_intervals",
     "pixel_histograms",
     "population",
+    "population_marginal_kl",
     "precision_recall_density_coverage",
     "rate_distortion",
     "rate_plane",

@@ -34,12 +34,14 @@ class Results:
 
 
 def by_metric(skipped: Mapping[str, str]) -> dict[str, str]:
-    """Reasons by diagnostic, as reasons by the metrics that are therefore missing.
+    """Reasons by diagnostic, as reasons by the metrics that are therefore missing; none for a diagnostic that an older
+    version had.
 
     >>> by_metric({"reconstruction": "needs an encoder"})
     {'mse': 'needs an encoder', 'l1': 'needs an encoder'}
     """
-    return {m: reason for name, reason in skipped.items() for m in DIAGNOSTICS[name].metrics}
+    known = {name: reason for name, reason in skipped.items() if name in DIAGNOSTICS}
+    return {m: reason for name, reason in known.items() for m in DIAGNOSTICS[name].metrics}
 
 
 def evaluate(

@@ -20,10 +20,24 @@ def reach(values: Sequence[float]) -> float:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean of what is finite, and how far its 95 % interval reaches, as figures show them: 0 for one value.
+    """The mean, and how far its 95 % interval reaches, as figures show them: 0 for one value.
 
-    >>> interval([1.0]), round(interval([0.0, 1.0, 2.0])[1], 2)
-    ((1.0, 0.0), 2.48)
+    Both are NaN where a seed diverged and has no finite value, for the mean of the others is one of the lucky ones:
+    `named` says how many.
+
+    >>> interval([1.0]), round(interval([0.0, 1.0, 2.0])[1], 2), interval([1.0, math.inf])
+    ((1.0, 0.0), 2.48, (nan, nan))
     """
-    kept = [float(v) for v in values if math.isfinite(v)]
-    return (fmean(kept) if kept else math.nan), (reach(kept) if len(kept) > 1 else 0.0)
+    if not values or not all(map(math.isfinite, values)):
+        return math.nan, math.nan
+    return fmean(values), (reach(values) if len(values) > 1 else 0.0)
+
+
+def named(label: str, values: Sequence[float]) -> str:
+    """The label, with how many of the seeds diverged where some did.
+
+    >>> named("gan", [1.0, 2.0]), named("wgan", [1.0, math.nan, 2.0])
+    ('gan', 'wgan (1 of 3 diverged)')
+    """
+    lost = sum(not math.isfinite(v) for v in values)
+    return f"{label} ({lost} of {len(values)} diverged)" if lost else label

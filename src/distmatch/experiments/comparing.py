@@ -13,15 +13,15 @@ from torch import Tensor
 
 from distmatch.diagnostics import (
     FeatureNet,
+    empirical_marginal_kl,
     feature_net,
     frechet_distance,
     image_features,
     image_logits,
     inception_score,
     independent_critic,
-    marginal_kl,
-    marginal_kl_by_density,
     ms_ssim_diversity,
+    population_marginal_kl,
 )
 from distmatch.diagnostics.maps.independent_critic import image_critic
 from distmatch.distributions import reparameterise
@@ -155,22 +155,25 @@ class Judged:
         ).value
 
     def kl(self) -> float | None:
-        """KL(q(z) ‖ p(z)) in nats by Monte Carlo, q(z) the mixture over training data; of Gaussian encoders."""
+        """KL(q(z) ‖ p(z)) in nats of the mixture q(z) of these training data's posteriors, not of the population's;
+        of Gaussian encoders."""
         if self._posterior() != "gaussian":
             return None
         loc, scale = self._gaussians()
         evaluate = min(len(loc), 1_000)
-        return marginal_kl(
+        return empirical_marginal_kl(
             loc, scale, samples=2, evaluate=evaluate, decompose=False, seed=self.look.seed
-        ).marginal_kl.value
+        ).empirical_marginal_kl.value
 
     def kl_density(self) -> float | None:
-        """A lower bound on the same of the population, by a mixture of normals fitted to codes; of any encoder."""
+        """A lower bound on KL(q(z) ‖ p(z)) of the population, from codes of held-out data; of any encoder."""
         if self._posterior() is None:
             return None
-        with torch.no_grad(), own_randomness(self.look.seed):
-            codes = torch.cat([self.trained.encode(x).sample() for x in self._training()])
-        return marginal_kl_by_density(codes.flatten(1).float(), "mixture", seed=self.look.seed).value
+        x = self.trained.prepared("test", self.look.codes)
+        found = population_marginal_kl(
+            self.trained.encode, x, torch.cat(self._training()), seed=self.look.seed
+        )
+        return found.population_marginal_kl.value
 
     def mse(self) -> float | None:
         """‖x - x̂‖²/dim(x) of held-out data."""

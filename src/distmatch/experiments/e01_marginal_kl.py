@@ -44,8 +44,8 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     low = kl_of_codes(subject, codes=count, leave_one_out=True)
     return Numbers(
         {
-            "kl": found.marginal_kl.value,
-            "kl_low": low.marginal_kl.value,
+            "kl": found.empirical_marginal_kl.value,
+            "kl_low": low.empirical_marginal_kl.value,
             "rate": found.rate.value,
             "information": found.mutual_information.value,
         }

@@ -64,7 +64,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     found = kl_of_codes(subject, codes=100 if bench.scale == "smoke" else 10_000)
     return Numbers(
         {
-            "kl": found.marginal_kl.value,
+            "kl": found.empirical_marginal_kl.value,
             "rate": found.rate.value,
             "information": found.mutual_information.value,
             **pictures(subject, count, steps),

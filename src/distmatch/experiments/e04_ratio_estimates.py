@@ -55,7 +55,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     values = codes.numbers()
     for name, settings in variants(bench.scale).items():
         try:
-            values[name] = marginal_kl_by_ratio(codes.draws, seed=seed, **settings).value
+            values[name] = marginal_kl_by_ratio(codes.draws, seed=seed, **settings).mean_score.value
         except BadInput:  # the classifier diverged: this variant has no number
             continue
     return Numbers(values)

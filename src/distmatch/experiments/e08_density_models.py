@@ -49,7 +49,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
             values[name] = marginal_kl_by_density(drawn[chosen], name, fit=FITS[bench.scale], seed=seed).value
         except BadInput:  # its fit diverged: this model has no number
             continue
-    values["ratio"] = marginal_kl_by_ratio(codes.draws, seed=seed, **RATIO[bench.scale]).value
+    values["ratio"] = marginal_kl_by_ratio(codes.draws, seed=seed, **RATIO[bench.scale]).mean_score.value
     return Numbers(values)
 
 

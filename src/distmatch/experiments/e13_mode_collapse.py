@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +87,15 @@ def figures(found: Results) -> Mapping[str, Figure]:
         ("modes reached, grid, larger nets", "reached", "grid", "larger"),
     )
     panels = {
-        label: {str(r["system"]): _kept(found, r, name) for r in found.cells(on=on, nets=nets)}
+        label: {str(r["system"]): _each(found, r, name) for r in found.cells(on=on, nets=nets)}
         for label, name, on, nets in columns
     }
     return {"samples": samples(found), "modes": rows_figure(panels, COLOUR)}
 
 
-def _kept(found: Results, cell: Cell, name: str) -> list[float]:
-    """A number of the runs that did not diverge."""
-    return [r.numbers.values[name] for r in found.of(**cell) if name in r.numbers.values]
+def _each(found: Results, cell: Cell, name: str) -> list[float]:
+    """A number of each seed; NaN where the run diverged."""
+    return [r.numbers.values.get(name, math.nan) for r in found.of(**cell)]
 
 
 SLIDES = "seed 001, motivating problem: mode collapse"

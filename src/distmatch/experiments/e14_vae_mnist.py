@@ -13,6 +13,7 @@ from distmatch.experiments.seeds_common import (
     band,
     digits_of,
     kept,
+    label_of,
     less,
     pack,
     show,
@@ -154,7 +155,8 @@ def figures(found: Results) -> Mapping[str, Figure]:
         for axes, part in zip(panels, ("train", "validation"), strict=True):
             for (model, name), colour in zip(NAMES.items(), COLOURS, strict=False):
                 curves = kept(found, part, model=model)
-                band(axes, range(1, len(curves[0]) + 1) if curves else [], curves, name, colour)
+                label = label_of(name, found, part, model=model)
+                band(axes, range(1, len(curves[0]) + 1) if curves else [], curves, label, colour)
             axes.set(xlabel="epoch", ylabel=f"{part} loss, nats per image")
         legend(panels[0])
         panels[1].set_title("bands: 95 % over seeds")

@@ -12,6 +12,7 @@ from distmatch.experiments.seeds_common import (
     band,
     digits_of,
     kept,
+    label_of,
     less,
     pack,
     show,
@@ -101,7 +102,8 @@ def figures(found: Results) -> Mapping[str, Figure]:
         figure, [axes] = new_figure(1, 1, (4.8, 3.2))
         for (name, cell), colour in zip(NAMES.items(), COLOURS, strict=False):
             curves = kept(found, "frechet", **cell)
-            band(axes, kept(found, "step", **cell)[0] if curves else [], curves, name, colour)
+            label = label_of(name, found, "frechet", **cell)
+            band(axes, kept(found, "step", **cell)[0] if curves else [], curves, label, colour)
         axes.set(xlabel="the generator's steps", ylabel="Fréchet distance (95 % over seeds)", yscale="log")
         legend(axes)
         return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -128,8 +129,8 @@ def figures(found: Results) -> Mapping[str, Figure]:
             drawn = []
             for cell in found.cells(decoder=d, marginal=m):
                 pair = [numbers(found, name, **cell) for name in ("rate", "distortion")]
-                if all(pair):
-                    (r, dr), (dist, dd) = (interval(v) for v in pair)
+                (r, dr), (dist, dd) = (interval(v) for v in pair)
+                if math.isfinite(r) and math.isfinite(dist):
                     drawn.append((r, dist))
                     axes.errorbar(r, dist, xerr=dr, yerr=dd, fmt="o", color=COLOURS[k], ms=4, elinewidth=0.8)
                     if m == "simple":  # beside it lies the learned one
@@ -141,7 +142,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
                     *zip(*sorted(drawn), strict=True), "-", color=COLOURS[k], label=f"{d} decoder, {m} m(z)"
                 )
                 right = max(right, 1.1 * max(r for r, _ in drawn))
-        entropies = [v for cell in found.cells() for v in numbers(found, "entropy", **cell)]
+        entropies = [v for cell in found.cells() for v in numbers(found, "entropy", **cell) if v == v]
         if entropies:
             h, low = min(entropies), axes.get_ylim()[0]
             axes.plot(

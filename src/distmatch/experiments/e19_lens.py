@@ -13,6 +13,7 @@ from distmatch.experiments.seeds_common import (
     band,
     digits_of,
     kept,
+    label_of,
     less,
     sized,
     thin,
@@ -78,7 +79,9 @@ def figures(found: Results) -> Mapping[str, Figure]:
             for lens, colour in zip(("with", "without"), COLOURS, strict=False):
                 curves = kept(found, "frechet", by=by, lens=lens)
                 steps = kept(found, "step", by=by, lens=lens)[0] if curves else []
-                band(axes, steps, curves, f"{lens} lens", colour)
+                band(
+                    axes, steps, curves, label_of(f"{lens} lens", found, "frechet", by=by, lens=lens), colour
+                )
                 if curves and lens == "with":
                     axes.axvline(steps[-1] / 2, color=GREY, lw=0.8, ls=":", label="the lens is removed")
             axes.set(xlabel=f"steps, {name} loss", ylabel="Fréchet distance (95 % over seeds)", yscale="log")

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
-from distmatch.diagnostics import MarginalKL, Subject, frechet_distance, image_features, marginal_kl
+from distmatch.diagnostics import (
+    EmpiricalKL,
+    Subject,
+    empirical_marginal_kl,
+    frechet_distance,
+    image_features,
+)
 from distmatch.diagnostics.seeds import interval
 from distmatch.experiments.comparing import digits_net
 from distmatch.experiments.experiment import Scale
+from distmatch.experiments.seed_spread import say_lost
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.trained import load_trained
 
@@ -90,12 +97,12 @@ def posteriors(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor, Distributio
     return means, torch.cat(scale), TransformedDistribution(Independent(Normal(zero, zero + 1), 1), back)
 
 
-def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = False) -> MarginalKL:
+def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = False) -> EmpiricalKL:
     """Algorithm 2 over the whole training set: KL(q(z)‖p(z)), for Gaussian posteriors, also through a flow."""
     loc, scale, prior = posteriors(subject, images_of(subject, "train"))
     evaluate = min(len(loc), max(2, codes // 10))
     with torch.no_grad():
-        return marginal_kl(
+        return empirical_marginal_kl(
             loc,
             scale,
             prior=prior,
@@ -127,7 +134,10 @@ def quantiles(values: Tensor, count: int = 51) -> list[float]:
 
 
 def bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
-    """Grouped bars: series -> for each group its values over seeds, drawn as their mean with its 95 % interval."""
+    """Grouped bars: series -> for each group its values over seeds, drawn as their mean with its 95 % interval.
+
+    Where a seed diverged there is no bar, and it says how many did.
+    """
     from distmatch.report.style import COLOURS, INK
 
     width = 0.8 / len(series)
@@ -135,6 +145,8 @@ def bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequen
         middle, reach = zip(*map(interval, members), strict=True)
         places = [g + (i - (len(series) - 1) / 2) * width for g in range(len(groups))]
         axes.bar(places, middle, 0.9 * width, color=COLOURS[i], label=name)
+        for place, values in zip(places, members, strict=True):
+            say_lost(axes, place, values)
         axes.errorbar(places, middle, reach, fmt="none", ecolor=INK, capsize=2, elinewidth=0.8)
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(visible=False, axis="x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -188,18 +189,18 @@ def figures(found: Results) -> Mapping[str, Figure]:
         panels, marks = {}, {}
         for name, words in names.items():
             label = words.format(TOTAL[on])
-            values = {s: _kept(found, s, on, name) for s in rows}
-            if any(values.values()):
+            values = {s: _each(found, s, on, name) for s in rows}
+            if any(math.isfinite(v) for runs in values.values() for v in runs):
                 panels[label], marks[label] = values, PUBLISHED[on].get(name, {})
         colours = {s: COLOURS[1] if s in HYBRIDS + MORE_HYBRIDS else COLOURS[0] for s in rows}
         drawn[on] = rows_figure(panels, colours, marks)
     return drawn
 
 
-def _kept(found: Results, system: str, on: str, name: str) -> list[float]:
-    """A number of the runs that did not diverge."""
+def _each(found: Results, system: str, on: str, name: str) -> list[float]:
+    """A number of each seed; NaN where the run diverged."""
     runs = found.of(system=system, on=on)
-    return [r.numbers.values[name] for r in runs if name in r.numbers.values]
+    return [r.numbers.values.get(name, math.nan) for r in runs]
 
 
 VEEGAN, PACGAN = "arXiv:1705.07761, tables 1 and 2", "arXiv:1712.04086"

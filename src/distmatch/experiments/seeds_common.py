@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from distmatch.data import load, to_unit
 from distmatch.diagnostics import FeatureNet, frechet_distance, image_features, inception_score
 from distmatch.diagnostics.features.classifiers import load_classifier
-from distmatch.diagnostics.seeds import interval
+from distmatch.diagnostics.seeds import interval, named
 from distmatch.experiments.experiment import Bench, Results, Scale
 from distmatch.experiments.trained import train_run
 from distmatch.runs.assemble import assemble, layered
@@ -189,10 +189,15 @@ def kept(found: Results, name: str, **where: str | int | float) -> list[Sequence
     return [curve for curve in curves if len(curve)]
 
 
+def label_of(label: str, found: Results, name: str, **where: str | int | float) -> str:
+    """The label of what `kept` gives, with how many of the runs diverged and are not in it."""
+    runs = found.of(**where)
+    return named(label, [0.0 if len(run.numbers.curves.get(name, ())) else math.nan for run in runs])
+
+
 def numbers(found: Results, name: str, **where: str | int | float) -> list[float]:
-    """A number of the runs that have it."""
-    values = [record.numbers.values.get(name, math.nan) for record in found.of(**where)]
-    return [v for v in values if math.isfinite(v)]
+    """A number of one cell, for each seed; NaN where the run diverged."""
+    return [record.numbers.values.get(name, math.nan) for record in found.of(**where)]
 
 
 def value(name: str, cell: Mapping[str, Any]) -> Value:
@@ -218,13 +223,13 @@ def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], labe
 
 
 def bars(axes: Axes, values: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
-    """Means over seeds with their 95 % intervals, and every seed as a dot."""
+    """Means over seeds with their 95 % intervals, and every seed as a dot; where some diverged, no mean."""
     for k, given in enumerate(values.values()):
         if given:
             middle, reach = interval(given)
             axes.barh(k, middle, xerr=reach, color=colours[k % len(colours)], alpha=0.75, ecolor="#333333")
             axes.plot(given, [k] * len(given), ".", color="#333333", markersize=4)
-    axes.set_yticks(range(len(values)), list(values))
+    axes.set_yticks(range(len(values)), [named(*row) for row in values.items()])
     axes.invert_yaxis()
 
 

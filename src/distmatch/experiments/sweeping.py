@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from distmatch.diagnostics.seeds import interval
+from distmatch.diagnostics.seeds import interval, named
 from distmatch.experiments.experiment import Results
 from distmatch.report.style import COLOURS, new_figure, styled
 
@@ -73,16 +73,19 @@ def draw_rows(
     xlabel: str,
     marks: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
-    """A row for each label: every seed as a dot, their mean and 95 % interval; crosses where numbers were published."""
+    """A row for each label: every seed as a dot, their mean and 95 % interval; crosses where numbers were published.
+
+    Where a seed diverged there is no mean, and the label says how many did.
+    """
     for place, (name, numbers) in enumerate(values.items()):
         kept = [v for v in numbers if math.isfinite(v)]
-        middle, half = interval(kept)
+        middle, half = interval(numbers)
         colour = colours.get(name, COLOURS[0])
         axes.plot(kept, [place] * len(kept), ".", color=colour, alpha=0.45, markersize=5)
         axes.errorbar([middle], [place], xerr=[half], fmt="o", color=colour, markersize=4.5, capsize=2.5)
         if marks and name in marks:
             axes.plot(marks[name], [place] * len(marks[name]), "x", color="#000000", markersize=5)
-    axes.set_yticks(range(len(values)), list(values))
+    axes.set_yticks(range(len(values)), [named(*row) for row in values.items()])
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_xlabel(xlabel)
 
@@ -108,7 +111,8 @@ def rows_figure(
         draw_rows(one, values, colours, xlabel, (marks or {}).get(xlabel))
         if xlabel in log:
             one.set_xscale("log")
-    for one, values in zip(axes[1:], list(panels.values())[1:], strict=True):
-        if list(values) == list(next(iter(panels.values()))):
+    first, *others = [[label.get_text() for label in one.get_yticklabels()] for one in axes]
+    for one, labels in zip(axes[1:], others, strict=True):
+        if labels == first:
             one.set_yticklabels([])
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distmatch.diagnostics import marginal_kl
+from distmatch.diagnostics import empirical_marginal_kl
 from distmatch.diagnostics.entries.gather import gaussians
 from distmatch.diagnostics.estimate import seeded
 from distmatch.diagnostics.subject import Options
@@ -88,7 +88,9 @@ def codes_of_vae(cell: Cell, seed: int, bench: Bench) -> Codes | None:
     loc, scale = (part.cpu() for part in gaussians(trained.subject(), Options(seed=seed)))
     some = min(len(loc), 1000)
     whole, left_out = (
-        marginal_kl(loc, scale, samples=2, evaluate=some, seed=seed, leave_one_out=without)
+        empirical_marginal_kl(loc, scale, samples=2, evaluate=some, seed=seed, leave_one_out=without)
         for without in (False, True)
     )
-    return Codes(loc, scale, whole.marginal_kl.value, left_out.marginal_kl.value, whole.lower)
+    return Codes(
+        loc, scale, whole.empirical_marginal_kl.value, left_out.empirical_marginal_kl.value, whole.lower
+    )

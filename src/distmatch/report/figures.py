@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distmatch.errors import BadInput
 from distmatch.report.curves import loss_curves, panel_figures
 from distmatch.report.style import COLOURS, GREY, figure_to_svg, legend, new_figure, styled
+from distmatch.report.table import interval_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +79,7 @@ def latent_scatter(codes2d: Any, labels: Any = None) -> Figure:
 
 @styled
 def metric_bars(columns: Mapping[str, Mapping[str, Mapping[str, Any]]], per_row: int = 4) -> Figure:
-    """Small multiples: per metric, each run's value with its interval (± 2 standard errors).
+    """Small multiples: per metric, each run's value with its interval (± 2 standard errors, or its own limits).
 
     Points, not filled bars, since the axes do not start at zero.
 
@@ -100,9 +101,10 @@ def metric_bars(columns: Mapping[str, Mapping[str, Mapping[str, Any]]], per_row:
         for k, run in enumerate(runs):
             entry = columns[run].get(name) or {}
             unit = unit or entry.get("unit") or ""
-            value, error = _number(entry.get("value")), _number(entry.get("standard_error"))
+            value, ends = _number(entry.get("value")), interval_of(entry)
             if math.isfinite(value):
-                ax.errorbar(value, k, xerr=2 * error if math.isfinite(error) else None, fmt="o", ms=4.5,
+                sides = ends and [[abs(value - end) if math.isfinite(end) else 0.0] for end in ends]
+                ax.errorbar(value, k, xerr=sides, fmt="o", ms=4.5,
                             color=COLOURS[k % len(COLOURS)], capsize=2.5, elinewidth=1.3)  # fmt: skip
         ax.set_ylim(len(runs) - 0.5, -0.5)
         ax.set_yticks(range(len(runs)), [_short(r) for r in runs] if i % width == 0 else [""] * len(runs))

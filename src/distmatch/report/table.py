@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,15 @@ MISSING = "—"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def format_estimate(value: float | None, standard_error: float | None = None, unit: str = "") -> str:
+def format_estimate(
+    value: float | None,
+    standard_error: float | None = None,
+    unit: str = "",
+    limits: Sequence[float] | None = None,
+) -> str:
     """A number with as many digits as its standard error allows (two of the error's own).
+
+    An interval of its own, `limits`, is shown in place of the error.
 
     >>> format_estimate(-97.9312, 0.3127, "nats")
     '-97.93 ± 0.31 nats'
@@ -24,12 +31,17 @@ def format_estimate(value: float | None, standard_error: float | None = None, un
     ('12350 ± 680', '(1.235 ± 0.012)×10⁻⁸')
     >>> format_estimate(0.97315), format_estimate(60000), format_estimate(float("nan"), 0.1)
     ('0.9731', '60000', 'nan')
+    >>> format_estimate(1.0, 0.04, limits=(0.8843, 1.0))
+    '1 [0.8843, 1]'
     """
     if value is None:
         return MISSING
     value = float(value)
-    error = None if standard_error is None else abs(float(standard_error))
-    if not math.isfinite(value):
+    error = None if standard_error is None or math.isnan(standard_error) else abs(float(standard_error))
+    if limits is not None:
+        low, high = limits
+        text = f"{_plain(value)} [{_plain(low)}, {_plain(high)}]"
+    elif not math.isfinite(value):
         text = str(value)
     elif error is None:
         text = _plain(value)
@@ -49,6 +61,8 @@ def _plain(value: float) -> str:
     ('0', '-12.35', '2.5×10⁻⁷', '123457')
     """
     size = abs(value)
+    if not math.isfinite(value):
+        return str(value)
     if size and not 1e-4 <= size < 1e7:
         mantissa, exponent = f"{value:.3e}".split("e")
         return f"{float(mantissa):g}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
@@ -84,7 +98,7 @@ def comparison_rows(
     """Every metric that any run has, in order of appearance, with one cell per run; one it skipped says why.
 
     A cell is `clear` only if the metric says which way is better (`"better": "lower"` or `"higher"`) and the
-    best value's interval, ± 2 standard errors, overlaps no other.
+    best value's interval, ± 2 standard errors or its own limits, overlaps no other.
 
     >>> rows = comparison_rows({"a": {"nll": {"value": 97.93, "standard_error": 0.31, "n": 100}}, "b": {}},
     ...                        {"b": {"nll": "no likelihood"}})
@@ -137,14 +151,30 @@ def comparison_table(
 def _cell(entry: Mapping[str, Any] | None, reason: str, clear: bool) -> Cell:
     if entry is None:
         return Cell(MISSING, reason)
-    text = format_estimate(entry.get("value"), entry.get("standard_error"), entry.get("unit") or "")
+    unit, limits = entry.get("unit") or "", entry.get("limits")
+    text = format_estimate(entry.get("value"), entry.get("standard_error"), unit, limits)
     parts = [f"n = {entry['n']}" if entry.get("n") is not None else "", str(entry.get("how") or "")]
     note = "; ".join(part for part in parts if part)
     return Cell(text, note or (reason if text == MISSING else ""), clear)
 
 
+def interval_of(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The metric's own limits, or ± 2 standard errors; None where it has neither.
+
+    >>> interval_of({"value": 1.0, "standard_error": 0.1}), interval_of({"value": 1.0, "standard_error": None})
+    ((0.8, 1.2), None)
+    """
+    if entry.get("limits") is not None:
+        low, high = entry["limits"]
+        return float(low), float(high)
+    value, error = entry.get("value"), entry.get("standard_error")
+    if value is None or error is None or not math.isfinite(float(error)):
+        return None
+    return float(value) - 2 * float(error), float(value) + 2 * float(error)
+
+
 def _clear_best(entries: Mapping[str, Mapping[str, Any] | None]) -> str | None:
-    """The run whose interval (± 2 standard errors) is better than every other run's, if there is one."""
+    """The run whose interval (± 2 standard errors, or its own) is better than every other run's, if there is one."""
     present = {run: e for run, e in entries.items() if e is not None and e.get("value") is not None}
     sign = {"lower": 1.0, "higher": -1.0}.get(
         next((e["better"] for e in present.values() if e.get("better")), "")
@@ -153,10 +183,11 @@ def _clear_best(entries: Mapping[str, Mapping[str, Any] | None]) -> str | None:
         return None
     intervals = {}
     for run, e in present.items():
-        centre, error = sign * float(e["value"]), e.get("standard_error")
-        if error is None or not math.isfinite(centre) or not math.isfinite(float(error)):
+        found = interval_of(e)
+        if found is None or not math.isfinite(float(e["value"])):
             return None
-        intervals[run] = (centre - 2 * float(error), centre + 2 * float(error))
+        low, high = sorted(sign * end for end in found)
+        intervals[run] = (low, high)
     best = min(intervals, key=lambda run: intervals[run][1])
     others = [low for run, (low, _) in intervals.items() if run != best]
     return best if intervals[best][1] < min(others) else None

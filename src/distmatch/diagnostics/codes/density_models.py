@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
 
 from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
@@ -68,6 +69,22 @@ def fit_mixture(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDen
     if fit.progress is not None:
         fit.progress(1.0)
     return lambda z: torch.from_numpy(model.score_samples(z.double().cpu().numpy())).to(z.device)
+
+
+def fit_gaussian(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDensity:
+    """The Gaussian of the codes' mean and covariance, all of them; without correlations where these have fewer than
+    five codes for each coordinate.
+
+    >>> z = torch.randn(500, 2, generator=seeded(0)).double()
+    >>> fit_gaussian(z[:400], z[400:], DensityFit())(torch.zeros(1, 2).double())     # -ln 2π = -1.84
+    tensor([-1.8...], dtype=torch.float64)
+    """
+    codes = torch.cat([training, validation]).double()
+    mean, d = codes.mean(0), codes.shape[1]
+    covariance = codes.T.cov().reshape(d, d) if len(codes) >= 5 * d else codes.var(0).diag()
+    factor = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(d).to(codes))
+    law = MultivariateNormal(mean, scale_tril=factor)
+    return lambda z: law.log_prob(z.double())
 
 
 def fit_maf(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDensity:
@@ -137,6 +154,29 @@ def _trained(
         raise BadInput("the density model diverged from the first; lower lr")
     net.load_state_dict(weights)
     return log_density
+
+
+def fit_standardised(fitter: Fitter, training: Tensor, validation: Tensor, fit: DensityFit) -> LogDensity:
+    """What the fitter makes of codes of mean 0 and variance 1, as a density of the codes themselves, in float64.
+
+    Raises:
+        BadInput: a coordinate that does not vary, so that the codes have no density.
+    """
+    both, dtype = torch.cat([training, validation]), torch.get_default_dtype()
+    mean, scale = both.mean(0), both.std(0)
+    if not (scale > 0).all():
+        raise BadInput(f"coordinate {int(scale.argmin())} of the codes does not vary; their KL is infinite")
+
+    def standard(z: Tensor) -> Tensor:
+        return ((z - mean) / scale).to(dtype)
+
+    log_density = fitter(standard(training), standard(validation), fit)
+
+    def log_m(z: Tensor) -> Tensor:
+        with torch.no_grad():
+            return log_density(standard(z)).double() - scale.log().sum()
+
+    return log_m
 
 
 DENSITY_MODELS: Mapping[str, Fitter] = MappingProxyType(

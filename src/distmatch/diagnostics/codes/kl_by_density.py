@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.diagnostics.checks import checked
-from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit
+from distmatch.diagnostics.codes.density_models import DENSITY_MODELS, DensityFit, fit_standardised
 from distmatch.diagnostics.codes.surgery import density_of
 from distmatch.diagnostics.estimate import Estimate, seeded
 from distmatch.diagnostics.explicit.likelihood import own_randomness
@@ -39,7 +39,7 @@ def marginal_kl_by_density(
 
     When it lies: by as much as the model is too small or the codes too few; an interval covers
     KL - KL(q‖m), not KL. Held-out codes of the same datum as training ones are no held-out codes: give one code
-    for each datum. Unlike `marginal_kl` it measures the population's q(z), not the mixture over one data set.
+    for each datum. Unlike `empirical_marginal_kl` it measures the population's q(z), not the mixture over one data set.
 
     Args:
         codes: (n, D) independent draws of q(z), n ≥ 30.
@@ -66,15 +66,10 @@ def marginal_kl_by_density(
     fit = dataclasses.replace(fit or DensityFit(), seed=seed, progress=progress)
     codes = codes[torch.randperm(len(codes), generator=seeded(seed)).to(codes.device)]
     first, second = round(TRAINING * len(codes)), round((TRAINING + VALIDATION) * len(codes))
-    mean, scale = codes[:second].mean(0), codes[:second].std(0)
-    if not (scale > 0).all():
-        raise BadInput(f"coordinate {int(scale.argmin())} of the codes does not vary; their KL is infinite")
-    standard = (codes - mean) / scale
-    dtype = torch.get_default_dtype()
     with own_randomness(seed, codes):
-        log_density = DENSITY_MODELS[model](standard[:first].to(dtype), standard[first:second].to(dtype), fit)
+        log_density = fit_standardised(DENSITY_MODELS[model], codes[:first], codes[first:second], fit)
+        log_m = log_density(codes[second:])
     with torch.no_grad():
-        log_m = log_density(standard[second:].to(dtype)).double() - scale.log().sum()
         log_p = _log_prior(codes[second:], prior)
     if not log_m.isfinite().all():
         raise BadInput(f"the density model {model} gives codes no density; lower lr or give more codes")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +20,29 @@ Codes = Tensor | Callable[[int, int], Tensor]
 
 HELD_OUT = 0.2  # the share of given codes that is kept for the estimate ...
 HELD_OUT_DRAWS = 5_000  # ... and how many are drawn where codes can be drawn
+PRIOR_DRAWS, ENTRIES = (
+    50_000,
+    50_000_000,
+)  # of the prior for the lower bound, or fewer: draws × coordinates at most
+REACH = 4.0  # nats: scores in the bound are cut at ln(draws) less this, so that its mean rests on more than one draw
 POOL = 100  # batches drawn at once
 CAUTION = (
     "never to be used alone: a classifier sees what it has learned to see, so this is too low where codes and "
     "prior overlap little or D is large, and can explode with noise in its activations"
 )
+
+
+@dataclass(frozen=True)
+class RatioKL:
+    """What `marginal_kl_by_ratio` found, in nats.
+
+    Attributes:
+        mean_score: E_q t, the figure of Algorithm 3. It bounds nothing: t may be too large as well as too small.
+        lower: a lower bound of KL(q(z)‖p(z)) in expectation, for any t.
+    """
+
+    mean_score: Estimate
+    lower: Estimate
 
 
 class NoisyClassifier(nn.Sequential):
@@ -72,18 +92,21 @@ def marginal_kl_by_ratio(
     lr: float = 2e-4,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
-) -> Estimate:
+) -> RatioKL:
     """KL(q(z)‖p(z)) ≈ E_q t(z), in nats, for the logit t of a classifier of codes (1) against the prior (0).
 
         t = argmin E_q softplus(-t) + E_p softplus(t) + penalty · E (‖∇t(ẑ)‖ - 1)²,   t* = log q/p
+        E_q s - E_p e^s + 1 ≤ KL(q(z)‖p(z))   for any s, here t less ln E_p e^t, cut where e^s would be rare
 
-    where ẑ lies between a code and a prior draw (once for each pair). Adam with betas (0.5, 0.9); the estimate
-    is the mean of t over codes that were not trained on, without noise or dropout.
+    where ẑ lies between a code and a prior draw (once for each pair). Adam with betas (0.5, 0.9); means are over
+    codes and prior draws that were not trained on, without noise or dropout; those that ln E_p e^t is estimated
+    with are others than those of the bound.
 
-    When it lies: always to some degree, and the standard error, which is over held-out codes for the one
-    classifier that was trained, does not show it. Where codes and prior are easily told apart, cross-entropy
-    is near zero long before t is as large as log q/p: KLs beyond about ln(number of codes) cannot be seen at
-    all. So it may be compared between models, never quoted alone: look at `marginal_kl` beside it.
+    When it lies: E_q t does always to some degree, to either side, and its standard error, which is over held-out
+    codes for the one classifier that was trained, does not show it. Where codes and prior are easily told apart,
+    cross-entropy is near zero long before t is as large as log q/p: KLs beyond about ln(number of codes) cannot be
+    seen at all. So it may be compared between models, never quoted alone: look at `population_marginal_kl` beside
+    it. The lower bound is one in expectation, but cannot pass ln(prior draws) - 4, about 6 nats.
 
     Args:
         codes: (n, D) draws of q(z), one for each datum, n ≥ 10, of which a fifth is held out; or a sampler
@@ -97,11 +120,13 @@ def marginal_kl_by_ratio(
         BadInput: shapes, NaN, counts below one, a share or weight out of range, a classifier that diverged.
 
     Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, Algorithm 3; Sugiyama et al., Density Ratio
-    Estimation in Machine Learning (2012); Gulrajani et al., 1704.00028, for the penalty.
+    Estimation in Machine Learning (2012); Gulrajani et al., 1704.00028, for the penalty; Nguyen, Wainwright and
+    Jordan, 0809.0853, for the bound; McAllester and Stratos, 1811.04251, for its reach.
 
     >>> z = 1 + torch.randn(2000, 2, generator=seeded(0))         # KL(N(1, I)‖N(0, I)) = 1
-    >>> 0.7 < marginal_kl_by_ratio(z, width=32, steps=150, lr=2e-3).value < 1.2
-    True
+    >>> found = marginal_kl_by_ratio(z, width=32, steps=150, lr=2e-3)
+    >>> 0.7 < found.mean_score.value < 1.2, found.lower.interval()[0] < 1
+    (True, True)
     """
     at_least(1, layers=layers, width=width, steps=steps, batch_size=batch_size)
     if not (noise >= 0 and penalty >= 0 and 0 <= dropout < 1 and lr > 0):
@@ -121,12 +146,38 @@ def marginal_kl_by_ratio(
             adam.step()
             if progress is not None:
                 progress((step + 1) / steps)
-    with torch.no_grad():
-        score = net.eval()(held_out)
-    if not score.isfinite().all():
+        with torch.no_grad():
+            score, drawn = net.eval()(held_out).double(), _prior_scores(net, prior, held_out)
+    if not (score.isfinite().all() and drawn.isfinite().all()):
         raise BadInput("the classifier diverged; lower lr or noise")
-    how = f"classifier of {layers}×{width}, {steps} steps, on held-out codes; {CAUTION}"
-    return Estimate.mean(score, "nats", how)
+    how = f"classifier of {layers}×{width}, {steps} steps, on held-out codes"
+    return RatioKL(
+        Estimate.mean(score, "nats", f"{how}; no bound; {CAUTION}"), lower_bound(score, drawn, how)
+    )
+
+
+def lower_bound(codes: Tensor, drawn: Tensor, how: str = "") -> Estimate:
+    """E_q s - E_p e^s + 1 ≤ KL(q‖p) from any scores t at codes (n,) and at draws of the prior (m,), in nats.
+
+    s = min(t - c, ln(m/2) - 4), with c = ln E_p e^t over the first half of the draws; E_p e^s is over the second.
+
+    >>> lower_bound(torch.zeros(10), torch.zeros(1000)).value
+    0.0
+    """
+    first, second = drawn.double().chunk(2)
+    shift, most = first.logsumexp(0) - math.log(len(first)), math.log(len(second)) - REACH
+    s, e = (codes.double() - shift).clamp(max=most), (second - shift).clamp(max=most).exp()
+    error = math.sqrt(float(s.var()) / len(s) + float(e.var()) / len(e))
+    how = f"{how}; a lower bound in expectation, of at most {most:.1f} nats"
+    return Estimate(float(s.mean() - e.mean()) + 1, error, len(s), "nats", how)
+
+
+def _prior_scores(net: nn.Module, prior: Distribution | None, like: Tensor) -> Tensor:
+    """Scores of fresh prior draws, (m,)."""
+    m = max(2 * POOL, min(PRIOR_DRAWS, ENTRIES // like.shape[1]))
+    step = max(1, min(m, ENTRIES // (10 * like.shape[1])))
+    parts = [like.new_empty(min(step, m - i), like.shape[1]) for i in range(0, m, step)]
+    return torch.cat([net(_prior_draws(prior, part)) for part in parts]).double()
 
 
 def _loss(net: nn.Module, code: Tensor, drawn: Tensor, penalty: float) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.diagnostics.checks import at_least, checked
-from distmatch.diagnostics.codes.marginal_kl import sizes
+from distmatch.diagnostics.codes.empirical_kl import sizes
 from distmatch.diagnostics.codes.surgery import (
-    MarginalKL,
+    EmpiricalKL,
     Rates,
     Scores,
     density_of,
@@ -21,6 +21,7 @@ from distmatch.diagnostics.codes.surgery import (
     rates_of,
     summary,
 )
+from distmatch.diagnostics.codes.two_stage import of_some, thinned
 from distmatch.diagnostics.estimate import Estimate, seeded
 from distmatch.diagnostics.explicit.likelihood import as_distribution, own_randomness
 from distmatch.errors import BadInput
@@ -30,7 +31,7 @@ ENTRIES = 1 << 20  # pairs × coordinates that are scored at once: 8 MB in float
 DECOMPOSED_WORK = 100_000_000  # of these at most for the total correlation, where it can be had
 
 
-def marginal_kl_of(
+def empirical_marginal_kl_of(
     posterior: Callable[[Any], Distribution],
     x: Tensor | Sequence[Any],
     prior: Distribution | None = None,
@@ -42,11 +43,12 @@ def marginal_kl_of(
     leave_one_out: bool = False,
     decompose: bool = True,
     progress: Callable[[float], None] | None = None,
-) -> MarginalKL:
+) -> EmpiricalKL:
     """KL(q(z)‖p(z)) for q(z) = 1/N Σ_n q(z|x_n), where q(z|x) is any distribution with `log_prob`.
 
-    As `marginal_kl` (which is far faster for diagonal Gaussians): codes from a random subset of the data, each
-    scored under all N posteriors, own draws with the density they had when drawn; R - ln N ≤ KL ≤ R checked.
+    As `empirical_marginal_kl` (which is far faster for diagonal Gaussians): codes from a random subset of the
+    data, each scored under all N posteriors, own draws with the density they had when drawn; R - ln N ≤ KL ≤ R
+    checked.
     The rate is in closed form where torch has one, otherwise the mean of log q(z|x) - log p(z) over 8 draws of
     each data point; then KL has no control variate, and the bounds hold within R's error too.
 
@@ -74,14 +76,14 @@ def marginal_kl_of(
     Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, Algorithm 2; Rezende and Mohamed, 1505.05770.
 
     >>> def posterior(x): return torch.distributions.Laplace(x, 0.3)
-    >>> found = marginal_kl_of(posterior, torch.tensor([[-2.0], [2.0]]))
+    >>> found = empirical_marginal_kl_of(posterior, torch.tensor([[-2.0], [2.0]]))
     >>> round(found.mutual_information.value, 2), found.bound_holds     # ln 2
     (0.69, True)
     """
     at_least(1, batch_size=batch_size)
     batches: Sequence[Any] = x.split(batch_size) if isinstance(x, Tensor) else x
-    with torch.no_grad(), own_randomness(seed, _some_tensor(x)):
-        laws = [_with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
+    with torch.no_grad(), own_randomness(seed, some_tensor(x)):
+        laws = [with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
         total = sum(law.batch_shape[0] for law in laws)
         if total < 2:
             raise BadInput(f"the mixture has {total} component(s); give at least 2 data points")
@@ -90,20 +92,22 @@ def marginal_kl_of(
         n, k = sizes(total, CODES, samples, evaluate)
         own = torch.randperm(total, generator=seeded(seed))[:n].sort().values
         codes, log_code = _draw(laws, own, k)
-        scored = _log_mixture(laws, codes, log_code, own.repeat_interleave(k), leave_one_out, progress)
-        parts = _decompose(laws, codes, scored, prior is None) if decompose else (None, None)
-        scores = Scores(scored, density_of(p, codes), log_code, own[:, None].expand(n, k).to(codes.device))
+        each = own.repeat_interleave(k)
+        scored = log_mixture_of(laws, codes, log_code, each, leave_one_out=leave_one_out, progress=progress)
+        drawn = own[:, None].expand(n, k).to(codes.device)
+        parts = _decompose(laws, codes, drawn, scored, prior is None) if decompose else (None, None)
+        scores = Scores(scored, density_of(p, codes), log_code, drawn)
     return summary(scores, rates, parts, leave_one_out=leave_one_out, against=against)
 
 
-def _some_tensor(x: Any) -> Tensor:
+def some_tensor(x: Any) -> Tensor:
     """The data, or the first tensor in the first batch: its device is where the posterior draws."""
     for _ in range(2):
         x = x[0] if isinstance(x, Sequence) and len(x) else x
     return x if isinstance(x, Tensor) else torch.empty(0)
 
 
-def _with_events(law: Distribution) -> Distribution:
+def with_events(law: Distribution) -> Distribution:
     """Of batch shape (n,): further batch dimensions are independent coordinates."""
     if not law.batch_shape:
         raise BadInput(
@@ -113,7 +117,7 @@ def _with_events(law: Distribution) -> Distribution:
     return Independent(law, extra) if extra else law
 
 
-def _standard_normal(law: Distribution) -> Distribution:
+def standard_normal(law: Distribution) -> Distribution:
     zero = torch.zeros_like(law.sample()[0])
     normal = Normal(zero, zero + 1)
     return Independent(normal, zero.ndim) if zero.ndim else normal
@@ -122,7 +126,7 @@ def _standard_normal(law: Distribution) -> Distribution:
 def _rates(laws: Sequence[Distribution], prior: Distribution | None) -> tuple[Distribution, Rates]:
     """The prior and the rates to it."""
     try:
-        prior = _standard_normal(laws[0]) if prior is None else prior
+        prior = standard_normal(laws[0]) if prior is None else prior
         found = [rates_of(law, prior) for law in laws]
     except NotImplementedError as error:
         raise BadInput(f"the posterior, a {type(laws[0]).__name__}, has no log_prob or no sample") from error
@@ -150,24 +154,33 @@ def _with_places(laws: Sequence[Distribution], own: Tensor) -> Iterator[tuple[Te
             yield here, law
 
 
-def _log_mixture(
+def log_mixture_of(
     laws: Sequence[Distribution],
     codes: Tensor,
-    log_code: Tensor,
-    own: Tensor,
-    leave_one_out: bool,
-    progress: Callable[[float], None] | None,
+    log_code: Tensor | None = None,
+    own: Tensor | None = None,
+    *,
+    leave_one_out: bool = False,
+    progress: Callable[[float], None] | None = None,
 ) -> Tensor:
-    """log q(z), (M,) float64; each code's own term is the density that it was drawn with."""
-    total, start, count = log_code.new_full((len(codes),), -math.inf), 0, sum(q.batch_shape[0] for q in laws)
+    """log 1/N Σ_n q(z|x_n), (M,) float64; the term of each code's component `own` (M,), where it is known, is the
+    density `log_code` that it was drawn with.
+
+    >>> laws = [Independent(Normal(torch.zeros(3, 2), 1.0), 1)]
+    >>> log_mixture_of(laws, torch.zeros(2, 2))
+    tensor([-1.8379, -1.8379], dtype=torch.float64)
+    """
+    total = torch.full((len(codes),), -math.inf, dtype=torch.float64, device=codes.device)
+    start, count = 0, sum(q.batch_shape[0] for q in laws)
     for law in laws:
         size = law.batch_shape[0]
         step = max(1, ENTRIES // (size * max(1, codes[0].numel())))
         for rows in torch.arange(len(codes)).split(step):
             scores = _pairs(law, codes[rows], size)
-            at = own[rows] - start
-            hit = ((at >= 0) & (at < size)).nonzero().squeeze(1)
-            scores[hit, at[hit]] = -math.inf if leave_one_out else log_code[rows[hit]]
+            if own is not None and log_code is not None:
+                at = own[rows] - start
+                hit = ((at >= 0) & (at < size)).nonzero().squeeze(1)
+                scores[hit, at[hit]] = -math.inf if leave_one_out else log_code[rows[hit]]
             total[rows] = torch.logaddexp(total[rows], scores.logsumexp(1))
         start += size
         if progress is not None:
@@ -191,26 +204,25 @@ def _pairs(law: Distribution, codes: Tensor, size: int) -> Tensor:
 
 
 def _decompose(
-    laws: Sequence[Distribution], codes: Tensor, log_q: Tensor, standard: bool
+    laws: Sequence[Distribution], codes: Tensor, own: Tensor, log_q: Tensor, standard: bool
 ) -> tuple[Estimate | None, Estimate | None]:
     """Total correlation and Σ_j KL(q(z_j)‖N(0, 1)) on evenly spaced codes, where coordinates are independent."""
     parts = [law.base_dist for law in laws if isinstance(law, Independent)]
     if len(parts) < len(laws) or any(part.event_shape or len(part.batch_shape) < 2 for part in parts):
         return None, None
     count = sum(part.batch_shape.numel() for part in parts)
-    step = math.ceil(len(codes) / max(20, DECOMPOSED_WORK // count))
-    if len(codes) <= step:
-        step = 1
-    chosen = codes[::step]
+    places, kept = thinned(own, len(codes), max(20, DECOMPOSED_WORK // count))
+    chosen, total = codes[places], sum(part.batch_shape[0] for part in parts)
     marginals = chosen.new_full(chosen.shape, -math.inf, dtype=torch.float64)
     for part in parts:
         for rows in torch.arange(len(chosen)).split(max(1, ENTRIES // part.batch_shape.numel())):
             scores = part.log_prob(chosen[rows][:, None]).double().logsumexp(1)
             marginals[rows] = torch.logaddexp(marginals[rows], scores)
-    marginals = (marginals - math.log(sum(part.batch_shape[0] for part in parts))).flatten(1)
+    marginals = (marginals - math.log(total)).flatten(1)
     how = f"Monte Carlo on {len(chosen)} of the codes, whole mixture in every coordinate"
-    correlation = Estimate.mean(log_q[::step] - marginals.sum(1), "nats", how)
-    if not standard:
-        return correlation, None
     log_p = -0.5 * (chosen.double().square() + math.log(2 * math.pi)).flatten(1)
-    return correlation, Estimate.mean((marginals - log_p).sum(1), "nats", how)
+    correlation, each = (
+        of_some(values, kept, total).estimate(len(chosen), how)
+        for values in (log_q[places] - marginals.sum(1), (marginals - log_p).sum(1))
+    )
+    return correlation, each if standard else None

@@ -8,23 +8,27 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from distmatch.diagnostics.codes.two_stage import controlled, information, two_stage
+from distmatch.diagnostics.codes.two_stage import Mean, controlled, information, of_some, two_stage
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.explicit.likelihood import per_example
 from distmatch.errors import BadInput
 
+NEAR = 2.0  # nats: a rate that comes so near to ln N, or passes it, saturates the mixture's information
+CONTROLLED = (
+    10  # components at least for a control variate, unless all are seen: a slope through few fits noise
+)
 RATE_DRAWS = 8  # codes of each data point for the rate, where it has no closed form
 
 
 @dataclass(frozen=True)
-class MarginalKL:
-    """What `marginal_kl` found, in nats. `lower` ≤ KL ≤ `upper` is R - ln N ≤ KL(q(z)‖p(z)) ≤ R.
+class EmpiricalKL:
+    """What `empirical_marginal_kl` found, in nats. `lower` ≤ KL ≤ `upper` is R - ln N ≤ KL(q(z)‖p(z)) ≤ R.
 
     `bound_holds` allows three standard errors. Where own draws were scored, log q(z) ≥ log q(z|x_n) - ln N
     was checked at every one of them as well.
     """
 
-    marginal_kl: Estimate
+    empirical_marginal_kl: Estimate
     rate: Estimate
     mutual_information: Estimate
     total_correlation: Estimate | None
@@ -115,7 +119,7 @@ def summary(
     *,
     leave_one_out: bool,
     against: str,
-) -> MarginalKL:
+) -> EmpiricalKL:
     """KL as the mean of log q - log p, I as that of log q(z|x_n) - log q, and their bounds.
 
     Raises:
@@ -123,7 +127,8 @@ def summary(
         RuntimeError: own draws at which log q(z) < log q(z|x_n) - ln N, which only lost digits can cause.
     """
     rate, total = rates.estimate(), len(rates.values)
-    value, error, shared = _averages(scores, rates, leave_one_out)
+    found, shared = _averages(scores, rates, leave_one_out)
+    value, error = found.value, found.error
     lower = -math.inf if leave_one_out else rate.value - math.log(total)
     doubt = error if rates.exact else math.hypot(error, rate.standard_error)
     slack = max(0.0, lower - value, value - rate.value) - 1e-6 * (1 + abs(rate.value))
@@ -134,12 +139,12 @@ def summary(
             f"KL = {value:.4g} ± {error:.2g} lies outside [R - ln N, R] = [{lower:.4g}, {rate.value:.4g}]: "
             "the codes are not draws from this mixture"
         )
-    saturation = "own component left out" if leave_one_out else f"I saturates at ln N = {math.log(total):.3f}"
+    saturation = _saturation(rate.value, total, leave_one_out)
     how = f"Monte Carlo over the whole mixture of N = {total} {against}; {saturation}"
-    return MarginalKL(
-        marginal_kl=Estimate(value, error, len(scores.log_q), "nats", how),
+    return EmpiricalKL(
+        empirical_marginal_kl=found._replace(value=value).estimate(len(scores.log_q), how),
         rate=rate,
-        mutual_information=Estimate(*shared, len(scores.log_q), "nats", how),
+        mutual_information=shared.estimate(len(scores.log_q), how),
         total_correlation=parts[0],
         dimension_wise_kl=parts[1],
         lower=lower,
@@ -148,17 +153,30 @@ def summary(
     )
 
 
-def _averages(scores: Scores, rates: Rates, leave_one_out: bool) -> tuple[float, float, tuple[float, float]]:
-    """KL with its error, and (I, its error)."""
+def _saturation(rate: float, total: int, leave_one_out: bool) -> str:
+    """What of the value is the mixture's size."""
+    if leave_one_out:
+        return "own component left out"
+    said = f"I saturates at ln N = {math.log(total):.3f}"
+    if rate > math.log(total) - NEAR:
+        said += (
+            f"; WARNING: R = {rate:.4g} > ln N - {NEAR:g}, so this is about R - ln N = {rate - math.log(total):.4g} "
+            "or a little more, whatever the population's KL is"
+        )
+    return said
+
+
+def _averages(scores: Scores, rates: Rates, leave_one_out: bool) -> tuple[Mean, Mean]:
+    """KL and I."""
     score, mean_rate, total = scores.log_q - scores.log_p, float(rates.values.mean()), len(rates.values)
     if scores.own is None or scores.log_code is None:
-        value, error = float(score.mean()), float(score.std()) / math.sqrt(len(score))
-        return value, error, (mean_rate - value, error)
+        found = of_some(score, None, total)
+        return found, found._replace(value=mean_rate - found.value)
     gain = scores.log_code - scores.log_q
     if not leave_one_out and float(gain.max()) > math.log(total) + 1e-6:
         raise RuntimeError("log q(z) < log q(z|x_n) - ln N: the mixture's density was lost to rounding")
-    if rates.exact:
+    if rates.exact and (len(scores.own) == total or len(scores.own) >= CONTROLLED):
         control = scores.log_code - scores.log_p - mean_rate
         score = controlled(score, control, rates.values[scores.own.flatten()] - mean_rate)
     shape = scores.own.shape
-    return *two_stage(score.reshape(shape), total), information(gain.reshape(shape), total)
+    return two_stage(score.reshape(shape), total), information(gain.reshape(shape), total)

@@ -20,7 +20,7 @@ from distmatch.diagnostics.explicit.bits import bits_per_dim
 from distmatch.diagnostics.explicit.importance import log_likelihood
 from distmatch.diagnostics.explicit.latent_usage import latent_usage, usage_exhibits
 from distmatch.diagnostics.explicit.likelihood import as_distribution
-from distmatch.diagnostics.explicit.low_posterior import LowPosterior, low_posterior_samples
+from distmatch.diagnostics.explicit.low_posterior import LowPosterior, low_posterior_samples, tail_mean
 from distmatch.diagnostics.explicit.populations import (
     Population,
     code_map,
@@ -129,12 +129,20 @@ def _low_posterior_metrics(
         ),
     }
     for name, cost in costs.items():
-        metrics[f"low_posterior_rate_{name}"] = cost.rate
-        if cost.elbo is not None:
-            metrics[f"low_posterior_elbo_{name}"] = cost.elbo
+        metrics[f"low_posterior_rate_{name}"] = _of_lowest(name, cost.rate, cost.rates, found)
+        if cost.elbo is not None and cost.elbos is not None:
+            metrics[f"low_posterior_elbo_{name}"] = _of_lowest(name, cost.elbo, cost.elbos, found)
     for name in ("data", "low_posterior"):
-        metrics[f"low_posterior_pixel_{name}"] = mean_pixel(pictures[name])
+        pixels = pictures[name].flatten(1).mean(1)
+        metrics[f"low_posterior_pixel_{name}"] = _of_lowest(name, mean_pixel(pictures[name]), pixels, found)
     return metrics
+
+
+def _of_lowest(group: str, mean: Estimate, values: Tensor, found: LowPosterior) -> Estimate:
+    """The mean over a group's images; of the lowest draws, and their neighbours, with the error that these have."""
+    if group == "data":
+        return mean
+    return tail_mean(values, found.log_q, len(found.prior), mean.unit, mean.how)
 
 
 def _like(images: Tensor, data: Tensor) -> Tensor:

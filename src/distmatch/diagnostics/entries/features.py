@@ -10,7 +10,7 @@ from torch import Tensor
 from distmatch.diagnostics.entries.gather import load, subset
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.exhibits import Bars, Histograms, Scatter
-from distmatch.diagnostics.features.frechet import frechet_distance
+from distmatch.diagnostics.features.frechet import frechet_distances
 from distmatch.diagnostics.features.inception_score import inception_score
 from distmatch.diagnostics.features.kernel_distance import kernel_distance
 from distmatch.diagnostics.features.manifold import precision_recall_density_coverage
@@ -41,12 +41,13 @@ def run_inception_score(subject: Subject, options: Options) -> Findings:
 
 
 def run_frechet_distance(subject: Subject, options: Options) -> Findings:
-    """Of the samples from held-out data; and of training data, the distance that this n alone makes."""
+    """Of the samples from held-out data; and of training data, whose plain distance is what this n alone makes."""
     features, net = _features(subject, options, MOST)
-    found = {
-        f"frechet_distance{suffix}": frechet_distance(features[SETS["test"]], fake, features=str(net))
-        for suffix, fake in _fakes(features).items()
-    }
+    found: dict[str, Estimate] = {}
+    for suffix, fake in _fakes(features).items():
+        both = frechet_distances(features[SETS["test"]], fake, seed=options.seed, features=str(net))
+        found[f"frechet_distance_unbiased{suffix}"] = both.unbiased
+        found[f"frechet_distance{suffix}"] = both.plain
     caption = f"Features of {net}: the two directions in which held-out data vary most"
     return Findings(found, (Scatter(caption, _projected(features), "first direction", "second direction"),))
 
@@ -167,8 +168,13 @@ ENTRIES = (
         "Have the features of samples the mean and covariance of those of data?",
         ("sample", "test", "is_image"),
         run_frechet_distance,
-        f"Heusel et al., 1706.08500{MARKED}",
-        {"frechet_distance": "lower", "frechet_distance_data": ""},
+        f"Heusel et al., 1706.08500; without its bias: Chong and Forsyth, 1911.07023{MARKED}",
+        {
+            "frechet_distance_unbiased": "lower",
+            "frechet_distance": "",
+            "frechet_distance_unbiased_data": "",
+            "frechet_distance_data": "",
+        },
         quick=False,
     ),
     Diagnostic(

@@ -9,7 +9,7 @@ import torch
 from distmatch.diagnostics.entries.gather import held_out, load, subset
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.samples.conditional import class_agreement
-from distmatch.diagnostics.samples.coverage import SAMPLES, mode_coverage
+from distmatch.diagnostics.samples.coverage import SAMPLES, mode_coverage, reached
 from distmatch.diagnostics.samples.ms_ssim import BATCH_SIZE, BATCHES, CONVENTIONS, ms_ssim_diversity
 from distmatch.diagnostics.subject import Diagnostic, Findings, Options, Subject
 
@@ -41,7 +41,8 @@ def run_mode_coverage(subject: Subject, options: Options) -> Findings:
     assert subject.mode_scale is not None
     found = mode_coverage(subject.sample(SAMPLES, options.seed), subject.modes, subject.mode_scale)
     how = f"of {found.total}; captured by at least one high-quality sample of {SAMPLES}"
-    modes = Estimate(found.modes, found.modes_error, SAMPLES, "modes", how)
+    limits = reached(found.modes, found.total, found.modes_error)
+    modes = Estimate(found.modes, found.modes_error, SAMPLES, "modes", how, limits=limits)
     return Findings({"modes": modes, "high_quality": found.high_quality, "mode_kl": found.kl})
 
 

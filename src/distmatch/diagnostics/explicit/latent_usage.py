@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from distmatch.diagnostics.exhibits import Exhibit, Histograms, Lines
 from distmatch.errors import BadInput
 
 UNITS, REPLICATES = 512, 50  # units and resamples at once
+NEVER = 1e-4  # probability of a unit that is not near its threshold
 SHOWN = 100_000  # entries of a histogram, at most
 
 
@@ -54,7 +55,9 @@ def latent_usage(
     A unit whose mean is constant but not 0, or whose σ is not 1, has a KL and no variance: it costs rate and
     says nothing of x. The errors of the counts are the standard deviations over `resamples` bootstrap
     resamples of the examples; 0 says that no unit is near its threshold, not that another encoder, or other
-    thresholds, would give the same count. For a prior other than N(0, I) the KL is not the rate.
+    thresholds, would give the same count. Where units are near, a count's limits are the central 95 % of how many
+    would be above it if each unit's value were normal with its own error. For a prior other than N(0, I) the KL is
+    not the rate.
 
     Args:
         loc, scale: (N, D), N ≥ 2, scale > 0.
@@ -81,11 +84,13 @@ def latent_usage(
     variances, kls = loc.var(0), each.mean(0)
     errors = _errors(loc, each, (variance, kl), resamples, seed)
     how = f"{{}} of {loc.shape[1]} units; error by {resamples} bootstrap resamples of the examples"
-    counts = [float((variances > variance).sum()), float((kls > kl).sum())]
-    names = [f"Var_x E[z_i|x] > {variance:g};", f"KL_i > {kl:g} nats;"]
+    kl_errors = each.std(0) / math.sqrt(len(loc))
     by_variance, by_kl = (
-        Estimate(count, error, len(loc), "units", how.format(name))
-        for count, error, name in zip(counts, errors, names, strict=True)
+        _count(values, own, threshold, Estimate(0.0, error, len(loc), "units", how.format(name)))
+        for values, own, threshold, error, name in (
+            (variances, _variance_errors(loc), variance, errors[0], f"Var_x E[z_i|x] > {variance:g};"),
+            (kls, kl_errors, kl, errors[1], f"KL_i > {kl:g} nats;"),
+        )
     )
     return LatentUsage(
         active_by_variance=by_variance,
@@ -93,9 +98,32 @@ def latent_usage(
         rate=Estimate.mean(each.sum(1), "nats", "closed form against N(0, I), mean over examples"),
         variances=variances,
         kl=kls,
-        kl_errors=each.std(0) / math.sqrt(len(loc)),
+        kl_errors=kl_errors,
         active=(variances > variance) & (kls > kl),
     )
+
+
+def _count(values: Tensor, errors: Tensor, threshold: float, found: Estimate) -> Estimate:
+    """How many values are above the threshold. Where some are near it, the limits are the central 95 % of the number
+    of those that are, each with the probability that a normal of its value and error gives (Poisson's binomial)."""
+    above = torch.special.ndtr((values - threshold) / errors.clamp(min=1e-300))
+    sure = int((above > 1 - NEVER).sum())
+    shares = values.new_ones(1)
+    for p in above[(above >= NEVER) & (above <= 1 - NEVER)].tolist():
+        shares = torch.cat([shares * (1 - p), shares.new_zeros(1)]) + torch.cat(
+            [shares.new_zeros(1), shares * p]
+        )
+    low, high = (sure + int((shares.cumsum(0) < level).sum()) for level in (0.025, 0.975))
+    count = int((values > threshold).sum())
+    limits = (float(min(low, count)), float(max(high, count)))
+    return replace(found, value=float(count), limits=limits if low < high else None)
+
+
+def _variance_errors(loc: Tensor) -> Tensor:
+    """Standard errors of each column's variance, (D,)."""
+    n, variances = len(loc), loc.var(0)
+    fourth = (loc - loc.mean(0)).pow(4).mean(0)
+    return ((fourth - variances.square() * (n - 3) / (n - 1)).clamp(min=0) / n).sqrt()
 
 
 def _errors(

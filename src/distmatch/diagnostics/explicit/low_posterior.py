@@ -195,8 +195,37 @@ def _decoded(
     return torch.cat(made)
 
 
+def tail_mean(values: Tensor, scores: Tensor, draws: int, unit: str = "", how: str = "") -> Estimate:
+    """The mean of a quantity over the m of K `draws` with the lowest scores, for E[v | s below its m/K quantile c].
+
+        Var = (s²_v + (1 - m/K) (v(c) - v̄)²)/m
+
+    The second part is that other draws have another m-th lowest score. v(c), the quantity there, is read off the line
+    of v by s; without it the error is up to √2 too small.
+
+    Args:
+        values, scores: v and s of the m draws, (m,), m ≥ 2.
+
+    Raises:
+        BadInput: shapes, NaN, fewer draws than values.
+
+    >>> values = torch.tensor([1.0, 2.0, 3.0])
+    >>> found = tail_mean(values, values - 4, 1000)
+    >>> found.value, round(found.standard_error, 2), round(Estimate.mean(values).standard_error, 2)
+    (2.0, 0.82, 0.58)
+    """
+    values, scores = checked(values, "values", "m"), checked(scores, "scores", "m").to(values.device)
+    same_shape(values, scores, "values and scores")
+    at_least(len(values), draws=draws)
+    centred = scores - scores.mean()
+    spread = float(centred.square().sum())
+    at_the_end = float(centred @ values) / spread * float(centred.max()) if spread > 0 else 0.0
+    variance = float(values.var()) + (1 - len(values) / draws) * at_the_end**2
+    return Estimate(float(values.mean()), math.sqrt(variance / len(values)), len(values), unit, how)
+
+
 def quantile(values: Tensor, level: float, unit: str = "") -> Estimate:
-    """A quantile of independent values (n,), n ≥ 2, its error by Woodruff's interval.
+    """A quantile of independent values (n,), n ≥ 2, with Woodruff's interval as its limits.
 
     The 95 % interval of the level, p ± 1.96 √(p(1-p)/n), is read off the sample's own quantiles, and its
     width over 2·1.96 is the error: no density is estimated. Where np < 4 it reaches past the sample and is
@@ -206,7 +235,7 @@ def quantile(values: Tensor, level: float, unit: str = "") -> Estimate:
         BadInput: NaN, shape, a level outside (0, 1).
 
     >>> print(quantile(torch.linspace(0, 1, 10_001), 0.5))
-    0.500 ± 0.005 (n = 10001)
+    0.500 [0.490, 0.510] (n = 10001)
     """
     values = checked(values, "values", "n")
     if not 0 < level < 1:
@@ -219,4 +248,4 @@ def quantile(values: Tensor, level: float, unit: str = "") -> Estimate:
     below = place.floor().long().clamp(max=len(values) - 2)
     low, middle, high = torch.lerp(ordered[below], ordered[below + 1], (place - below).to(ordered)).tolist()
     how = f"the {level:g} quantile; error by Woodruff's interval"
-    return Estimate(middle, (high - low) / (2 * z), len(values), unit, how)
+    return Estimate(middle, (high - low) / (2 * z), len(values), unit, how, limits=(low, high))

@@ -25,15 +25,16 @@ class RatePoint:
 
     Attributes:
         negative_elbo: D + R, with the error of the sum (R and D are of the same examples).
-        excess: D + R - H, H the sweep's bound of the entropy.
-        feasible: whether the excess is at least -3 of its standard errors.
+        excess: D + R - H, H the bound of the entropy; that of the model whose own D + R is H has no error.
+        feasible: whether the excess is at least -3 of its standard errors; None where H is the sweep's own bound, below
+            which none of its points can lie.
     """
 
     rate: Estimate
     distortion: Estimate
     negative_elbo: Estimate
     excess: Estimate
-    feasible: bool
+    feasible: bool | None
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class RateDistortion:
     Attributes:
         points: model -> its point, by rising rate.
         entropy: an upper bound of the data's entropy H, nats: the one given, or the sweep's lowest -ELBO.
-        feasible: whether D + R ≥ H within errors at every point.
+        feasible: whether D + R ≥ H within errors at every point; None, unknown, unless a bound was given.
         plane: the picture.
     """
 
     points: Mapping[str, RatePoint]
     entropy: Estimate
-    feasible: bool
+    feasible: bool | None
     plane: RatePlane
 
 
@@ -93,7 +94,7 @@ def rate_distortion(
     >>> sweep = {s: (lambda x, s=s: Normal(x / 2, s), decoder, None) for s in (0.3, 0.7, 1.0)}
     >>> found = rate_distortion(sweep, torch.linspace(-3, 3, 500)[:, None])
     >>> list(found.points), found.feasible
-    (['1.0', '0.7', '0.3'], True)
+    (['1.0', '0.7', '0.3'], None)
     """
     if not models:
         raise BadInput("models is empty; give at least one encoder and decoder")
@@ -108,8 +109,9 @@ def rate_distortion(
             progress((i + 1) / len(models))
     best = entropy or _entropy(found)
     ordered = sorted(found.items(), key=lambda item: item[1].rate.value)
-    points = {name: _point(parts, best) for name, parts in ordered}
-    return RateDistortion(points, best, all(p.feasible for p in points.values()), rate_plane(found, best))
+    points = {name: _point(parts, best, given=entropy is not None) for name, parts in ordered}
+    feasible = None if entropy is None else all(p.feasible for p in points.values())
+    return RateDistortion(points, best, feasible, rate_plane(found, best))
 
 
 def rate_plane(found: Mapping[str, EvidenceLowerBound], entropy: Estimate | None = None) -> RatePlane:
@@ -139,7 +141,7 @@ def _negative(elbo: Estimate, how: str) -> Estimate:
     return Estimate(-elbo.value, elbo.standard_error, elbo.n, elbo.unit, how)
 
 
-def _point(parts: EvidenceLowerBound, entropy: Estimate) -> RatePoint:
+def _point(parts: EvidenceLowerBound, entropy: Estimate, given: bool) -> RatePoint:
     negative = _negative(parts.elbo, f"rate plus distortion; {parts.elbo.how}")
     error = math.hypot(negative.standard_error, entropy.standard_error)
     excess = negative.value - entropy.value
@@ -150,6 +152,6 @@ def _point(parts: EvidenceLowerBound, entropy: Estimate) -> RatePoint:
         rate=parts.rate,
         distortion=parts.distortion,
         negative_elbo=negative,
-        excess=Estimate(excess, error, negative.n, negative.unit, how),
-        feasible=excess >= -ERRORS * error,
+        excess=Estimate(excess, error if given or excess > 0 else math.nan, negative.n, negative.unit, how),
+        feasible=excess >= -ERRORS * error if given else None,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -15,6 +17,17 @@ from distmatch.errors import BadInput
 
 ROUNDING = 1e-10  # the share of Tr (Σ₁Σ₂)^½ that rounding may make
 ROWS, DIRECTIONS = 1_000, 256  # rows and leading directions that the error is measured on
+HALVES = tuple(
+    combinations(range(4), 2)
+)  # which of four quarters: in them each two are together and apart alike often
+
+
+@dataclass(frozen=True)
+class FrechetDistances:
+    """What `frechet_distances` found: the distance as published, biased up, and without its bias."""
+
+    plain: Estimate
+    unbiased: Estimate
 
 
 def frechet_distance(real: Tensor, fake: Tensor, *, features: str = "") -> Estimate:
@@ -26,8 +39,8 @@ def frechet_distance(real: Tensor, fake: Tensor, *, features: str = "") -> Estim
 
     The standard error is the delta method's, over the draws of both sets: it says how much the number would vary at
     this n, not how far it lies from the population's. That bias is positive and falls as 1/n; where n < 10·d it can
-    be most of the number, also for two samples of one distribution. Compare at equal n, beside the distance of
-    real data from real data. Near zero the error is too long, by up to about 1.6; with heavy tails too short.
+    be most of the number, also for two samples of one distribution: `frechet_distances` takes it off. Near zero the
+    error is too long, by up to about 1.6; with heavy tails too short.
 
     Args:
         real: (n₁, d); fake: (n₂, d); n ≥ 2.
@@ -42,14 +55,71 @@ def frechet_distance(real: Tensor, fake: Tensor, *, features: str = "") -> Estim
     >>> frechet_distance(x, x + 3).value
     9.0
     """
-    real, fake = checked_sets(real, fake)
+    return _plain(*checked_sets(real, fake), features)
+
+
+def frechet_distances(real: Tensor, fake: Tensor, *, seed: int = 0, features: str = "") -> FrechetDistances:
+    """The plain distance F(n), and 2 F(n) - F(n/2), in which a bias of 1/n cancels: it may fall below zero.
+
+    F(n/2) is the mean over halves of both sets, the six that four random quarters make. The bias of Gaussian features
+    is 1/n to within a few per cent of it even at n = 2d, so what is left is small beside the error; with tails so heavy
+    that fourth moments hardly exist it is not.
+
+    The standard error is the delta method's for F(n), and holds for the difference: halves add a third of the variance
+    of second order, of which the delta method has twice too much. So it is right where the distributions differ, and
+    too long by about 1.2 where they are equal (then with one feature the interval covers 89 %, from two on 94 %
+    or more). Where half of a set has no more rows than features, nothing is known of what is left of the bias: the
+    value has no error.
+
+    Costs about three times `frechet_distance`.
+
+    Args:
+        real: (n₁, d); fake: (n₂, d), independent draws; n ≥ 8.
+        seed: of the quarters.
+        features: the feature net's name and hash, for `how`.
+
+    Raises:
+        BadInput: as `frechet_distance`, and fewer than 8 rows.
+
+    Reference: Quenouille, Notes on bias in estimation (1956); Chong and Forsyth, 1911.07023, who fit a line in 1/n.
+
+    >>> x = torch.randn(2, 500, 8, generator=torch.Generator().manual_seed(0))
+    >>> found = frechet_distances(x[0], x[1])
+    >>> print(found.plain, "|", found.unbiased)
+    0.08 ± 0.03 (n = 500) | -0.02 ± 0.03 (n = 500)
+    """
+    real, fake = checked_sets(real, fake, least=8)
+    mean, mean_fake = real.mean(0), fake.mean(0)
+    parts, parts_fake = _quarters(real - mean, seed), _quarters(fake - mean_fake, seed)
+    plain = _plain(real, fake, features, (_Part.joined(parts).gram, _Part.joined(parts_fake).gram))
+    halves = [
+        _half_distance(
+            _Part.joined([parts[i] for i in half]),
+            _Part.joined([parts_fake[i] for i in half]),
+            mean - mean_fake,
+        )
+        for half in HALVES
+    ]
+    how = f"{described(real, fake, features)}; its bias of 1/n taken off by halves; below zero means zero"
+    error = plain.standard_error
+    if min(len(real), len(fake)) // 2 <= real.shape[1]:
+        error = math.nan
+        how += (
+            "; no error: half of a set has no more rows than features, so that much of the bias may be left"
+        )
+    value = 2 * plain.value - sum(halves) / len(halves)
+    return FrechetDistances(plain, Estimate(value, error, plain.n, "", how))
+
+
+def _plain(real: Tensor, fake: Tensor, features: str, grams: Sequence[Tensor] | None = None) -> Estimate:
+    """The distance of checked features as published; `grams` are XᵀX of the centred sets, where they are known."""
     if _constant(real) and _constant(fake):
         raise BadInput(
             "the features of both sets are constant, so they have no covariance; look at the feature net"
         )
     mean, mean_fake = real.mean(0), fake.mean(0)
     real, fake, shift = real - mean, fake - mean_fake, mean - mean_fake
-    overlap = _by_cholesky(real, fake) or _by_qr(real, fake)
+    overlap = _by_cholesky(real, fake, grams) or _by_qr(real, fake)
     value, variance = float(shift.square().sum()) + overlap.spread - 2 * overlap.trace, 0.0
     for n, rows, bends, way in (
         (len(real), overlap.real, overlap.real_bends, 1),
@@ -83,7 +153,7 @@ class _Overlap:
     fake_bends: Tensor
 
 
-def _by_cholesky(real: Tensor, fake: Tensor) -> _Overlap | None:
+def _by_cholesky(real: Tensor, fake: Tensor, grams: Sequence[Tensor] | None = None) -> _Overlap | None:
     """With Σ₁ = LLᵀ and M = LᵀΣ₂L: xᵀTx = aᵀM^½a at a = L⁻¹x, and back yᵀT⁻¹y = bᵀM^-½b at b = Lᵀy.
 
     None where Σ₁ is singular or where rounding of M, ε‖Σ₁‖‖Σ₂‖, would show in the sum of roots. The bends are of
@@ -91,7 +161,20 @@ def _by_cholesky(real: Tensor, fake: Tensor) -> _Overlap | None:
     """
     if min(len(real), len(fake)) <= real.shape[1]:
         return None
-    first, second = _gram(real) / (len(real) - 1), _gram(fake) / (len(fake) - 1)
+    gram, gram_fake = grams or (_gram(real), _gram(fake))
+    first, second = gram / (len(real) - 1), gram_fake / (len(fake) - 1)
+    found = _factored(first, second)
+    if found is None:
+        return None
+    lower, product, trace = found
+    x, y = (points[:: max(1, len(points) // ROWS)] for points in (real, fake))
+    a, b = torch.linalg.solve_triangular(lower, x.T, upper=False), lower.T @ y.T
+    forward, back = _quadratic_forms(product, trace, a, b)
+    return _Overlap(float(first.trace() + second.trace()), trace, x, forward, y, back)
+
+
+def _factored(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, float] | None:
+    """L of Σ₁ = LLᵀ, M = LᵀΣ₂L and Tr M^½; None where Σ₁ is singular or where rounding would show in the trace."""
     lower, failed = torch.linalg.cholesky_ex(first)
     if failed:
         return None
@@ -101,10 +184,47 @@ def _by_cholesky(real: Tensor, fake: Tensor) -> _Overlap | None:
     trace = float(values.clamp(min=0).sqrt().sum())
     if values[0] <= noise or float((noise / (2 * values.sqrt())).sum()) > ROUNDING * trace:
         return None
-    x, y = (points[:: max(1, len(points) // ROWS)] for points in (real, fake))
-    a, b = torch.linalg.solve_triangular(lower, x.T, upper=False), lower.T @ y.T
-    forward, back = _quadratic_forms(product, trace, a, b)
-    return _Overlap(float(first.trace() + second.trace()), trace, x, forward, y, back)
+    return lower, product, trace
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a centred set, their sum (d,) and XᵀX (d, d)."""
+
+    rows: Tensor
+    total: Tensor
+    gram: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Part]) -> _Part:
+        """Several as one."""
+        total, gram = (torch.stack([getattr(p, name) for p in parts]).sum(0) for name in ("total", "gram"))
+        return cls(torch.cat([p.rows for p in parts]), total, gram)
+
+    def covariance(self) -> Tensor:
+        """Unbiased, (d, d)."""
+        n = len(self.rows)
+        return (self.gram - self.total.outer(self.total) / n) / (n - 1)
+
+    def root(self) -> Tensor:
+        """R with RᵀR the covariance, by QR."""
+        n = len(self.rows)
+        return torch.linalg.qr((self.rows - self.total / n) / math.sqrt(n - 1), mode="r")[1]
+
+
+def _quarters(x: Tensor, seed: int) -> list[_Part]:
+    """Four parts of a centred set, at random."""
+    order = torch.randperm(len(x), generator=seeded(seed)).to(x.device)
+    return [_Part(rows, rows.sum(0), _gram(rows)) for rows in x[order].tensor_split(4)]
+
+
+def _half_distance(real: _Part, fake: _Part, shift: Tensor) -> float:
+    """The distance of two parts of sets that were centred at means `shift` apart."""
+    first, second = real.covariance(), fake.covariance()
+    found = _factored(first, second) if min(len(real.rows), len(fake.rows)) > len(shift) else None
+    trace = found[2] if found else float(torch.linalg.svdvals(real.root() @ fake.root().T).sum())
+    apart = shift + real.total / len(real.rows) - fake.total / len(fake.rows)
+    return float(apart.square().sum() + first.trace() + second.trace()) - 2 * trace
 
 
 def _quadratic_forms(product: Tensor, trace: float, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,13 @@ from distmatch.errors import BadInput
 
 
 def inception_score(
-    logits: Tensor, splits: int = 10, *, seed: int | None = None, classifier: str = ""
+    logits: Tensor, splits: int = 10, *, seed: int | None = 0, classifier: str = ""
 ) -> Estimate:
     """IS = exp E_x KL(p(y|x) ‖ p̂(y)), p̂(y) = E_x p(y|x): from 1 (says nothing) to K (sure, and even).
 
-    The value is the mean over `splits` contiguous parts of nearly n/splits images, each with a p̂ of its own, as
-    published and as torch-fidelity computes it (which shuffles first by default). The standard error is that
+    The value is the mean over `splits` parts of nearly n/splits images, each with a p̂ of its own, as published; they
+    are contiguous in an order of chance, as torch-fidelity's by default, for parts of images that are sorted by class
+    hold few classes each and score near 1. The standard error is that
     of this mean, by the delta method over images: d log IS / d(weight of x) = KL(p(y|x) ‖ p̂) - log IS. Published
     scores come with another number, the standard deviation of the parts, which `how` states too. Where each
     p(y|x) is certain and the classes even, the error is too long, by up to √2.
@@ -29,7 +30,7 @@ def inception_score(
     Args:
         logits: (n, K), n ≥ 2·splits, K ≥ 2.
         splits: how many parts; 1 for no split.
-        seed: shuffle the images first; None leaves them in order.
+        seed: of the order; None leaves the images as they are.
         classifier: its name and hash, for `how`.
 
     Raises:
@@ -37,7 +38,7 @@ def inception_score(
 
     Reference: Salimans et al., 1606.03498; Barratt and Sharma, 1801.01973, for what it does not say.
 
-    >>> print(inception_score(20 * torch.eye(10).repeat(50, 1)).value)
+    >>> print(inception_score(20 * torch.eye(10).repeat(50, 1), splits=1).value)
     9.99...
     """
     logits = checked(logits, "logits", "n, K")

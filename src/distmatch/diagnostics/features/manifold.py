@@ -55,11 +55,14 @@ def precision_recall_density_coverage(
     for real x_i and fake y_j. Where both come from one distribution density is about 1 and coverage about
     1 - Π_{l<k} (N - l)/(N + M - l) ≈ 1 - 2^-k at N = M, whatever the features.
 
-    Errors: random parts of both sets, two halves or parts of about 1,000, are scored at the same k; the variance
-    between parts, over their number, in several partitions (never below a share's own, Agresti and Coull's; infinite
-    where half a set has no more than k points). They say how the number varies at this n.
+    Errors: random parts of both sets, two halves or parts of about 1,000, are scored at the same k, in several
+    partitions. The variance between parts becomes that at n by the ratio of what both would be if balls and points
+    were independent: 1/n where points are spread over many balls, none where they share a few, as narrow fakes do,
+    however many they are. A share's is never below its own (Agresti and Coull's); where half a set has no more than
+    k points there is none. They say how the number varies at this n.
 
-    Limits: all depend on n and k; precision and recall on outliers (one lonely real point has a huge ball). Points
+    Limits: all depend on n and k; precision and recall on outliers (one lonely real point has a huge ball), and where
+    all points of a set are in the same few balls these two are nearly 0 or 1, and their error is too short. Points
     with k copies of themselves have an empty ball. Work is quadratic in n; memory is a few times chunk·n float64.
 
     Args:
@@ -88,7 +91,7 @@ def precision_recall_density_coverage(
         raise BadInput(
             f"every point has {k} copies of itself in its set, so no ball has a size; look at the features"
         )
-    spread = _spread(*both, k, chunk, seed)
+    spread = _spread(*both, counts, k, chunk, seed)
     n, m, how = len(real), len(fake), f"{described(real, fake, features)}, k = {k}; depends on all of these"
     at_equality = 1 - math.prod((n - i) / (n + m - i) for i in range(k))
     about_one, about = f"{how}; about 1 for equal laws", f"{how}; about {at_equality:.3f} for equal laws"
@@ -126,6 +129,8 @@ class _Counts:
         balls: (M,) in how many real balls each fake point is; guests: (N,) how many fake points each holds.
         recalled: (N,) whether each real point is in a fake ball.
         values: precision, recall, density and coverage; empty: whether no ball has a size.
+        alone: by which variance each of these scales with the number of points, if all points were independent: that of
+            points in real balls, of points in fake balls for recall, and 1/N for coverage.
     """
 
     def __init__(
@@ -135,43 +140,61 @@ class _Counts:
         real_radii = _radii(real, k, chunk, lambda rows: tick(rows / work))
         fake_radii = _radii(fake, k, chunk, lambda rows: tick((len(real) + rows) / work))
         self.balls = torch.zeros(len(fake), dtype=torch.int64, device=real.centre.device)
-        guests, recalled = [], []
+        hosted = torch.zeros(len(fake), dtype=torch.int64, device=real.centre.device)
+        guests, fake_balls = [], []
         for rows, squared in _blocks(real, fake, chunk):
             inside = squared < real_radii[rows, None]
             self.balls += inside.sum(0)
             guests.append(inside.sum(1))
-            recalled.append((squared < fake_radii).any(1))
+            inside = squared < fake_radii
+            hosted += inside.sum(0)
+            fake_balls.append(inside.sum(1))
             tick((len(real) + len(fake) + rows.stop) / work)
-        self.guests, self.recalled = torch.cat(guests), torch.cat(recalled)
+        self.guests, found = torch.cat(guests), torch.cat(fake_balls)
+        self.recalled = found > 0
         self.empty = not (real_radii.any() or fake_radii.any())
         density = self.balls.double().mean() / k
         shares = [(hits > 0).double().mean() for hits in (self.balls, self.recalled, self.guests)]
         self.values = [float(v) for v in (shares[0], shares[1], density, shares[2])]
+        in_real, in_fake = _alone(self.balls, self.guests), _alone(found, hosted)
+        self.alone = [in_real, in_fake, in_real, 1 / len(real)]
 
 
-def _spread(real: _Points, fake: _Points, k: int, chunk: int, seed: int) -> list[float]:
+def _alone(balls: Tensor, guests: Tensor) -> float:
+    """The variance of the mean of balls per point, (n,), if these and guests per ball, (m,), were all independent."""
+    of_balls = guests.double().var() * len(guests) / len(balls) ** 2
+    return float(of_balls + balls.double().var() / len(balls))
+
+
+def _spread(real: _Points, fake: _Points, whole: _Counts, k: int, chunk: int, seed: int) -> list[float]:
     """The four standard errors, from parts that share no point."""
     smaller = min(len(real), len(fake))
     if smaller // 2 <= k:
-        return [math.inf] * 4
+        return [math.nan] * 4
     parts = max(2, smaller // max(PART, 4 * k))
-    generator, variances = seeded(seed), []
+    generator, variances, alone = seeded(seed), [], []
     for _ in range(math.ceil(DEGREES / (parts - 1))):
         cuts = [
             torch.randperm(len(points), generator=generator).tensor_split(parts) for points in (real, fake)
         ]
-        values = [
-            _Counts(real.subset(a), fake.subset(b), k, chunk, lambda done: None).values
+        found = [
+            _Counts(real.subset(a), fake.subset(b), k, chunk, lambda done: None)
             for a, b in zip(*cuts, strict=True)
         ]
-        variances.append(torch.tensor(values, dtype=torch.float64).var(0) / parts)
-    return [float(v) for v in torch.stack(variances).mean(0).sqrt()]
+        values = torch.tensor([one.values for one in found], dtype=torch.float64)
+        variances.append(values.var(0))
+        alone.append(torch.tensor([one.alone for one in found], dtype=torch.float64).mean(0))
+    ratio = torch.tensor(whole.alone, dtype=torch.float64) / torch.stack(alone).mean(0)
+    scale = ratio.nan_to_num(1.0).clamp_min(1 / parts)  # 0/0: no point is in any ball
+    return [float(v) for v in (torch.stack(variances).mean(0) * scale).sqrt()]
 
 
 def _share(hits: Tensor, error: float, how: str) -> Estimate:
-    """A share with the larger of two errors: between parts, and its own."""
-    share = Estimate.fraction(hits, how=how)
-    return replace(share, standard_error=max(share.standard_error, error))
+    """A share with the larger of two errors: between parts, and its own; without any where parts could not be had."""
+    own = Estimate.fraction(hits, how=how)
+    if math.isnan(error):
+        return replace(own, standard_error=error, limits=None)
+    return Estimate.fraction(hits, how=how, design_effect=max(1.0, (error / own.standard_error) ** 2))
 
 
 def _blocks(a: _Points, b: _Points, chunk: int) -> Iterator[tuple[slice, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from distmatch.diagnostics.checks import checked
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.features.nets import FeatureNet, feature_net, image_logits
+from distmatch.diagnostics.samples.coverage import reached
 from distmatch.errors import BadInput
 
 SAMPLES = 26_000  # the protocol's number of samples
@@ -83,8 +84,9 @@ def stacked_mnist_modes(
     how_kl = f"{named}; reverse KL to {against}; a perfect sampler has about {floor:.4f} at this n"
     how_modes = f"{named}; of {MODES}; grows with n, {SAMPLES} by convention"
     hit, once = int((counts > 0).sum()), (counts == 1).double()
+    error = _jackknife(p, once, n)
     return StackedModes(
-        modes=Estimate(hit, _jackknife(p, once, n), n, "modes", how_modes),
+        modes=Estimate(hit, error, n, "modes", how_modes, limits=reached(hit, MODES, error)),
         kl=Estimate(kl, _jackknife(p, alone / (n - 1), n), n, "nats", how_kl),
         floor=floor,
         counts=counts.long(),

@@ -255,7 +255,9 @@ def _scores(f: Score, x: Tensor, batch_size: int = 512) -> Tensor:
 
 
 def _difference(first: Tensor, second: Tensor, how: str) -> Estimate:
-    """The difference of two independent means, with its error."""
-    value = float(first.mean() - second.mean())
-    error = math.sqrt(float(first.var()) / len(first) + float(second.var()) / len(second))
-    return Estimate(value, error, len(first) + len(second), "", how)
+    """The difference of two independent means, with its error and Welch's degrees of freedom."""
+    parts = [(float(x.var()) / len(x), len(x) - 1) for x in (first, second)]
+    variance = sum(part for part, _ in parts)
+    degrees = variance**2 / sum(part**2 / of for part, of in parts) if variance else None
+    value, n = float(first.mean() - second.mean()), len(first) + len(second)
+    return Estimate(value, math.sqrt(variance), n, "", how, degrees)

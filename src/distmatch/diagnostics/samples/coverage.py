@@ -82,12 +82,27 @@ def mode_coverage(samples: Tensor, modes: Tensor, scale: float, *, within: float
     )
 
 
+def reached(modes: int, total: int, error: float) -> tuple[float, float]:
+    """The 95 % interval of how many modes as many samples reach on average.
+
+    An error from the modes that were reached says nothing of the others. Their samples are fewer than 3.7 on average,
+    or they would have been seen (with probability 97.5 %), and so they add no more modes than that.
+
+    >>> reached(8, 8, 0.0), reached(1, 8, 0.0)
+    ((8.0, 8.0), (1.0, 4.688...))
+    """
+    unseen = -math.log(0.025) if modes < total else 0.0
+    return max(0.0, modes - 2 * error), min(float(total), modes + 2 * error + unseen)
+
+
 def _histogram_kl(nearest: Tensor, total: int) -> Estimate:
     """Σ_k p̂_k log(K p̂_k): the mean over samples of log(K p̂). Its error is the delta method's, which tends to 0
-    where all shares are equal, with the bias, (modes reached - 1)/2n, added in quadrature."""
+    where all shares are equal, with the bias, (modes reached - 1)/2n, added in quadrature. Where all samples are of one
+    mode it is what a single one in another would change, (1 + ln n)/n."""
     counts = torch.bincount(nearest, minlength=total)
     found = Estimate.mean((total * counts[nearest].double() / len(nearest)).log(), "nats")
-    bias = (int((counts > 0).sum()) - 1) / (2 * len(nearest))
+    bias, n = (int((counts > 0).sum()) - 1) / (2 * len(nearest)), len(nearest)
+    alone = (1 + math.log(n)) / n if bias == 0 and total > 1 else 0.0
     how = "all samples to the nearest mode, against the uniform; 0 for equal shares, ln K for one mode; "
     how += f"biased up by about {bias:.2g}, which the error takes in"
-    return replace(found, standard_error=math.hypot(found.standard_error, bias), how=how)
+    return replace(found, standard_error=math.hypot(found.standard_error, bias, alone), how=how)

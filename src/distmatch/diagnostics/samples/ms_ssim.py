@@ -15,7 +15,8 @@ similarity) at 0 before the power, so one anti-correlated scale makes the whole 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -89,8 +90,9 @@ def ms_ssim_diversity(
     """1 - mean MS-SSIM over all pairs inside each of 5 batches of 64, self-pairs excluded.
 
     The batches are disjoint random subsets of the images; the standard error is over batches (five of
-    them: `interval` uses Student's t). Compare with the same number for held-out data: below it a model
-    is too uniform. Meaningful only where data are alike (faces), not across classes.
+    them: `interval` uses Student's t), and cannot be had where all of them agree. Compare with the same number
+    for held-out data: below it a model is too uniform. Meaningful only where data are alike (faces), not across
+    classes.
 
     Args:
         images: (n, c, h, w) in [0, 1], n ≥ batches·batch_size.
@@ -116,7 +118,8 @@ def ms_ssim_diversity(
         levels = _pyramid(images[chosen], convention)
         means.append(1 - _pairs(levels, levels, first, second, convention).double().mean())
     how = f"{convention}: {CONVENTIONS[convention]}; {batches} batches of {batch_size}, all pairs"
-    return Estimate.mean(torch.stack(means), how=how)
+    found = Estimate.mean(torch.stack(means), how=how)
+    return found if found.standard_error > 0 else replace(found, standard_error=math.nan)
 
 
 def _images(images: Tensor, name: str, least: int) -> Tensor:

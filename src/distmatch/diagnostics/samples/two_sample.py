@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distmatch.diagnostics.checks import at_least, checked
-from distmatch.diagnostics.estimate import Estimate, seeded
+from distmatch.diagnostics.estimate import Estimate, binomial_limits, seeded
 from distmatch.diagnostics.samples.distances import ROWS, embedded, nearest_others, squared_distances
 from distmatch.errors import BadInput, unknown
 
@@ -172,8 +172,8 @@ def nearest_neighbour_two_sample(
     one side copies the other: then each point's nearest neighbour is its original. Accuracies by side tell
     more: with a the samples and b the data, a low `accuracy_b` and a high `accuracy_a` say that samples crowd
     in few places. The nearest neighbours stay the same under permuted labels, so these cost little. As
-    neighbours are often mutual, errors are a fraction's, widened by how much more the permuted accuracies
-    spread than independent ones would.
+    neighbours are often mutual, errors are a fraction's, whose design effect is by how much more the permuted
+    accuracies vary than independent ones would.
 
     Args:
         a: (n, *), n ≥ 2; b: (m, *), m ≥ 2, of the same size each; take n = m, or ½ is no mark.
@@ -199,11 +199,10 @@ def nearest_neighbour_two_sample(
     observed, null = accuracies[0], accuracies[1:]
     chance = float(null.mean())
     alone = math.sqrt(max(chance * (1 - chance), 1e-12) / len(points))
-    widened = max(1.0, float(null.std()) / alone)
+    design = max(1.0, (float(null.std()) / alone) ** 2)
     sides = {"all": agree[:, 0], "a": agree[labels[:, 0], 0], "b": agree[~labels[:, 0], 0]}
-    found = {side: Estimate.fraction(hits) for side, hits in sides.items()}
     how = f"1-nearest neighbour, leave one out; {chance:.3f} by chance"
-    shown = {k: replace(e, standard_error=e.standard_error * widened, how=how) for k, e in found.items()}
+    shown = {side: Estimate.fraction(hits, how=how, design_effect=design) for side, hits in sides.items()}
     return NearestNeighbourTest(
         accuracy=shown["all"],
         accuracy_a=shown["a"],
@@ -233,11 +232,15 @@ def _labels(total: int, n: int, permutations: int, seed: int) -> Tensor:
 
 
 def _p_value(observed: Tensor, null: Tensor) -> Estimate:
-    """(1 + # permuted ≥ observed)/(1 + permutations), equal up to rounding counting as equal."""
+    """(1 + # permuted ≥ observed)/(1 + permutations), equal up to rounding counting as equal.
+
+    Its interval is Clopper and Pearson's, for the p-value that all permutations would give.
+    """
     slack = 1e-12 * float(null.abs().max())
-    p = (1 + int((null >= observed - slack).sum())) / (1 + len(null))
+    count, n = int((null >= observed - slack).sum()), len(null)
     how = f"{len(null)} permutations of the labels; even between 0 and 1 where both are of one distribution"
-    return Estimate(p, math.sqrt(p * (1 - p) / len(null)), len(null), "", how)
+    found = Estimate.share(count / n, n, n, "", how)
+    return replace(found, value=(1 + count) / (1 + n), limits=binomial_limits(count, n))
 
 
 def _median_distance(points: Tensor, seed: int) -> float:

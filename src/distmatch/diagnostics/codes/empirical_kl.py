@@ -11,8 +11,9 @@ from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.diagnostics.checks import at_least, checked, same_shape
 from distmatch.diagnostics.codes.mixture import ROWS, log_marginals, log_mixture, log_normal
-from distmatch.diagnostics.codes.surgery import MarginalKL as MarginalKL
+from distmatch.diagnostics.codes.surgery import EmpiricalKL as EmpiricalKL
 from distmatch.diagnostics.codes.surgery import Rates, Scores, density_of, family, rates_of, summary
+from distmatch.diagnostics.codes.two_stage import of_some, thinned
 from distmatch.diagnostics.estimate import Estimate, seeded
 from distmatch.diagnostics.explicit.likelihood import own_randomness
 from distmatch.errors import BadInput
@@ -24,7 +25,7 @@ DECOMPOSED_CODES = 1_000  # codes at most for the decomposition ...
 DECOMPOSED_WORK, FEWEST_DECOMPOSED = 250_000_000, 20  # ... and exponentials at most, or codes at least
 
 
-def marginal_kl(
+def empirical_marginal_kl(
     loc: Tensor,
     scale: Tensor,
     codes: Tensor | None = None,
@@ -37,7 +38,7 @@ def marginal_kl(
     leave_one_out: bool = False,
     decompose: bool = True,
     progress: Callable[[float], None] | None = None,
-) -> MarginalKL:
+) -> EmpiricalKL:
     """KL(q(z)‖p(z)) for q(z) = 1/N Σ_n N(z; loc_n, diag scale_n²) and p = N(0, I), or another prior.
 
         R = 1/N Σ_n KL(q(z|x_n)‖p(z)) = KL(q(z)‖p(z)) + I_q(x; z),   0 ≤ I_q ≤ ln N
@@ -80,8 +81,8 @@ def marginal_kl(
     Matching in Variational Inference (1802.06847), Algorithm 2; Poole et al. 1905.06922 for leave-one-out.
 
     >>> loc, scale = torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), 0.5)
-    >>> found = marginal_kl(loc, scale)
-    >>> [round(e.value, 1) for e in (found.rate, found.mutual_information, found.marginal_kl)]
+    >>> found = empirical_marginal_kl(loc, scale)
+    >>> [round(e.value, 1) for e in (found.rate, found.mutual_information, found.empirical_marginal_kl)]
     [2.3, 0.7, 1.6]
     """
     loc, scale = _checked_mixture(loc, scale)
@@ -95,7 +96,7 @@ def marginal_kl(
     ticks = _share(progress, 0.0, 0.6 if decompose else 1.0), _share(progress, 0.6, 1.0)
     log_q = log_mixture(codes, loc, scale, place, leave_one_out=leave_one_out, chunk=chunk, progress=ticks[0])
     log_code = None if place is None else log_normal(codes, loc[place].double(), scale[place].double())
-    parts = _decompose(codes, log_q, loc, scale, ticks[1]) if decompose else (None, None)
+    parts = _decompose(codes, own, log_q, loc, scale, ticks[1]) if decompose else (None, None)
     return summary(
         Scores(log_q, log_p, log_code, own),
         _rates(loc, scale, prior, seed),
@@ -137,7 +138,9 @@ def _checked_mixture(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 def _checked_codes(codes: Tensor, loc: Tensor, leave_one_out: bool) -> Tensor:
     if leave_one_out:
-        raise BadInput("leave_one_out needs to know each code's component; let marginal_kl draw the codes")
+        raise BadInput(
+            "leave_one_out needs to know each code's component; let empirical_marginal_kl draw the codes"
+        )
     codes = checked(codes, "codes", "M, D").to(loc.device)
     if codes.shape[1] != loc.shape[1]:
         raise BadInput(f"codes have {codes.shape[1]} dimensions and loc has {loc.shape[1]}")
@@ -176,18 +179,24 @@ def sizes(total: int, codes: int, samples: int | None, evaluate: int | None) -> 
 
 
 def _decompose(
-    codes: Tensor, log_q: Tensor, loc: Tensor, scale: Tensor, progress: Callable[[float], None] | None
+    codes: Tensor,
+    own: Tensor | None,
+    log_q: Tensor,
+    loc: Tensor,
+    scale: Tensor,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Estimate, Estimate]:
     """Total correlation and Σ_j KL(q(z_j)‖N(0, 1)) on evenly spaced codes."""
     affordable = max(FEWEST_DECOMPOSED, DECOMPOSED_WORK // loc.numel())
-    step = math.ceil(len(codes) / min(DECOMPOSED_CODES, affordable))
-    chosen = codes[::step]
-    if len(chosen) < 2:
-        chosen, step = codes, 1
+    places, kept = thinned(own, len(codes), min(DECOMPOSED_CODES, affordable))
+    chosen = codes[places]
     marginals = log_marginals(chosen, loc, scale, progress)
     how = f"Monte Carlo on {len(chosen)} of the codes, whole mixture in every coordinate"
-    correlation = Estimate.mean(log_q[::step] - marginals.sum(1), "nats", how)
-    return correlation, Estimate.mean((marginals - _log_prior(chosen)).sum(1), "nats", how)
+    correlation, each = (
+        of_some(values, kept, len(loc)).estimate(len(chosen), how)
+        for values in (log_q[places] - marginals.sum(1), (marginals - _log_prior(chosen)).sum(1))
+    )
+    return correlation, each
 
 
 def _log_prior(codes: Tensor) -> Tensor:
