@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 
-def reach(values: Sequence[float]) -> float:
-    """Half the 95 % interval of the mean of independent values, t·s/√n with Student's t; infinite for fewer than two.
+def reach(values: Sequence[float], level: float = 0.95) -> float:
+    """Half the interval of the mean of independent values, t·s/√n with Student's t; infinite for fewer than two.
 
-    >>> round(reach([1.0, 2.0, 3.0]), 2), reach([1.0])
-    (2.48, inf)
+    >>> round(reach([1.0, 2.0, 3.0]), 2), round(reach([1.0, 2.0, 3.0], 0.99), 2), reach([1.0])
+    (2.48, 5.73, inf)
     """
     from scipy.special import stdtrit
 
     n = len(values)
-    return float(stdtrit(n - 1, 0.975)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
+    return float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
