@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal, get_args
 
-from distmatch.diagnostics.seeds import reach
+from distmatch.diagnostics.seeds import simultaneous
 from distmatch.errors import BadInput
 
 Outcome = Literal["holds", "fails", "tied", "inconclusive"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 FALSE = 0.05  # the share of verdicts that may be false
 LEVEL = 0.99  # of Student's interval: at 0.95 an exponential's mean is above it in 11 % of cases
-SAME = 9  # digits that two values share if they count as one
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Expected:
             low, high = (ordered[k - 1], ordered[-k]) if k else (-math.inf, math.inf)
         else:
             value = fmean(values)
-            half = math.inf if _one_prevails(values) else reach(values, LEVEL)
+            half = simultaneous(values, level=LEVEL)
             low, high = value - half, value + half
         return (value, value, value) if self.exact else (value, low, high)
 
@@ -127,13 +125,6 @@ class Expected:
         if math.isinf(self.low):
             return f"{head}< {self.high:g}{unit}{tie}"
         return f"{head}{self.low:g} to {self.high:g}{unit}{tie}"
-
-
-def _one_prevails(values: Sequence[float]) -> bool:
-    """Whether more than half of the values are the same number."""
-    size = max(map(abs, values)) or 1.0
-    same = Counter(round(value / size, SAME) for value in values)
-    return 2 * max(same.values()) > len(values)
 
 
 def _rank(n: int, error: float) -> int:
