@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -89,10 +90,13 @@ def test_what_has_nothing_random_is_run_once(reproduced):
 
 
 def test_runs_that_are_too_small_judge_nothing(reproduced):
+    """Not even what a single run would settle."""
     made, _ = experiment()
+    made = replace(made, claims=(replace(made.claims[0], expected=Expected(low=0, exact=True)),))
     (claim,) = reproduced(made, seeds=20)["claims"]
     assert claim["outcome"] == "holds"
     assert claim["value"] == pytest.approx(104 + 9.5)
+    assert reproduced(made, seeds=1)["claims"][0]["outcome"] == "holds"
     (claim,) = reproduced(made, "smoke", seeds=20)["claims"]
     assert (claim["outcome"], claim["n"]) == ("inconclusive", 1)
 

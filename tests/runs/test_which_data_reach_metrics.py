@@ -167,7 +167,8 @@ def test_nets_are_evaluated_with_what_was_trained(tmp_path):
     average, raw = assembly.trainer.state.average["decoder"], assembly.trainer.state.params["decoder"]
     assert all(torch.equal(weights[k], average[k]) for k in average)
     assert not any(torch.equal(weights[k], raw[k]) or torch.equal(weights[k], fresh[k]) for k in average)
-    assert not any(net.training for net in (*run.nets.values(), *run.judges.values()))
+    plain = run_of("vae")  # without batch norm
+    assert not any(net.training for r in (run, plain) for net in (*r.nets.values(), *r.judges.values()))
 
 
 AVERAGED = {
@@ -216,6 +217,7 @@ def test_rows_of_both_sides_are_scored_in_their_own_order():
     (x, side), (made, other) = critic.target, critic.model
     assert (side.tolist(), other.tolist()) == ([0] * 10, [1] * 10)
     assert torch.equal(x, torch.full((10, 2), 3.0))
+    assert not torch.allclose(critic.score(x, side), critic.score(x, other))
     together = torch.cat([critic.score(x, side), critic.score(made, other)])
     mixed = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     scores = critic.score(torch.cat([x, made])[mixed], torch.cat([side, other])[mixed])
