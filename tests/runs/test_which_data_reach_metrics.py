@@ -3,13 +3,16 @@
 import json
 import math
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from distmatch.cli.measuring import Evaluate
 from distmatch.data import DataSet, Split
+from distmatch.diagnostics import Options
 from distmatch.diagnostics import evaluate as bench
 from distmatch.errors import BadInput
 from distmatch.networks.priors import NormalMixture
@@ -20,6 +23,9 @@ from distmatch.runs.foreign import diagnose, subject_of
 from distmatch.runs.loop import train
 from distmatch.runs.trained import load_trained, settle
 from distmatch.runs.view import measured
+from distmatch.sweeps.file import SweepFile, parse
+from distmatch.sweeps.packing import How
+from distmatch.sweeps.worker import Task
 from distmatch.variables import X_GEN
 
 VALUES = {"train": 1.0, "validation": 2.0, "test": 3.0}
@@ -83,6 +89,16 @@ def test_what_is_random_in_a_preparation_is_the_same_for_every_run():
     assert abs(float(x.mean()) - 60 / 255) < 0.06
     assert torch.equal(x, first.prepared("train"))
     assert torch.equal(x, other.prepared("train"))
+
+
+def test_what_is_random_in_a_preparation_is_drawn_apart_for_each_split():
+    """Of grey images of one level, binarised by one noise, the same pixels would be white in all three."""
+    grey = Split(torch.full((24, 1, 4, 4), 128, dtype=torch.uint8), torch.zeros(24, dtype=torch.long))
+    data = replace(constant("images"), train=grey, validation=grey, test=grey)
+    run = run_of("vae", data, **{"data.binarise": "dynamic"})
+    made = {split: run.prepared(split).flatten() for split in SIZES}
+    for a, b in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        assert abs(float(torch.corrcoef(torch.stack([made[a], made[b]]))[0, 1])) < 0.25
 
 
 def test_grey_levels_are_told_of_dequantised_images_alone():
@@ -281,6 +297,12 @@ def test_a_run_is_measured_with_the_seed_that_was_given(tmp_path):
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
     assert kept["mse"]["value"] == 7
     assert kept["mmd"]["value"] == alone.metrics["mmd"].value
+
+
+def test_as_many_examples_are_measured_wherever_one_does_not_say():
+    asked = [signature(f).parameters["samples"].default for f in (bench, evaluate, diagnose)]
+    asked += [kind.samples for kind in (Evaluate, SweepFile, Task, How)] + [parse({"base": {}}).samples]
+    assert asked == [Options.samples] * 8
 
 
 def test_metrics_of_two_runs_are_told_apart(tmp_path):

@@ -90,7 +90,9 @@ def test_runs_are_compared_within_their_group(tmp_path):
     runs = runs_of(grid={"training.lr": [1e-4, 1e-3]}, seeds=2)
     for run, value in zip(runs, [1.0, 2.0, 30.0, 20.0], strict=True):
         log(tmp_path, run.name, {10: value})
-    names = [run.name for run in survivors(Halving("nll", 10, 2, within=("training.lr",)), runs, tmp_path, 10)[0]]
+    names = [
+        run.name for run in survivors(Halving("nll", 10, 2, within=("training.lr",)), runs, tmp_path, 10)[0]
+    ]
     assert names == [runs[0].name, runs[3].name]
     names = [run.name for run in survivors(Halving("nll", 10, 2), runs, tmp_path, 10)[0]]
     assert names == [runs[0].name, runs[1].name]
@@ -100,7 +102,13 @@ def test_rungs_reach_to_the_end_of_the_longest_run():
     assert rungs_of(Halving("nll", 10, 2), runs_of(grid={"training.steps": [40, 90]})) == [10, 20, 40, 80]
 
 
-SEARCH = {"trials": 4, "batch": 2, "metric": "nll", "sampler": "random", "training.lr": {"low": 1e-4, "high": 1e-2}}
+SEARCH = {
+    "trials": 4,
+    "batch": 2,
+    "metric": "nll",
+    "sampler": "random",
+    "training.lr": {"low": 1e-4, "high": 1e-2},
+}
 
 
 @pytest.fixture
@@ -250,7 +258,10 @@ def begun(folder, run, status, metrics=None, timing=None):
 def test_a_row_is_what_its_folder_says(tmp_path):
     runs = runs_of(seeds=[4, 6, 9])
     (tmp_path / "runs").mkdir()
-    found = {"mse": {"value": 0.5, "standard_error": 0.1, "n": 3}, "nll": {"value": 7.0, "standard_error": 0.2}}
+    found = {
+        "mse": {"value": 0.5, "standard_error": 0.1, "n": 3},
+        "nll": {"value": 7.0, "standard_error": 0.2},
+    }
     begun(tmp_path, runs[0], "finished", found, {"seconds": 12.0, "lanes": 4})
     begun(tmp_path, runs[1], "stopped at step 10: number 3 of 4", found)
     first, second, third = write_table(tmp_path, runs, ["seed"])["runs"]
