@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Independent, Normal
 
 from distmatch.cli.measuring import Evaluate
 from distmatch.data import DataSet, Split
@@ -140,6 +141,41 @@ def test_a_learned_prior_is_drawn_from_and_is_the_metrics_too():
     near = replace(run, nets={k: v for k, v in run.nets.items() if k != "prior"})
     rates = [bench(r.subject(), ["elbo"]).metrics["rate"].value for r in (run, near)]
     assert rates[0] > rates[1] + 100
+
+
+class Says(nn.Module):
+    """A net whose law lies at one number."""
+
+    def __init__(self, value, size):
+        super().__init__()
+        self.value, self.size = value, size
+
+    def forward(self, given, y=None):
+        return Independent(Normal(torch.full((len(given), self.size), self.value), 0.1), 1)
+
+
+class Through(nn.Module):
+    """A prior that lies where the encoder that it is given puts anything."""
+
+    def forward(self, encoder):
+        return Independent(Normal(encoder(torch.zeros(1, 2)).mean[0], 0.1), 1)
+
+
+def test_each_draw_is_made_by_the_net_with_its_own_statistics():
+    codes = {"encoder": 1.0, "z_code": 2.0, "z_rec": 3.0, "z_marginal": 4.0}
+    images = {"decoder": 5.0, "x_rec": 6.0, "x_gen": 7.0}
+    nets = {name: Says(v, 3) for name, v in codes.items()} | {name: Says(v, 2) for name, v in images.items()}
+    subject = replace(run_of("vae"), nets={**nets, "prior": Through()}).subject()
+    x, z = torch.zeros(4, 2), torch.zeros(4, 3)
+    assert subject.encode(x, None).mean.unique().tolist() == [2]
+    assert subject.encode_samples(x, None).mean.unique().tolist() == [3]
+    assert subject.prior.mean.unique().tolist() == [4]
+    assert subject.decode(z, None).mean.unique().tolist() == [6]
+    for made in (subject.decode_prior(z, None).mean, subject.generate(z, None), subject.sample(4, 0)):
+        assert made.unique().tolist() == [7]
+    plain = replace(run_of("vae"), nets={"encoder": nets["encoder"], "decoder": nets["decoder"]}).subject()
+    assert plain.encode_samples(x, None).mean.unique().tolist() == [1]
+    assert plain.sample(4, 0).unique().tolist() == [5]
 
 
 @pytest.mark.parametrize(
