@@ -333,6 +333,11 @@ def test_a_run_is_measured_with_the_seed_that_was_given(tmp_path):
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
     assert kept["mse"]["value"] == 7
     assert kept["mmd"]["value"] == alone.metrics["mmd"].value
+    (tmp_path / "r" / "metrics.json").write_text(json.dumps({**content, "step": 1}))
+    _, notes = evaluate(tmp_path / "r", ["maximum_mean_discrepancy"], samples=40, seed=4)
+    kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
+    assert "mse" not in kept  # it is of another step
+    assert any("were of step 1 and are dropped" in note for note in notes)
 
 
 def test_as_many_examples_are_measured_wherever_one_does_not_say():
