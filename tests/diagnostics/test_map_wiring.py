@@ -244,6 +244,12 @@ def test_inversion_starts_at_the_encoders_code():
     assert RUN["inference_via_optimization"](blind, Options()).metrics["inversion_error"].value > 0.9
 
 
+def test_each_example_has_its_own_start():
+    x = torch.arange(7.0)[:, None]
+    found = inference_via_optimization(lambda z: z, x, 1, start=x, batch_size=2, steps=1, rate=1e-6)
+    assert found.errors.tolist() == [0] * 7
+
+
 def test_the_error_of_a_ratio_of_norms_is_of_both_means():
     """By the delta method: √(s_c²/n + r² s_p²/m) / E‖z‖, from norms that are known."""
     g = seeded(1)

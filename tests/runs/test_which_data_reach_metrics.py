@@ -17,6 +17,7 @@ from distmatch.diagnostics import Options
 from distmatch.diagnostics import evaluate as bench
 from distmatch.errors import BadInput
 from distmatch.networks.priors import NormalMixture
+from distmatch.runs import critics, trained
 from distmatch.runs.assemble import assemble, layered
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
@@ -59,7 +60,10 @@ def run_of(system, data=None, steps=1, **more):
 
 
 def test_a_subject_has_the_training_and_the_test_split_with_their_labels():
-    subject = run_of("cvae").subject()
+    run = run_of("cvae")
+    subject = run.subject()
+    for name, first in (("train", 0), ("validation", 1), ("test", 2)):
+        assert run.labels(name)[:3].tolist() == [first, (first + 1) % 3, (first + 2) % 3]
     assert subject.train().unique().tolist() == [1]
     assert subject.test().unique().tolist() == [3]
     assert (len(subject.train()), len(subject.test())) == (60, 40)
@@ -106,6 +110,19 @@ def test_grey_levels_are_told_of_dequantised_images_alone():
     assert run_of("vae", constant("images")).subject().grey_levels is None
     assert run_of("vae", constant("images"), **{"data.binarise": "dequantise"}).subject().grey_levels == 256
     assert run_of("vae").subject().grey_levels is None
+
+
+def test_what_is_done_in_chunks_is_done_to_all_rows(monkeypatch):
+    own = Split(torch.arange(80.0).reshape(40, 2), torch.zeros(40, dtype=torch.long))
+    run = run_of("vgh++", replace(constant(), test=own))
+    whole = run.prepared("test"), run.sample(25, 1), run.subject().critics(40, 0)["data"].target[0]
+    for room in (trained, critics):
+        monkeypatch.setattr(room, "CHUNK", 9)
+    assert torch.equal(whole[0], own.x)
+    assert torch.equal(run.prepared("test"), own.x)
+    torch.testing.assert_close(run.sample(25, 1), whole[1])
+    rows = run.subject().critics(40, 0)["data"].target[0]
+    assert sorted(rows.tolist()) == sorted(whole[2].tolist()) == own.x.tolist()
 
 
 @pytest.mark.parametrize("prior", ["sphere", "uniform"])
@@ -202,6 +219,7 @@ def test_draws_for_given_labels_have_them():
         alone = run.decode(z[row : row + 1], y[row : row + 1], of=X_GEN).mean
         torch.testing.assert_close(made[row : row + 1], alone)
     assert not torch.allclose(made, run.sample(1500, 3, torch.zeros(1500, dtype=torch.long)))
+    assert torch.equal(run.sample(7, 3), run.sample(7, 3, torch.tensor([0, 1, 2, 0, 1, 2, 0])))
 
 
 def test_nets_are_evaluated_with_what_was_trained(tmp_path):
