@@ -47,7 +47,7 @@ def constant(kind="points", **without):
 
     parts = {name: split(name, i) for i, name in enumerate(SIZES)}
     parts |= {name: Split(parts[name].x[:0], parts[name].y[:0]) for name in without}
-    more = {"modes": torch.zeros(2, 2), "mode_scale": 0.25} if kind == "points" else {}
+    more = {"modes": torch.tensor([[0.0, 1.0], [2.0, 3.0]]), "mode_scale": 0.25} if kind == "points" else {}
     return DataSet("constant", **parts, classes=("a", "b", "c"), **more)
 
 
@@ -69,7 +69,7 @@ def test_a_subject_has_the_training_and_the_test_split_with_their_labels():
     assert (len(subject.train()), len(subject.test())) == (60, 40)
     assert subject.train_labels[:4].tolist() == [0, 1, 2, 0]
     assert subject.test_labels[:4].tolist() == [2, 0, 1, 2]
-    assert (subject.mode_scale, len(subject.modes)) == (0.25, 2)
+    assert (subject.mode_scale, subject.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
     assert run_of("vae").subject().train_labels is None
     assert run_of("vae", constant(test=True)).subject().test is None
 
@@ -316,7 +316,7 @@ def test_foreign_samples_meet_the_training_and_the_test_split():
     assert subject.test().unique().tolist() == [3]
     assert not torch.equal(subject.sample(10, 0), subject.sample(10, 1))
     assert sorted(subject.sample(10, 1)[:, 0].tolist()) == x[:, 0].tolist()
-    assert (subject.mode_scale, len(subject.modes)) == (0.25, 2)
+    assert (subject.mode_scale, subject.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
     images = subject_of(torch.rand(10, 1, 4, 4), constant("images"))
     assert images.test().unique().tolist() == pytest.approx([180 / 255])
     assert images.train().unique().tolist() == pytest.approx([60 / 255])
