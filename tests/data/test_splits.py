@@ -53,17 +53,17 @@ def test_the_digits_are_split_without_overlap_and_keep_their_labels():
 
 
 def test_idx_files_give_the_last_twelfth_for_validation(tmp_path):
-    paths = write_idx(tmp_path, n=(36, 10))
+    paths = write_idx(tmp_path, n=(60, 10))
     images, labels, held_images, held_labels = (
         read_idx(p, 3 if i % 2 == 0 else 1)[0] for i, p in enumerate(paths)
     )
     assert len(paths) == len(FILES)
     data = load("mnist", tmp_path)
-    assert torch.equal(data.train.x[:, 0], images[:33])
-    assert torch.equal(data.validation.x[:, 0], images[33:])
+    assert torch.equal(data.train.x[:, 0], images[:55])
+    assert torch.equal(data.validation.x[:, 0], images[55:])
     assert torch.equal(data.test.x[:, 0], held_images)
-    assert data.train.y.tolist() == labels[:33].tolist()
-    assert data.validation.y.tolist() == labels[33:].tolist()
+    assert data.train.y.tolist() == labels[:55].tolist()
+    assert data.validation.y.tolist() == labels[55:].tolist()
     assert data.test.y.tolist() == held_labels.tolist()
 
 

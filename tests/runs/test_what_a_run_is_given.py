@@ -116,11 +116,14 @@ OWN = {
     "training.steps": 20,
     "training.average": 0.9,
     "training.order": "simultaneous",
+    "training.clip_gradient": 0.7,
 }
 
 
 def test_players_and_critics_have_their_own_rates_over_their_own_steps():
-    settings = made("gan", **OWN).trainer.settings
+    trainer = made("gan", **OWN).trainer
+    settings = trainer.settings
+    assert (trainer.critic_steps, settings.clip_gradient) == (3, 0.7)
     assert (settings.players.lr, settings.critics.lr) == (1e-3, 2e-3)
     for optimiser, steps in ((settings.players, 20), (settings.critics, 60)):
         assert (optimiser.beta1, optimiser.beta2) == (0.3, 0.8)
@@ -246,7 +249,9 @@ def test_pictures_of_every_step_are_of_the_same_draws(tmp_path):
 
 
 def test_reconstructions_are_of_test_images_with_their_labels(tmp_path, monkeypatch):
-    assembly = made("cvae", images=True)
+    own = Split(data(images=True).train.x[:50], torch.arange(50) * 7 % 5)
+    config = layered({"system": "cvae", "data.name": "digits", **SMALL})
+    assembly = assemble(config, replace(data(images=True), test=own))
     assembly.trainer.run(3)
     run = settle(assembly)
     shown = []
@@ -255,7 +260,7 @@ def test_reconstructions_are_of_test_images_with_their_labels(tmp_path, monkeypa
     )
     monkeypatch.setattr(pictures, "png_bytes", lambda grid: b"")
     pictures.save_reconstructions(run, RunFolder(tmp_path))
-    x, y = run.prepared("test"), data(images=True).test.y
+    x, y = run.prepared("test", 32), own.y[:32]
     assert torch.equal(shown[0], x)
     with torch.no_grad():
         torch.testing.assert_close(shown[1], run.decoded(run.encode(x, y).mean, y).clamp(0, 1))

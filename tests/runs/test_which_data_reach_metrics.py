@@ -272,6 +272,15 @@ def test_a_critics_target_is_drawn_from_held_out_data():
     assert alone.subject().critics(20, 0)["data"].target[0].unique().tolist() == [1]
 
 
+def test_a_critics_pictures_are_in_its_units():
+    """Of nets that see [-1, 1], a picture's values differ by twice as much."""
+    run = run_of("wgan-gp", constant("images"), **{"network.family": "mlp"})
+    critic = run.subject().critics(20, 0)["data"]
+    (x,) = critic.target
+    assert x.unique().tolist() == pytest.approx([2 * 180 / 255])
+    torch.testing.assert_close(critic.score(x), run.judges["data"](run.prepared("test", 20)))
+
+
 def test_a_critics_draws_follow_the_seed():
     held_out = Split(torch.arange(80.0).reshape(40, 2), torch.zeros(40, dtype=torch.long))
     run = run_of("gan", replace(constant(), test=held_out))
