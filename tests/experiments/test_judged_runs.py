@@ -1,5 +1,6 @@
 """What the comparisons of systems measure of a run: which split, side and seed, with a run that is made up."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -53,15 +54,20 @@ def test_samples_are_of_the_looks_seed_and_real_images_of_the_test_split(judged)
 
 
 def test_a_fresh_critic_is_judged_on_the_half_that_it_was_not_trained_on(judged, monkeypatch):
-    given = []
+    given, nets = [], []
 
     def stand_in(*sets, **more):
         given.extend(sets)
+        nets.append(more["critic"][0].weight)
         return SimpleNamespace(test=Estimate(7.0, 0.1, 9), validation=Estimate(1.0, 0.1, 9), train=None)
 
     monkeypatch.setattr(comparing, "independent_critic", stand_in)
     assert judged.critic() == 7
     samples, train, validation, test = (brightness(x) for x in given)
+    for seed in (4, 5):
+        Judged(Run(), replace(LOOK, seed=seed)).critic()
+    assert torch.equal(nets[0], nets[1])  # the fresh critic is made with the look's seed
+    assert not torch.equal(nets[0], nets[2])
     assert samples.unique().tolist() == pytest.approx([0.4])
     assert train.unique().tolist() == pytest.approx([0.2])
     assert validation.tolist() == pytest.approx([0.5 + i / 100 for i in range(6)])

@@ -191,6 +191,23 @@ def test_the_sampler_follows_its_seed_the_cell_and_how_far_the_sweep_has_come(se
     assert not set(rates(again.batch())) & set(first)
 
 
+def test_trials_that_were_asked_for_and_never_told_come_first(searched):
+    asked = searched("killed")[0].batch()
+    again = searched("killed")[0].batch()
+    assert [runs[0].name for _, _, runs in again] == [runs[0].name for _, _, runs in asked]
+    assert rates(again) == rates(asked)
+
+
+def test_a_trials_run_says_in_which_cell_it_is(searched):
+    for cell, _, (run,) in searched(grid={"network.width": [8, 16]})[0].batch():
+        assert run.settings.keys() == {"network.width", "training.lr"}
+        assert (
+            run.settings["network.width"]
+            == run.config.network.options["width"]
+            == cell.settings["network.width"]
+        )
+
+
 def test_draws_at_random_follow_their_seed():
     def rate(seed):
         content = {"random": {"n": 3, "random_seed": seed, "training.lr": {"low": 1e-4, "high": 1e-2}}}
@@ -268,6 +285,7 @@ def test_a_row_is_what_its_folder_says(tmp_path):
     assert (first["seed"], second["seed"], third["seed"]) == (4, 6, 9)
     assert (first["state"], second["state"], third["state"]) == ("finished", "stopped", "waiting")
     assert (first["step"], first["losses"]) == (40, {"nll": 2.0})
+    assert (third["step"], third["steps"]) == (0, 40)
     assert first["metrics"] == found
     assert second["metrics"] == {}  # they are of another step than the run may come to
     assert (first["seconds"], third["seconds"]) == (3.0, None)
@@ -280,3 +298,5 @@ def test_a_row_is_what_its_folder_says(tmp_path):
     assert (rows[0]["mse"], rows[0]["mse/error"], rows[0]["loss/nll"]) == ("0.5", "0.1", "2.0")
     assert [row["seed"] for row in rows] == ["4", "6", "9"]
     assert row_of(tmp_path / "runs" / runs[0].name, runs[0]) == first
+    RunFolder(tmp_path / "runs" / runs[0].name).write_json("status.json", {"status": "interrupted at step 9"})
+    assert row_of(tmp_path / "runs" / runs[0].name, runs[0])["state"] == "interrupted"
