@@ -51,6 +51,23 @@ def test_bounds_are_under_the_prior_that_is_given():
     assert exact.standard_error == pytest.approx(float(TRUTH.std()) / 2, rel=1e-5)
 
 
+def test_labels_go_with_their_examples_through_all_batches():
+    """Label y moves x by 100 y, which encoder and decoder take off again."""
+    y = torch.tensor([3.0, 0.0, 2.0, 1.0])
+    given = {
+        "encoder": lambda x, y: posterior(x - 100 * y[:, None]),
+        "decoder": lambda z, y: noisy(z + 100 * y[:, None]),
+        "x": X + 100 * y[:, None],
+        "y": y,
+        "prior": PRIOR,
+        "batch_size": 3,
+    }
+    assert log_likelihood(**given).value == pytest.approx(float(TRUTH.mean()), abs=1e-4)
+    assert evidence_lower_bound(**given, samples=500).elbo.value == pytest.approx(
+        float(TRUTH.mean()), abs=0.1
+    )
+
+
 def test_a_rate_is_the_divergence_of_the_posterior_from_the_prior():
     """In closed form, and from draws where torch knows none."""
     q = normal(X, 0.3)
