@@ -109,16 +109,17 @@ def shares(mean, draws, seed):
     return RelativeLivingTimes(torch.tensor(mean, dtype=torch.float64) + noise, 64, 0.1, 100)
 
 
-@pytest.mark.parametrize(("mean", "draws"), [([0.5, 0.3, 0.2], (40, 15)), ([0.2, 0.2, 0.2], (30, 8))])
+@pytest.mark.parametrize(("mean", "draws"), [([0.5, 0.3, 0.2], (40, 15)), ([0.2] * 12, (30, 8))])
 def test_a_geometry_scores_error_is_its_distance_from_the_truth(mean, draws):
     """Far apart, and equal: the root mean square of score less |E d|², against the mean of what is stated."""
-    base = [0.2, 0.2, 0.2]
+    base = [0.2] * len(mean)
     truth = sum((a - b) ** 2 for a, b in zip(mean, base, strict=True))
     off, stated = [], []
     for seed in range(400):
         found = geometry_score(shares(mean, draws[0], 2 * seed), shares(base, draws[1], 2 * seed + 1))
         off.append((found.value - truth) ** 2)
         stated.append(found.standard_error**2)
+    assert found.n == min(draws)
     assert math.sqrt(sum(stated) / sum(off)) == pytest.approx(1, abs=0.2)
 
 
