@@ -121,6 +121,15 @@ def test_entries_take_the_learned_prior_and_held_out_data():
     assert bits.value == pytest.approx(8 - float(TRUTH.mean()) / math.log(2))
 
 
+def test_a_bound_by_many_draws_is_of_a_tenth_of_the_examples_and_follows_the_seed():
+    x = torch.linspace(-1, 1, 60)[:, None]
+    wide = Subject(**{**vars(SUBJECT), "test": x, "encode": lambda x, y: normal(x, 2.0), "grey_levels": 256})
+    for name in ("log_likelihood", "bits_per_dim_bound"):
+        first, again, other = (RUN[name](wide, Options(samples=200, seed=s)).metrics[name] for s in (0, 0, 1))
+        assert first == again != other
+        assert first.n == 20
+
+
 def test_exact_densities_have_their_labels_and_grey_levels():
     y = torch.arange(7.0)
     subject = Subject(log_prob=lambda x, y: -y - x[:, 0], test=y[:, None], test_labels=y, grey_levels=None)

@@ -67,17 +67,20 @@ def test_every_cell_is_run_with_every_seed_in_a_folder_of_its_own(reproduced, tm
     assert [(r["cell"]["a"], r["seed"]) for r in found["runs"]] == [(a, seed) for a, seed, _ in ran]
     assert [line[0] for line in told] == list(range(1, 7))
     assert told[1] == (2, 6, "a=1 seed 0")
+    assert found["seconds"] == sum(record["seconds"] for record in found["runs"])
     assert json.loads((tmp_path / "out" / "fake" / "cpu.json").read_text()) == found
 
 
-def test_what_was_run_is_not_run_again_nor_taken_for_another(reproduced):
+def test_what_was_run_is_not_run_again_nor_taken_for_another(reproduced, tmp_path):
     made, ran = experiment()
     first = reproduced(made, seeds=2)
     again = reproduced(made, seeds=3)
     assert len(ran) == 6
     assert again["runs"][:4] == first["runs"]
-    reproduced(made, "paper", seeds=1)
+    paper = reproduced(made, "paper", seeds=1)
     assert len(ran) == 8  # another scale has runs of its own
+    for scale, written in (("cpu", again), ("paper", paper)):
+        assert json.loads((tmp_path / "out" / "fake" / f"{scale}.json").read_text()) == written
     other, ran = experiment("other one")
     assert reproduced(other, seeds=1)["runs"][0]["values"]["value"] == 209
     assert len(ran) == 2

@@ -119,6 +119,10 @@ def test_a_judged_run_has_its_seed_and_says_whether_it_diverged(monkeypatch, tmp
     assert judged_run(tmp_path, ["seed"], "smoke").values == {"diverged": 1}
 
 
+def test_each_measure_is_what_its_name_says():
+    assert {name: getattr(Judged, name) for name in comparing.MEASURES} == dict(comparing.MEASURES)
+
+
 def test_the_net_of_digits_sees_no_colour():
     x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     colour = x * torch.tensor([1.0, 0.3, 0.0])[:, None, None]

@@ -117,13 +117,14 @@ OWN = {
     "training.average": 0.9,
     "training.order": "simultaneous",
     "training.clip_gradient": 0.7,
+    "training.precision": "tf32",
 }
 
 
 def test_players_and_critics_have_their_own_rates_over_their_own_steps():
     trainer = made("gan", **OWN).trainer
     settings = trainer.settings
-    assert (trainer.critic_steps, settings.clip_gradient) == (3, 0.7)
+    assert (trainer.critic_steps, settings.clip_gradient, settings.precision) == (3, 0.7, "tf32")
     assert (settings.players.lr, settings.critics.lr) == (1e-3, 2e-3)
     for optimiser, steps in ((settings.players, 20), (settings.critics, 60)):
         assert (optimiser.beta1, optimiser.beta2) == (0.3, 0.8)

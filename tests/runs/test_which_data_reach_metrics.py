@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from distmatch.cli.measuring import Evaluate
-from distmatch.data import DataSet, Split
+from distmatch.data import DataSet, Split, load
 from distmatch.diagnostics import Options
 from distmatch.diagnostics import evaluate as bench
 from distmatch.errors import BadInput
@@ -21,7 +21,7 @@ from distmatch.runs import critics, trained
 from distmatch.runs.assemble import assemble, layered
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.foreign import diagnose, subject_of
+from distmatch.runs.foreign import diagnose, read_samples, subject_of
 from distmatch.runs.loop import train
 from distmatch.runs.trained import load_trained, settle
 from distmatch.runs.view import measured
@@ -66,7 +66,7 @@ def test_a_subject_has_the_training_and_the_test_split_with_their_labels():
         assert run.labels(name)[:3].tolist() == [first, (first + 1) % 3, (first + 2) % 3]
     assert subject.train().unique().tolist() == [1]
     assert subject.test().unique().tolist() == [3]
-    assert (len(subject.train()), len(subject.test())) == (60, 40)
+    assert (len(subject.train()), len(subject.test()), subject.latent) == (60, 40, 3)
     assert subject.train_labels[:4].tolist() == [0, 1, 2, 0]
     assert subject.test_labels[:4].tolist() == [2, 0, 1, 2]
     assert (subject.mode_scale, subject.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
@@ -340,6 +340,12 @@ def test_foreign_samples_are_measured_with_the_seed_that_was_given(tmp_path):
     ]
     values = [results.metrics["sliced_wasserstein"].value for results in found]
     assert values[0] == values[1] != values[2]
+    diagnose(tmp_path / "x.npy", "ring", None, tmp_path / "out", only=only)  # all that there are
+    alone = bench(
+        subject_of(read_samples(tmp_path / "x.npy", load("ring"))[0], load("ring")), only, samples=200
+    )
+    kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert kept["metrics"]["sliced_wasserstein"]["value"] == alone.metrics["sliced_wasserstein"].value
 
 
 def test_a_run_is_measured_with_the_seed_that_was_given(tmp_path):

@@ -10,7 +10,7 @@ from distmatch.runs.folder import RunFolder
 from distmatch.sweeps import calibration
 from distmatch.sweeps.calibration import Cost, calibrate
 from distmatch.sweeps.file import parse
-from distmatch.sweeps.halving import rungs_of, survivors
+from distmatch.sweeps.halving import rungs_of, stop, survivors
 from distmatch.sweeps.plan import Checker, planned
 from distmatch.sweeps.rules import Halving
 from distmatch.sweeps.table import flat, row_of, value_of, write_table
@@ -100,6 +100,15 @@ def test_runs_are_compared_within_their_group(tmp_path):
 
 def test_rungs_reach_to_the_end_of_the_longest_run():
     assert rungs_of(Halving("nll", 10, 2), runs_of(grid={"training.steps": [40, 90]})) == [10, 20, 40, 80]
+    assert rungs_of(Halving("nll", 10, 2), runs_of(grid={"training.steps": [80]})) == [10, 20, 40]
+
+
+@pytest.mark.parametrize("status", ["finished", "diverged at step 7: nll is nan", "stopped at step 5: why"])
+def test_a_run_that_has_ended_is_not_said_to_be_stopped(tmp_path, status):
+    (run,) = runs_of(seeds=1)
+    log(tmp_path, run.name, {10: 1.0}, status)
+    stop(tmp_path, run, 10, "of two the second")
+    assert RunFolder(tmp_path / "runs" / run.name).read_json("status.json") == {"status": status}
 
 
 SEARCH = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from distmatch.systems import gan, vae
+from distmatch.systems import gan, iwae, vae
 from distmatch.training import Feed
-from distmatch.variables import Z_PRIOR
+from distmatch.variables import Z_CODE, Z_PRIOR
 
 X = torch.arange(40.0)[:, None].expand(40, 2).contiguous()
 Y = torch.arange(40)
@@ -37,6 +37,12 @@ def test_the_noise_is_of_the_seed_and_not_the_order():
     drawn = feed()
     noise = [drawn.next().noise[Z_PRIOR.name] for _ in range(10)]
     assert len(torch.cat(noise).unique(dim=0)) == 80  # new in every batch and epoch
+
+
+def test_every_draw_of_a_code_has_noise_of_its_own():
+    noise = feed(iwae(samples=5)).next().noise[Z_CODE.name]
+    assert noise.shape == (40, 3)
+    assert len(noise.unique(dim=0)) == 40
 
 
 def test_labels_go_with_their_rows():
