@@ -126,6 +126,7 @@ def test_a_geometry_scores_error_is_its_distance_from_the_truth(mean, draws):
 def test_the_error_of_two_draws_is_by_hand():
     """Of two values the standard deviation by n - 1 is |a - b|/√2, and the mean's error |a - b|/2."""
     found = RelativeLivingTimes(torch.tensor([[0.1, 0.9], [0.5, 0.9]]).double(), 64, 0.1, 100)
+    assert found.mean.tolist() == pytest.approx([0.3, 0.9])
     assert found.standard_error.tolist() == pytest.approx([0.2, 0])
 
 
