@@ -90,6 +90,9 @@ class Estimate:
 
         t is Student's quantile for `degrees` of freedom. Without an error it is the whole line.
 
+        Raises:
+            BadInput: a level outside (0, 1), or another than 0.95 where there are `limits`.
+
         >>> low, high = Estimate(0.0, 1.0, 10000).interval()
         >>> round(high, 2)
         1.96

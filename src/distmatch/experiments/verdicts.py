@@ -33,7 +33,8 @@ class Expected:
     """The claim that the mean, or the median, over seeds lies between `low` and `high`.
 
     It holds where the whole interval of the mean does, fails where the whole interval lies outside, and is
-    inconclusive otherwise, as with a single seed. At most one verdict in twenty is false:
+    inconclusive otherwise, as with a single seed. Of values as in the simulations of the tests (normal, skewed,
+    discrete and tied ones) at most one verdict in twenty is false:
 
     - of a mean, by Student's 99 % interval: it allows for skewed values, as those of an exponential distribution.
       Where more than half of the values are one number, such as 8 of 8 modes for two seeds of three, their deviation

@@ -20,10 +20,8 @@ Codes = Tensor | Callable[[int, int], Tensor]
 
 HELD_OUT = 0.2  # the share of given codes that is kept for the estimate ...
 HELD_OUT_DRAWS = 5_000  # ... and how many are drawn where codes can be drawn
-PRIOR_DRAWS, ENTRIES = (
-    50_000,
-    50_000_000,
-)  # of the prior for the lower bound, or fewer: draws × coordinates at most
+PRIOR_DRAWS = 50_000  # of the prior for the lower bound, or fewer ...
+ENTRIES = 50_000_000  # ... as draws × coordinates are at most this
 REACH = 4.0  # nats: scores in the bound are cut at ln(draws) less this, so that its mean rests on more than one draw
 POOL = 100  # batches drawn at once
 CAUTION = (

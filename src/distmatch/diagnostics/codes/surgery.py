@@ -14,9 +14,7 @@ from distmatch.diagnostics.explicit.likelihood import per_example
 from distmatch.errors import BadInput
 
 NEAR = 2.0  # nats: a rate that comes so near to ln N, or passes it, saturates the mixture's information
-CONTROLLED = (
-    10  # components at least for a control variate, unless all are seen: a slope through few fits noise
-)
+CONTROLLED = 10  # components at least for a control variate, unless all are seen: a slope of few fits noise
 RATE_DRAWS = 8  # codes of each data point for the rate, where it has no closed form
 
 

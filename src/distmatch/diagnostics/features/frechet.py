@@ -17,9 +17,8 @@ from distmatch.errors import BadInput
 
 ROUNDING = 1e-10  # the share of Tr (Σ₁Σ₂)^½ that rounding may make
 ROWS, DIRECTIONS = 1_000, 256  # rows and leading directions that the error is measured on
-HALVES = tuple(
-    combinations(range(4), 2)
-)  # which of four quarters: in them each two are together and apart alike often
+HALVES = tuple(combinations(range(4), 2))
+"""Which of four quarters make a half: in these six each two are together equally often."""
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ def precision_recall_density_coverage(
     Errors: random parts of both sets, two halves or parts of about 1,000, are scored at the same k, in several
     partitions. The variance between parts becomes that at n by the ratio of what both would be if balls and points
     were independent: 1/n where points are spread over many balls, none where they share a few, as narrow fakes do,
-    however many they are. A share's is never below its own (Agresti and Coull's); where half a set has no more than
-    k points there is none. They say how the number varies at this n.
+    however many they are. A share's is never below its own (Agresti and Coull's); density has none where all parts
+    agree, and none has one where half a set has no more than k points. They say how the number varies at this n.
 
     Limits: all depend on n and k; precision and recall on outliers (one lonely real point has a huge ball), and where
     all points of a set are in the same few balls these two are nearly 0 or 1, and their error is too short. Points
@@ -98,7 +98,7 @@ def precision_recall_density_coverage(
     return PrecisionRecallDensityCoverage(
         precision=_share(counts.balls > 0, spread[0], how),
         recall=_share(counts.recalled, spread[1], how),
-        density=Estimate(counts.values[2], spread[2], min(n, m), "", about_one),
+        density=Estimate(counts.values[2], spread[2] or math.nan, min(n, m), "", about_one),
         coverage=_share(counts.guests > 0, spread[3], about),
     )
 
@@ -185,7 +185,9 @@ def _spread(real: _Points, fake: _Points, whole: _Counts, k: int, chunk: int, se
         variances.append(values.var(0))
         alone.append(torch.tensor([one.alone for one in found], dtype=torch.float64).mean(0))
     ratio = torch.tensor(whole.alone, dtype=torch.float64) / torch.stack(alone).mean(0)
-    scale = ratio.nan_to_num(1.0).clamp_min(1 / parts)  # 0/0: no point is in any ball
+    scale = torch.where(ratio.isfinite(), ratio, 1.0).clamp_min(
+        1 / parts
+    )  # not so: no part has a point in any ball
     return [float(v) for v in (torch.stack(variances).mean(0) * scale).sqrt()]
 
 

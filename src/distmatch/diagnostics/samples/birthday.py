@@ -19,9 +19,7 @@ from distmatch.errors import BadInput
 ROWS = 256  # samples compared at once with all before them
 PAIRS = 4096  # pairs that a function judges at once
 FEWEST = 5  # runs at least for a probability at the sizes chosen by default
-SLACK = (
-    1e-12  # of the largest squared norm: squared distances this near the threshold are made again, exactly
-)
+SLACK = 1e-12  # of the largest squared norm: squared distances so near the threshold are made again, exactly
 
 Same = Callable[[Tensor, Tensor], Tensor]
 """(m, *) and (m, *) samples -> (m,), whether each pair are duplicates."""
@@ -149,9 +147,7 @@ class _Curve:
             return None
         from scipy.stats import binom
 
-        rank = int(
-            binom.ppf(0.025, self.runs, 0.5)
-        )  # of the lower end, from one; the upper end is as far from the top
+        rank = int(binom.ppf(0.025, self.runs, 0.5))  # of the lower end; the upper one is as far from the top
         ordered = self.lengths.repeat_interleave(self.counts).tolist()
         low, high = (ordered[rank - 1], ordered[-rank]) if rank > 0 else (2, math.inf)
         error = (high - low) / 4 if rank > 0 else math.nan
