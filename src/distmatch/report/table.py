@@ -32,15 +32,14 @@ def format_estimate(
     >>> format_estimate(0.97315), format_estimate(60000), format_estimate(float("nan"), 0.1)
     ('0.9731', '60000', 'nan')
     >>> format_estimate(1.0, 0.04, limits=(0.8843, 1.0))
-    '1 [0.8843, 1]'
+    '1.000 [0.884, 1.000]'
     """
     if value is None:
         return MISSING
     value = float(value)
     error = None if standard_error is None or math.isnan(standard_error) else abs(float(standard_error))
     if limits is not None:
-        low, high = limits
-        text = f"{_plain(value)} [{_plain(low)}, {_plain(high)}]"
+        text = _with_limits(value, *map(float, limits))
     elif not math.isfinite(value):
         text = str(value)
     elif error is None:
@@ -67,6 +66,15 @@ def _plain(value: float) -> str:
         mantissa, exponent = f"{value:.3e}".split("e")
         return f"{float(mantissa):g}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
     return f"{value:.0f}" if size >= 1e4 or value == int(value) else f"{value:.4g}"
+
+
+def _with_limits(value: float, low: float, high: float) -> str:
+    """All three to the decimals that a standard error of a quarter of the interval would have, where they are plain."""
+    error = (high - low) / 4
+    if error > 0 and all(end == 0 or 1e-4 <= abs(end) < 1e4 for end in (value, low, high)):
+        shown = max(1 - math.floor(math.log10(float(f"{error:.1e}"))), 0)
+        return f"{value:.{shown}f} [{low:.{shown}f}, {high:.{shown}f}]"
+    return f"{_plain(value)} [{_plain(low)}, {_plain(high)}]"
 
 
 def _with_error(value: float, error: float) -> str:

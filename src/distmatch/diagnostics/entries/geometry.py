@@ -207,7 +207,7 @@ ENTRIES = (
         ("sample", "test"),
         run_maximum_mean_discrepancy,
         "Gretton et al., A kernel two-sample test (JMLR 2012)",
-        {"mmd": "lower", "mmd_p_value": "higher"},
+        {"mmd": "lower", "mmd_p_value": ""},
     ),
     Diagnostic(
         "sliced_wasserstein",
@@ -215,7 +215,7 @@ ENTRIES = (
         ("sample", "test"),
         run_sliced_wasserstein,
         "Rabin et al., Wasserstein barycenter and its application to texture mixing (2011)",
-        {"sliced_wasserstein": "lower", "sliced_wasserstein_p_value": "higher"},
+        {"sliced_wasserstein": "lower", "sliced_wasserstein_p_value": ""},
     ),
     Diagnostic(
         "nearest_neighbour_two_sample",
@@ -227,8 +227,8 @@ ENTRIES = (
             "nn_accuracy": "",
             "nn_accuracy_samples": "",
             "nn_accuracy_data": "",
-            "nn_p_value": "higher",
-            "nn_p_copying": "higher",
+            "nn_p_value": "",
+            "nn_p_copying": "",
         },
     ),
 )
