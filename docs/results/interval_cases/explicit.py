@@ -7,17 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from interval_cases.case import (
-    Case,
-    Estimates,
-    gaussian_mean,
-    mean_of_student,
-    normal,
-    picked,
-    square_of_student,
-    student,
-    weighted_quantile,
-)
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal
 
@@ -35,17 +24,28 @@ from distmatch.diagnostics import (
 from distmatch.diagnostics.entries.explicit import _low_posterior_metrics
 from distmatch.diagnostics.estimate import Estimate
 from distmatch.diagnostics.explicit.populations import nearest_neighbours
+from interval_cases.case import (
+    Case,
+    Estimates,
+    gaussian_mean,
+    mean_of_student,
+    normal,
+    picked,
+    square_of_student,
+    student,
+    weighted_quantile,
+)
 
 Draw = Callable[[int], Tensor]
 LOG_2PI = math.log(2 * math.pi)
 EASY: tuple[str, Draw] = "500 of N(0, 2)", lambda seed: 2**0.5 * normal(seed, 500, 1)
-HEAVY: tuple[str, Draw] = "40 of Student's t, 6 degrees", lambda seed: student(seed, 6, 40, 1)
+HEAVY: tuple[str, Draw] = "100 of Student's t, 10 degrees", lambda seed: student(seed, 10, 100, 1)
 TWO: tuple[str, Draw] = (
     "60 of the values -1 and 2, 2 to 1",
     lambda seed: picked(seed, (-1, 2), (2, 1), 60)[:, None],
 )
-SQUARES = {EASY: 2.0, HEAVY: square_of_student(6), TWO: 2.0}  # E x²
-SIZES = {EASY: math.sqrt(4 / math.pi), HEAVY: mean_of_student(6), TWO: 4 / 3}  # E |x|
+SQUARES = {EASY: 2.0, HEAVY: square_of_student(10), TWO: 2.0}  # E x²
+SIZES = {EASY: math.sqrt(4 / math.pi), HEAVY: mean_of_student(10), TWO: 4 / 3}  # E |x|
 
 
 def encoder(x: Tensor) -> Normal:

@@ -20,6 +20,7 @@ from distmatch.diagnostics import (
     ms_ssim_diversity,
 )
 from distmatch.diagnostics.estimate import Estimate, seeded
+from distmatch.diagnostics.samples.coverage import reached
 from distmatch.diagnostics.samples.ms_ssim import CONVENTIONS
 
 Draw = Callable[[int], Tensor]
@@ -50,7 +51,8 @@ def _modes(
     def drawn(seed: int) -> Estimates:
         chosen = picked(seed, range(len(shares)), shares, n).long()
         found = mode_coverage(places[chosen] + 0.1 * draws(seed + 1, n), places, 0.1)
-        modes = Estimate(found.modes, found.modes_error, n)
+        limits = reached(found.modes, found.total, found.modes_error)
+        modes = Estimate(found.modes, found.modes_error, n, limits=limits)
         return {"modes": modes, "high_quality": found.high_quality, "mode_kl": found.kl}
 
     def truths() -> dict[str, float]:
