@@ -10,7 +10,6 @@ from contracts.toys import generator
 from distmatch.errors import BadInput
 from distmatch.penalties import (
     Clip,
-    GradientPenalty,
     Roth,
     clipping,
     dragan,
@@ -205,7 +204,7 @@ def test_printed():
 
 def test_refusals():
     with pytest.raises(BadInput, match="place is between, target, model or around, not 'betwixt'"):
-        GradientPenalty(place="betwixt")  # type: ignore[arg-type]
+        gradient_penalty(place="betwixt")  # type: ignore[arg-type]
     for number in (-1.0, float("inf"), float("nan")):
         with pytest.raises(BadInput, match="bound"):
             Clip(number)

@@ -63,9 +63,9 @@ class GradientPenalty:
             arXiv:1710.10196: 0.001); None for none.
     """
 
-    weight: float | Tensor | Ramp = 10.0
-    centre: float = field(default=1.0, metadata={"static": True})
-    place: Place = "between"
+    weight: float | Tensor | Ramp
+    centre: float = field(metadata={"static": True})
+    place: Place
     drift: float | Tensor | Ramp | None = None
 
     per_sample = True
@@ -130,7 +130,7 @@ class Roth:
         gamma: γ; a `Ramp` anneals it.
     """
 
-    gamma: float | Tensor | Ramp = 2.0
+    gamma: float | Tensor | Ramp
 
     per_sample = True
     needs_noise = False
@@ -157,7 +157,7 @@ class Roth:
 class Clip:
     """Weights clipped to [-bound, bound] before each critic step, as in the first Wasserstein GAN."""
 
-    bound: float | Tensor | Ramp = 0.01
+    bound: float | Tensor | Ramp
 
     per_sample = False
     needs_noise = False

@@ -91,6 +91,17 @@ def test_a_shifted_normal_is_bounded_from_below_and_a_separate_one_no_higher_tha
     assert marginal_kl_by_ratio(shifted(10_000, 0) - 1, **SMALL).lower.value < 0.02
 
 
+def test_the_lower_bound_is_against_the_prior_that_is_given():
+    """KL(N(1, I)‖N(0, ¼ I)) = 5.6; e^t of draws of N(0, I) would take most of it."""
+    prior = Independent(Normal(torch.zeros(2), torch.full((2,), 0.5)), 1)
+    assert marginal_kl_by_ratio(shifted(10_000, 0), prior, **SMALL).lower.value > 3
+
+
+def test_equal_codes_have_equal_scores_whatever_the_dropout():
+    found = marginal_kl_by_ratio(torch.ones(100, 2), width=16, steps=5, dropout=0.8)
+    assert found.mean_score.standard_error == 0
+
+
 def test_noise_and_dropout_are_off_when_it_is_asked():
     net = NoisyClassifier(2, layers=2, width=8, noise=5.0, dropout=0.5).eval()
     assert torch.equal(net(torch.ones(3, 2)), net(torch.ones(3, 2)))

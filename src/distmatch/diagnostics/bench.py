@@ -47,13 +47,13 @@ def by_metric(skipped: Mapping[str, str]) -> dict[str, str]:
 def evaluate(
     subject: Subject,
     only: Iterable[str] | None = None,
-    samples: int = 10_000,
+    samples: int = Options.samples,
     seed: int = 0,
     progress: Callable[[str, float], None] | None = None,
     *,
     quick: bool = False,
     features: FeatureNet | None = None,
-    batch_size: int = 256,
+    batch_size: int = Options.batch_size,
 ) -> Results:
     """Runs the diagnostics in `only`, or all that apply, and says why the others do not.
 

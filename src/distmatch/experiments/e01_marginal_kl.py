@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
-from distmatch.experiments.latents import bars, kl_of_codes, settings, subject_of
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
+from distmatch.experiments.latents import SATURATED, bars, kl_of_codes, settings, subject_of
 from distmatch.experiments.seeds_common import numbers
 from distmatch.experiments.trained import train_run
 from distmatch.experiments.verdicts import Expected
@@ -58,17 +66,6 @@ def smallest(found: Results, name: str, posterior: str) -> list[float]:
     return [min(column) for column in columns]
 
 
-def ratio(found: Results) -> list[float]:
-    """For each seed, KL with RealNVP over KL with Gaussian posteriors, the mean over data sets and sizes."""
-    rows = []
-    for cell in found.cells(posterior="flow"):
-        pairs = zip(
-            found.values("kl", **cell), found.values("kl", **{**cell, "posterior": "gaussian"}), strict=True
-        )
-        rows.append([flow / gaussian for flow, gaussian in pairs])
-    return [fmean(column) for column in zip(*rows, strict=True)]
-
-
 def figures(found: Results) -> Mapping[str, Figure]:
     """Figure 1: bars of the marginal KL, beside them what of it outlives leaving each code's own datum out."""
     from distmatch.report.style import legend, new_figure, styled
@@ -108,35 +105,33 @@ E1 = Experiment(
     run=run,
     claims=(
         Claim(
-            "VAEs are unable to match the marginal posterior q(z) to the prior p(z), across data sets and sizes of "
-            "the code.",
-            SOURCE,
-            f"{KL} with Gaussian posteriors, the least over data sets and sizes",
-            lambda found: smallest(found, "kl", "gaussian"),
-            Expected(low=1.0, unit="nats"),
-        ),
-        Claim(
-            "VAEs with RealNVP posteriors are unable to match them either.",
-            SOURCE,
-            f"{KL} with RealNVP posteriors, the least over data sets and sizes",
-            lambda found: smallest(found, "kl", "flow"),
-            Expected(low=1.0, unit="nats"),
-        ),
-        Claim(
             "That is no artefact of a finite training set: a lower bound of the population's KL is not near 0 either.",
             "ours, on seed 002, figure 1",
             f"{KL} with Gaussian posteriors, each code's own datum left out, the least over data sets and sizes",
             lambda found: smallest(found, "kl_low", "gaussian"),
             Expected(low=1.0, unit="nats"),
         ),
-        Claim(
-            "RealNVP posteriors do not improve marginal distribution matching over diagonal Gaussian ones.",
-            SOURCE,
-            f"{KL} with RealNVP over that with Gaussian posteriors, mean over data sets and sizes (a tenth less "
-            "would be an improvement)",
-            ratio,
-            Expected(low=0.9),
-        ),
     ),
     figures=figures,
+    withdrawn=(
+        Withdrawn(
+            "VAEs are unable to match the marginal posterior q(z) to the prior p(z), across data sets and sizes of "
+            "the code.",
+            SOURCE,
+            f"{KL} with Gaussian posteriors, the least over data sets and sizes, above 1 nat",
+            SATURATED,
+        ),
+        Withdrawn(
+            "VAEs with RealNVP posteriors are unable to match them either.",
+            SOURCE,
+            f"{KL} with RealNVP posteriors, the least over data sets and sizes, above 1 nat",
+            SATURATED,
+        ),
+        Withdrawn(
+            "RealNVP posteriors do not improve marginal distribution matching over diagonal Gaussian ones.",
+            SOURCE,
+            f"{KL} with RealNVP over that with Gaussian posteriors, mean over data sets and sizes, above 0.9",
+            SATURATED + ", and the ratio is one of rates",
+        ),
+    ),
 )

@@ -10,8 +10,18 @@ from torch import Tensor
 
 from distmatch.diagnostics import Subject, independent_critic, reconstruction_error
 from distmatch.diagnostics.maps.independent_critic import critic_distance
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
 from distmatch.experiments.latents import (
+    SATURATED,
     bars,
     images_of,
     kl_of_codes,
@@ -76,7 +86,7 @@ def pictures(subject: Subject, count: int, steps: int) -> dict[str, float]:
     """How good reconstructions and samples are, both as the decoder's means.
 
     Ŵ = E f(data) - E f(samples) is that of a critic f trained on held-out images; the gap is
-    E f(reconstructions) - E f(samples).
+    E f(reconstructions) - E f(samples), of samples that f has not seen.
     """
     assert subject.decode is not None
     assert subject.sample is not None
@@ -91,12 +101,12 @@ def pictures(subject: Subject, count: int, steps: int) -> dict[str, float]:
     score = judged.critic
     assert judged.test is not None
     with torch.no_grad():
-        gap = critic_distance(lambda images: score(images).flatten(), back, fake)
+        gap = critic_distance(lambda images: score(images).flatten(), back, subject.sample(len(held), 1))
     return {
         "mse": reconstruction_error(x, back).mse.value,
         "sharpness": _contrast(back) / _contrast(x),
         "samples": judged.test.value,
-        "gap": gap.value,
+        "fresh_gap": gap.value,
     }
 
 
@@ -155,14 +165,6 @@ E2 = Experiment(
     run=run,
     claims=(
         Claim(
-            "The KL between q(z) and p(z) is higher with a quantised normal than with a Bernoulli distribution (256.7 "
-            "against 44.7).",
-            SOURCE,
-            "KL(q(z)‖p(z)), quantised normal less Bernoulli",
-            against("kl", "quantized-normal"),
-            Expected(low=0.0, unit="nats"),
-        ),
-        Claim(
             "A quantised normal leads to better data reconstructions than a Bernoulli distribution.",
             SOURCE,
             "mean squared error of reconstructed test images, quantised normal less Bernoulli",
@@ -186,9 +188,11 @@ E2 = Experiment(
         Claim(
             "The gap between sample and reconstruction quality is increased.",
             SOURCE,
-            "E f(reconstructions) - E f(samples) of the independent critic f, quantised normal less Bernoulli",
-            against("gap", "quantized-normal"),
+            "E f(reconstructions) - E f(samples) of the independent critic f, on samples it has not seen, quantised "
+            "normal less Bernoulli",
+            against("fresh_gap", "quantized-normal"),
             Expected(low=0.0),
+            late=True,
         ),
         Claim(
             "Comparing categorical and Bernoulli distributions gives similar results: the KL is higher.",
@@ -206,4 +210,19 @@ E2 = Experiment(
         ),
     ),
     figures=figures,
+    withdrawn=(
+        Withdrawn(
+            "The KL between q(z) and p(z) is higher with a quantised normal than with a Bernoulli distribution (256.7 "
+            "against 44.7).",
+            SOURCE,
+            "KL(q(z)‖p(z)), quantised normal less Bernoulli, above 0 nats",
+            SATURATED,
+        ),
+        Withdrawn(
+            "The gap between sample and reconstruction quality is increased.",
+            SOURCE,
+            "E f(reconstructions) - E f(samples) of the independent critic f, quantised normal less Bernoulli, above 0",
+            "half of the samples were those that f had been trained on; the claim that took its place needs new runs",
+        ),
+    ),
 )

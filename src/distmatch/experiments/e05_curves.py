@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
-from distmatch.experiments.latents import kl_of_codes, settings
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
+from distmatch.experiments.latents import SATURATED, kl_of_codes, settings
 from distmatch.experiments.seeds_common import correlation, sized, thin, watched
 from distmatch.experiments.verdicts import Expected
 from distmatch.runs.trained import Trained
@@ -67,12 +76,6 @@ def number(name: str, system: str) -> Callable[[Results], list[float]]:
     return lambda found: found.values(name, system=system)
 
 
-def short_by(found: Results) -> list[float]:
-    """For each seed, what the AAE's critic reports at the end, less the KL by Algorithm 2."""
-    pairs = zip(found.values("bound", system="aae"), found.values("kl", system="aae"), strict=True)
-    return [-bound - kl for bound, kl in pairs]
-
-
 LABELS = {
     "vae": "ELBO, nats",
     "aae": "minus the critic's KL, nats",
@@ -120,7 +123,7 @@ E5 = Experiment(
             f"{SOURCE}; appendix H",
             f"{TO_WATCH} of the ELBO",
             number("monotone", "vae"),
-            Expected(low=0.9),
+            Expected(low=0.9, of="median"),
         ),
         Claim(
             "By density ratios AAE loses a meaningful estimate to report and to assess convergence with.",
@@ -136,14 +139,15 @@ E5 = Experiment(
             number("monotone", "veegan"),
             Expected(high=0.9),
         ),
-        Claim(
+    ),
+    figures=figures,
+    withdrawn=(
+        Withdrawn(
             "Binary classifiers underestimate KL divergences, all the more as the discriminator is updated online "
             "during training.",
             SOURCE,
-            "KL(q(z)‖p(z)) by the AAE's own critic at the end of training, less that by Algorithm 2",
-            short_by,
-            Expected(high=0.0, unit="nats"),
+            "KL(q(z)‖p(z)) by the AAE's own critic at the end of training, less that by Algorithm 2, below 0 nats",
+            SATURATED,
         ),
     ),
-    figures=figures,
 )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from distmatch.diagnostics import DENSITY_MODELS, DensityFit, marginal_kl_by_density, marginal_kl_by_ratio
 from distmatch.errors import BadInput
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
 from distmatch.experiments.seed_spread import dots
 from distmatch.experiments.vae_codes import VAES, WHICH, codes_of_vae
-from distmatch.experiments.verdicts import Expected
 from distmatch.report.style import COLOURS, INK, new_figure, styled
 
 if TYPE_CHECKING:
@@ -53,20 +60,13 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     return Numbers(values)
 
 
-def short(which: str, model: str) -> Callable[[Results], list[float]]:
-    """By how much a model's value is short of Monte Carlo's, for each seed."""
-    return lambda found: [
-        r.numbers.values["monte carlo"] - r.numbers.values[model] for r in found.of(vae=which)
-    ]
-
-
-CLAIMS = tuple(
-    Claim(
+WITHDRAWN = tuple(
+    Withdrawn(
         f"{LABELS[model]} fails to reach the theoretical bound: {WHICH[which]}.",
         SOURCE,
-        "Monte Carlo value less the density model's bound on held-out codes, nats",
-        short(which, model),
-        Expected(low=0),
+        "Monte Carlo value less the density model's bound on held-out codes, above 0 nats",
+        "the Monte Carlo value is on average above the population's KL and the model's bound below it, whatever the "
+        "model",
     )
     for which in WHICH
     for model in DENSITY_MODELS
@@ -113,6 +113,7 @@ E8 = Experiment(
     "component left out it is nearer than that. What lies between the two is no fault of the models.",
     cells=cells,
     run=run,
-    claims=CLAIMS,
+    claims=(),
     figures=figures,
+    withdrawn=WITHDRAWN,
 )

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from distmatch.experiments.comparing import judged_run
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
 from distmatch.experiments.sweeping import Value, best, best_of, less, mean_of, rows_figure, worst_to_best
 from distmatch.experiments.trained import train_run
 from distmatch.experiments.verdicts import Expected
@@ -82,19 +91,25 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     return judged_run(train_run(settings, seed, bench), wanted, bench.scale, seed)
 
 
-def critic(*systems: str) -> Value:
+def tries(system: str) -> dict[str, str | int | float]:
+    """The cells of a system that its claims are about, on digits: as many of each, one for each learning rate."""
+    weight: dict[str, str | int | float] = {"weight": 10} if system.startswith("vgh") else {}
+    return {"system": system, "on": "digits", **weight}
+
+
+def critic(system: str) -> Value:
     """The best critic distance on digits."""
-    return best_of("critic", *systems, on="digits")
+    return lambda found: best(found, "critic", **tries(system))
 
 
-def inception(*systems: str) -> Value:
+def inception(system: str) -> Value:
     """The best inception score on digits."""
-    return best_of("inception", *systems, on="digits")
+    return lambda found: best(found, "inception", **tries(system))
 
 
 def spread(system: str) -> Value:
     """Between the worst and the best critic distance of the sweep of learning rates."""
-    return lambda found: worst_to_best(found, "critic", system=system, on="digits")
+    return lambda found: worst_to_best(found, "critic", **tries(system))
 
 
 def on_photographs(found: Results) -> list[float]:
@@ -127,6 +142,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
 
 SECTION = "seed 002, section 6, figures 8 and 9"
 DIFFERENCE = "best critic distance over learning rates: "
+IMAGES = {"VEEGAN": "veegan", "VGH": "vgh", "VGH++": "vgh++"}
 
 E9 = Experiment(
     name="E9",
@@ -147,25 +163,28 @@ E9 = Experiment(
             Claim(
                 f"Marginal matching in visible space improves samples: {name} performs better than VAEs and AAEs.",
                 SECTION,
-                DIFFERENCE + f"{name} less the better of VAE and AAE",
-                less(critic(system), critic("vae", "aae")),
+                DIFFERENCE + f"{name} less the mean of VAE and AAE",
+                less(critic(system), mean_of(critic("vae"), critic("aae"))),
                 Expected(high=0),
+                late=True,
             )
-            for name, system in (("VEEGAN", "veegan"), ("VGH", "vgh"), ("VGH++", "vgh++"))
+            for name, system in IMAGES.items()
         ),
         Claim(
             "VAE-GAN hybrids do not outperform GANs on image quality: the critic's distance.",
             SECTION,
-            DIFFERENCE + "the best of AAE, VEEGAN, VGH, VGH++ less the better of DCGAN and WGAN-GP",
-            less(critic(*HYBRIDS), critic(*GANS)),
+            DIFFERENCE + "the mean of AAE, VEEGAN, VGH, VGH++ less the mean of DCGAN and WGAN-GP",
+            less(mean_of(*map(critic, HYBRIDS)), mean_of(*map(critic, GANS))),
             Expected(low=0),
+            late=True,
         ),
         Claim(
             "VAE-GAN hybrids do not outperform GANs on image quality: the inception score.",
             SECTION,
-            "best inception score: the best of AAE, VEEGAN, VGH, VGH++ less the better of DCGAN and WGAN-GP",
-            less(inception(*HYBRIDS), inception(*GANS)),
+            "best inception score: the mean of AAE, VEEGAN, VGH, VGH++ less the mean of DCGAN and WGAN-GP",
+            less(mean_of(*map(inception, HYBRIDS)), mean_of(*map(inception, GANS))),
             Expected(high=0),
+            late=True,
         ),
         Claim(
             "Hybrids are more sensitive to hyperparameters.",
@@ -199,10 +218,37 @@ E9 = Experiment(
         Claim(
             "The VAE-GAN hybrid (α-GAN) is competitive with GANs.",
             "seed 001, evaluating different variants",
-            "best inception score: α-GAN less the better of DCGAN and WGAN-GP; a tenth of the classes counts as equal",
-            less(inception("alpha-gan"), inception(*GANS)),
+            "best inception score: α-GAN less the mean of DCGAN and WGAN-GP; a tenth of the classes counts as equal",
+            less(inception("alpha-gan"), mean_of(*map(inception, GANS))),
             Expected(low=-1),
+            late=True,
         ),
     ),
     figures=figures,
+    withdrawn=(
+        *(
+            Withdrawn(
+                f"Marginal matching in visible space improves samples: {name} performs better than VAEs and AAEs.",
+                SECTION,
+                DIFFERENCE + f"{name} less the better of VAE and AAE, below 0",
+                "the best of two runs was held against the best of four",
+            )
+            for name in IMAGES
+        ),
+        *(
+            Withdrawn(
+                f"VAE-GAN hybrids do not outperform GANs on image quality: the {label}.",
+                SECTION,
+                f"the best of AAE, VEEGAN, VGH, VGH++ less the better of DCGAN and WGAN-GP, {sign} 0",
+                "the best of eight runs was held against the best of four",
+            )
+            for label, sign in (("critic's distance", "above"), ("inception score", "below"))
+        ),
+        Withdrawn(
+            "The VAE-GAN hybrid (α-GAN) is competitive with GANs.",
+            "seed 001, evaluating different variants",
+            "best inception score: α-GAN less the better of DCGAN and WGAN-GP, above -1",
+            "the best of two runs was held against the best of four",
+        ),
+    ),
 )

@@ -11,8 +11,17 @@ from torch import Tensor
 from distmatch.data import load
 from distmatch.diagnostics import sliced_wasserstein
 from distmatch.experiments.comparing import judged_run
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
-from distmatch.experiments.sweeping import Value, best_of, less, rows_figure, worst_to_best
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
+from distmatch.experiments.sweeping import Value, best_of, less, mean_of, rows_figure, worst_to_best
 from distmatch.experiments.trained import train_run
 from distmatch.experiments.verdicts import Expected
 from distmatch.networks import Shapes, build
@@ -35,6 +44,7 @@ METHODS = {
 PENALTIES = {"GAN-GP": "gp(1)", "DRAGAN-NS": "dragan(1)", "WGAN-GP": "gp(1)"}  # on lines
 COLOUR = dict(zip(METHODS, COLOURS, strict=False))
 ON_IMAGES = [name for name in METHODS if name != "minimax GAN"]
+OTHERS = [name for name in ON_IMAGES if name != "WGAN-GP"]
 DIMENSIONS = (2, 50)  # of the space that the two lines lie in
 RATES = {"smoke": (1e-3,), "cpu": (5e-4, 2e-3), "paper": (1e-4, 5e-4)}
 CRITIC_STEPS = {"smoke": 2, "cpu": 2, "paper": 5}  # of WGAN-GP
@@ -141,9 +151,9 @@ def spread(method: str) -> Value:
     return lambda found: worst_to_best(found, "frechet", on="images", system=method)
 
 
-def image(*methods: str) -> Value:
+def image(method: str) -> Value:
     """The best Fréchet distance of both learning rates."""
-    return best_of("frechet", *methods, on="images")
+    return best_of("frechet", method, on="images")
 
 
 @styled
@@ -226,12 +236,21 @@ E11 = Experiment(
             for method in ("GAN-GP", "DRAGAN-NS")
         ),
         Claim(
-            "On real data WGAN-GP is best.",
+            "On real data WGAN-GP is better than the others.",
             REAL,
-            "best Fréchet distance: WGAN-GP less the best of NS-GAN, GAN-GP, DRAGAN-NS",
-            less(image("WGAN-GP"), image("NS-GAN", "GAN-GP", "DRAGAN-NS")),
+            "best Fréchet distance of both learning rates: WGAN-GP less the mean of NS-GAN, GAN-GP, DRAGAN-NS",
+            less(image("WGAN-GP"), mean_of(*map(image, OTHERS))),
             Expected(high=0),
+            late=True,
         ),
     ),
     figures=figures,
+    withdrawn=(
+        Withdrawn(
+            "On real data WGAN-GP is best.",
+            REAL,
+            "best Fréchet distance: WGAN-GP less the best of NS-GAN, GAN-GP, DRAGAN-NS, below 0",
+            "the best of two runs was held against the best of six",
+        ),
+    ),
 )

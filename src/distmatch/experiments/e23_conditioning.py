@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distmatch.diagnostics import jacobian_spectrum
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Results, Scale
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Results,
+    Scale,
+    Withdrawn,
+)
 from distmatch.experiments.seeds_common import Judge, Value, correlation, digits_of, sized, thin, watched
 from distmatch.experiments.verdicts import Expected
 from distmatch.runs.trained import Trained
@@ -85,22 +94,23 @@ def related(name: str) -> Value:
     ]
 
 
-def split(values: list[float]) -> tuple[float, float]:
-    """Of the best split into a low and a high cluster: the share of the variance between them, and of runs below."""
+def split(values: list[float]) -> float:
+    """Of the best split into a low and a high cluster: the share of the variance between them."""
     ordered, total = sorted(values), sum((v - fmean(values)) ** 2 for v in values)
-    best = (0.0, 0.0)
+    best = 0.0
     for k in range(1, len(ordered)):
         low, high = ordered[:k], ordered[k:]
         between = k * (len(ordered) - k) / len(ordered) * (fmean(high) - fmean(low)) ** 2
-        best = max(best, (between / max(total, 1e-12), k / len(ordered)))
+        best = max(best, between / max(total, 1e-12))
     return best
 
 
 def spectrum_spread(system: str) -> Value:
-    """How much the spectrum of E J differs from run to run: the mean deviation of log₁₀ σᵢ."""
+    """How much the spectrum of E J differs from run to run: the mean deviation of log₁₀ σᵢ, of as many runs of each."""
 
     def spread(found: Results) -> list[float]:
-        columns = [found.curves("spectrum", **cell) for cell in found.cells(system=system)]
+        few = min(len(found.cells(system=name)) for name in ("gan", "vae"))
+        columns = [found.curves("spectrum", **cell) for cell in found.cells(system=system)[:few]]
         seeds = [torch.tensor(spectra).clamp_min(1e-9).log10() for spectra in zip(*columns, strict=True)]
         return [float(logs.std(0).mean()) for logs in seeds]
 
@@ -135,6 +145,9 @@ def figures(found: Results) -> Mapping[str, Figure]:
     return {"conditioning": conditioning()}
 
 
+TWO_CLUSTERS = "Runs fall into two clusters early in training, values within one being close."
+BETWEEN = "share of the variance of ten early log condition numbers between two clusters"
+
 E23 = Experiment(
     name="E23",
     title="The generator's condition number, its scores, and Jacobian clamping",
@@ -147,18 +160,12 @@ E23 = Experiment(
     run=run,
     claims=(
         Claim(
-            "Runs fall into two clusters early in training, values within one being close.",
+            TWO_CLUSTERS,
             f"{SOURCE}, 1",
-            "share of the variance of ten early log condition numbers between two clusters (normal ones: 0.6)",
-            each(lambda v: split(v)[0], "gan", "early_log_cn"),
-            Expected(low=0.8),
-        ),
-        Claim(
-            "Roughly half of the runs get a low condition number.",
-            f"{SOURCE}, 1",
-            "share of runs in the lower cluster",
-            each(lambda v: split(v)[1], "gan", "early_log_cn"),
-            Expected(low=0.3, high=0.7),
+            f"{BETWEEN} (ten normal ones: 0.73, and below 0.86 in 95 % of cases)",
+            each(split, "gan", "early_log_cn"),
+            Expected(low=0.86),
+            late=True,
         ),
         Claim(
             "The condition number correlates with the Fréchet distance.",
@@ -211,4 +218,19 @@ E23 = Experiment(
         ),
     ),
     figures=figures,
+    withdrawn=(
+        Withdrawn(
+            TWO_CLUSTERS,
+            f"{SOURCE}, 1",
+            f"{BETWEEN} (normal ones: 0.6), above 0.8",
+            "the mark was wrong: the best split of ten normal numbers has 0.73 of their variance, and more than 0.8 in "
+            "one case of five",
+        ),
+        Withdrawn(
+            "Roughly half of the runs get a low condition number.",
+            f"{SOURCE}, 1",
+            "share of runs in the lower cluster, 0.3 to 0.7",
+            "the best split of a single cluster is near its middle too: of ten normal numbers in 79 % of cases",
+        ),
+    ),
 )

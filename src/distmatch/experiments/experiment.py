@@ -93,7 +93,8 @@ class Claim:
         source: where, such as "seed 002, figure 1".
         quantity: what is measured, in words, with its unit.
         value: from the results to one number for each seed.
-        expected: where the mean over seeds must lie.
+        expected: where the mean, or the median, over seeds must lie.
+        late: decided after the runs that the page shows, in the place of a claim that is withdrawn.
     """
 
     sentence: str
@@ -101,6 +102,7 @@ class Claim:
     quantity: str
     value: Callable[[Results], Sequence[float]]
     expected: Expected
+    late: bool = False
 
     def judge(self, results: Results) -> Verdict:
         """The verdict. A run that diverged has no numbers, and leaves the claim inconclusive."""
@@ -109,6 +111,23 @@ class Claim:
         except KeyError:
             values = []
         return self.expected.judge(values)
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """A claim that is judged no more, since what was measured could not have told its truth.
+
+    Attributes:
+        sentence: what the seed says.
+        source: where.
+        quantity: what was measured.
+        reason: why that is no evidence, in words that end a sentence.
+    """
+
+    sentence: str
+    source: str
+    quantity: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,7 @@ class Experiment:
         claims: decided before the run.
         figures: results -> file name -> figure.
         seeded: False where nothing is random: one seed is run.
+        withdrawn: claims that were judged once; no verdict counts them.
     """
 
     name: str
@@ -136,6 +156,7 @@ class Experiment:
     claims: tuple[Claim, ...]
     figures: Callable[[Results], Mapping[str, Figure]] = field(default=lambda results: {})
     seeded: bool = True
+    withdrawn: tuple[Withdrawn, ...] = ()
 
 
 def label(cell: Cell) -> str:

@@ -7,8 +7,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from distmatch.experiments.comparing import judged_run
-from distmatch.experiments.experiment import Bench, Cell, Claim, Experiment, Numbers, Record, Results, Scale
-from distmatch.experiments.sweeping import Value, best, best_of, less, rows_figure
+from distmatch.experiments.experiment import (
+    Bench,
+    Cell,
+    Claim,
+    Experiment,
+    Numbers,
+    Record,
+    Results,
+    Scale,
+    Withdrawn,
+)
+from distmatch.experiments.latents import SATURATED
+from distmatch.experiments.sweeping import Value, best, best_of, less, mean_of, rows_figure
 from distmatch.experiments.trained import train_run
 from distmatch.experiments.verdicts import Expected
 from distmatch.report.style import COLOURS, legend, new_figure, styled
@@ -108,9 +119,14 @@ def beats(record: Record, kl: str, most_kl: float, most_frechet: float) -> bool:
     return values.get(kl, math.inf) < most_kl and values.get("frechet", math.inf) < most_frechet
 
 
-def tuned(name: str, *systems: str) -> Value:
-    """The best of all settings of these systems."""
-    return best_of(name, *systems)
+def tuned(name: str, system: str) -> Value:
+    """The best of all settings of a system."""
+    return best_of(name, system)
+
+
+def mean_tuned(name: str, *systems: str) -> Value:
+    """The mean over systems of the best of each: as many tries as one system has."""
+    return mean_of(*(tuned(name, system) for system in systems))
 
 
 @styled
@@ -156,7 +172,11 @@ def figures(found: Results) -> Mapping[str, Figure]:
 
 
 QUESTION = "seed 002, section 7, left open: clear benefit of merging variational inference with implicit distributions"
-NO_BENEFIT = "how many hybrids have a setting that does so, of {}; less than half a hybrid a seed holds"
+ISSUES = "seed 002, section 6: the density ratio trick has issues matching q(z) to the prior"
+RATIO = ("aae", "vgh", "vgh++", "alpha-gan")
+MATCHES = "VAEs match the latent marginal better than hybrids that match it by a density ratio."
+SAMPLES = "Hybrids that match images have better samples than the VAE."
+NO_BETTER = "Hybrids do not improve over the generation quality of GANs."
 
 HYBRIDS_EXPERIMENT = Experiment(
     name="hybrids",
@@ -174,40 +194,62 @@ HYBRIDS_EXPERIMENT = Experiment(
     run=run,
     claims=(
         Claim(
-            "No hybrid beats the VAE on marginal latent KL (Monte Carlo) and both VAE and GAN on samples.",
-            QUESTION,
-            NO_BENEFIT.format("Gaussian encoders"),
-            winners("kl"),
-            Expected(high=0.5),
-        ),
-        Claim(
             "No hybrid beats the VAE on marginal latent KL (density model's bound) and both VAE and GAN on samples.",
             QUESTION,
-            NO_BENEFIT.format("all encoders"),
+            "how many hybrids have a setting that does so, of all encoders; less than half a hybrid a seed holds",
             winners("kl_density"),
-            Expected(high=0.5),
+            Expected(high=0.5, of="median"),
         ),
         Claim(
-            "VAEs match the latent marginal better than hybrids that match it by a density ratio.",
-            "seed 002, section 6: the density ratio trick has issues matching q(z) to the prior",
-            "best KL by Monte Carlo: the best of AAE, VGH, VGH++, α-GAN less the VAE",
-            less(tuned("kl", "aae", "vgh", "vgh++", "alpha-gan"), tuned("kl", "vae")),
+            MATCHES,
+            ISSUES,
+            "best KL by a density model's bound: the mean of AAE, VGH, VGH++, α-GAN less the VAE",
+            less(mean_tuned("kl_density", *RATIO), tuned("kl_density", "vae")),
             Expected(low=0, unit="nats"),
+            late=True,
         ),
         Claim(
-            "Hybrids that match images have better samples than the VAE.",
+            SAMPLES,
             "seed 002, section 6",
-            "best Fréchet distance: the best of ALI, ALICE, VEEGAN, VGH, VGH++, α-GAN less the VAE",
-            less(tuned("frechet", *VISIBLE), tuned("frechet", "vae")),
+            "best Fréchet distance: the mean of ALI, ALICE, VEEGAN, VGH, VGH++, α-GAN less the VAE",
+            less(mean_tuned("frechet", *VISIBLE), tuned("frechet", "vae")),
             Expected(high=0),
+            late=True,
         ),
         Claim(
-            "Hybrids do not improve over the generation quality of GANs.",
+            NO_BETTER,
             "seed 002, abstract",
-            "best Fréchet distance: the best of all hybrids less the GAN",
-            less(tuned("frechet", *LATENT, *VISIBLE), tuned("frechet", "gan")),
+            "best Fréchet distance: the mean of all hybrids less the GAN",
+            less(mean_tuned("frechet", *LATENT, *VISIBLE), tuned("frechet", "gan")),
             Expected(low=0),
+            late=True,
         ),
     ),
     figures=figures,
+    withdrawn=(
+        Withdrawn(
+            "No hybrid beats the VAE on marginal latent KL (Monte Carlo) and both VAE and GAN on samples.",
+            QUESTION,
+            "how many hybrids have a setting that does so, of Gaussian encoders, below 0.5",
+            SATURATED,
+        ),
+        Withdrawn(
+            MATCHES,
+            ISSUES,
+            "best KL by Monte Carlo: the best of AAE, VGH, VGH++, α-GAN less the VAE, above 0 nats",
+            SATURATED,
+        ),
+        Withdrawn(
+            SAMPLES,
+            "seed 002, section 6",
+            "best Fréchet distance: the best of ALI, ALICE, VEEGAN, VGH, VGH++, α-GAN less the VAE, below 0",
+            "the best of twelve runs was held against the best of two",
+        ),
+        Withdrawn(
+            NO_BETTER,
+            "seed 002, abstract",
+            "best Fréchet distance: the best of all hybrids less the GAN, above 0",
+            "the best of eighteen runs was held against the best of two",
+        ),
+    ),
 )

@@ -101,7 +101,7 @@ CLAIMS = (
         SOURCE,
         "share of prior mass where G runs against its direction",
         number("backwards", "smooth", "free"),
-        Expected(high=0.01),
+        Expected(high=0.01, of="median"),
     ),
     *(
         Claim(

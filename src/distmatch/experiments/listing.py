@@ -10,12 +10,13 @@ from rich.text import Text
 
 from distmatch.experiments.catalogue import EXPERIMENTS
 from distmatch.experiments.page import verdicts
+from distmatch.report.table import MISSING
 
-COLOURS = {"holds": "green", "fails": "red", "inconclusive": "yellow"}
+COLOURS: dict[str, str] = {"holds": "green", "fails": "red", "tied": "blue", "inconclusive": "yellow"}
 
 
 def list_experiments(results: Path) -> Table:
-    """Every experiment and claim with its last verdict."""
+    """Every experiment and claim with its last verdict; those that are withdrawn too."""
     table = Table("experiment", "claim", "source", "expected", "verdict", show_lines=False)
     for name, experiment in EXPERIMENTS.items():
         found = verdicts(results, name)
@@ -24,12 +25,16 @@ def list_experiments(results: Path) -> Table:
             word = "not run" if verdict is None else f"{verdict[0]} ({verdict[1]})"
             shown = Text(word, "" if verdict is None else COLOURS[verdict[0]])
             table.add_row("" if number else name, claim.sentence, claim.source, str(claim.expected), shown)
+        for number, gone in enumerate(experiment.withdrawn, len(experiment.claims)):
+            table.add_row(
+                "" if number else name, gone.sentence, gone.source, MISSING, Text("withdrawn", "dim")
+            )
     return table
 
 
 def claims_table(written: dict[str, Any]) -> Table:
     """The verdicts of one run of an experiment; the smallest scale has none."""
-    table = Table("claim", "expected", "found", "95 % interval", "verdict")
+    table = Table("claim", "expected", "found", "interval", "verdict")
     for claim in written["claims"]:
         found = "—" if claim["value"] is None else f"{claim['value']:.4g}"
         bounds = "—" if claim["low"] is None else f"{claim['low']:.4g} to {claim['high']:.4g}"

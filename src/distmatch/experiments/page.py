@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from distmatch.experiments.catalogue import EXPERIMENTS
-from distmatch.experiments.experiment import SCALES, Experiment
+from distmatch.experiments.experiment import SCALES, Experiment, Results, from_json
+from distmatch.experiments.running import as_text, judged
+from distmatch.experiments.verdicts import OUTCOMES
 from distmatch.files import put
 from distmatch.report.mends import Mend, explained, made_before, read_mends
 
@@ -24,11 +26,11 @@ DOCUMENTS = {
 MENDS = "mends.toml"  # beside the folder of results
 REMARKS = "remarks.md"  # beside an experiment's results: what was seen after the run, by hand; it changes no verdict
 UNRECORDED = "E1 to E8, E12, optimal-transport and inverse-cdf"
-OUTCOMES = ("holds", "fails", "inconclusive")
 
 
 def write_page(results: Path, page: Path) -> None:
-    """The page of all results under `results`."""
+    """Write the page of all results under `results`, whose records are judged anew first."""
+    judge_anew(results)
     put(page, page_of(results, page.parent).encode())
 
 
@@ -42,10 +44,16 @@ def page_of(results: Path, beside: Path) -> str:
         "",
         "Each figure, table and finding of the four seeds is an experiment. Its claims are put down before it is run;",
         "where one was changed after a look at single runs, the experiment says so. A claim gets its verdict from the",
-        "95 % interval of the mean over seeds: it holds where the whole interval agrees with it, fails where the whole",
-        "interval disagrees, and is inconclusive otherwise. Sizes at the scale cpu were chosen with single runs in",
-        f"sight; of {UNRECORDED} it is not on record whether a claim was changed at that time.",
-        "`make reproduction` makes this page from `docs/results/experiments`, which `distmatch reproduce NAME` writes.",
+        "interval over seeds: it holds where the whole interval agrees with it, fails where the whole interval",
+        "disagrees, is tied where the whole interval is within a margin that the claim states, and is inconclusive",
+        "otherwise. At most one verdict in twenty is false, of skewed, discrete and tied values too: means have",
+        "Student's 99 % interval, and none where more than half of the seeds give one number; medians, by which counts",
+        "are judged, have that of order statistics, and none below five seeds. This rule, medians and margins, and the",
+        "claims that say so were decided after these runs, whose records were judged anew. [At the end](#withdrawn)",
+        "stand the claims that were withdrawn, with the reasons; no verdict counts them. Sizes at the scale cpu were",
+        f"chosen with single runs in sight; of {UNRECORDED} it is not on record whether a claim was",
+        "changed at that time. `make reproduction` judges what is in `docs/results/experiments`, which",
+        "`distmatch reproduce NAME` writes, and makes this page of it.",
         "",
         *_counts(kept),
     ]
@@ -56,7 +64,18 @@ def page_of(results: Path, beside: Path) -> str:
         lines += ["", f"## {title}"] if members else []
         for experiment in members:
             lines += ["", *_section(experiment, kept[experiment.name], mends, results, beside)]
+    lines += ["", *_withdrawn()]
     return "\n".join(lines) + "\n"
+
+
+def judge_anew(results: Path) -> None:
+    """Write the verdicts of the claims of today on the stored runs into their files, where they differ."""
+    for name, experiment in EXPERIMENTS.items():
+        for kept in kept_results(results, name):
+            runs = Results([from_json(run) for run in kept["runs"]])
+            claims = judged(experiment, runs, kept["scale"])
+            if claims != kept["claims"]:
+                put(results / name / f"{kept['scale']}.json", as_text({**kept, "claims": claims}).encode())
 
 
 def kept_results(results: Path, name: str) -> Iterator[dict[str, Any]]:
@@ -85,8 +104,8 @@ def _before(mends: Sequence[Mend], name: str, run: dict[str, Any]) -> list[str]:
 
 
 def _counts(kept: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    yield "| | holds | fails | inconclusive | not run |"
-    yield "|---|---|---|---|---|"
+    yield f"| | {' | '.join(OUTCOMES)} | not run |"
+    yield "|---" * (len(OUTCOMES) + 2) + "|"
     for document, title in DOCUMENTS.items():
         members = [e for e in EXPERIMENTS.values() if e.seed == document]
         if members:
@@ -112,19 +131,7 @@ def _section(
             yield ""
             yield f"Made before: {mended}."
         yield ""
-        yield "| claim | source | measured | expected | found, 95 % interval | verdict |"
-        yield "|---|---|---|---|---|---|"
-        for claim in run["claims"]:
-            verdict = f"**{claim['outcome']}**" if claim["outcome"] == "fails" else claim["outcome"]
-            cells = (
-                claim["sentence"],
-                claim["source"],
-                claim["quantity"],
-                claim["expected"],
-                _found(claim),
-                verdict,
-            )
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield from _claims(run["claims"])
         folder = (results / experiment.name).relative_to(beside)
         for figure in run["figures"]:
             yield ""
@@ -138,9 +145,40 @@ def _section(
 def _found(claim: dict[str, Any]) -> str:
     if claim["value"] is None:
         return "—"
-    if claim["n"] == 1 or claim["low"] is None:
+    if claim["n"] == 1:
         return f"{claim['value']:.4g}"
+    if claim["low"] is None:
+        return f"{claim['value']:.4g}, {claim['n']} seeds"
     return f"{claim['value']:.4g} [{claim['low']:.4g}, {claim['high']:.4g}], {claim['n']} seeds"
+
+
+def _claims(claims: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not claims:
+        yield "Its claims are [withdrawn](#withdrawn)."
+        return
+    yield "| claim | source | measured | expected | found, interval | verdict |"
+    yield "|---|---|---|---|---|---|"
+    for claim in claims:
+        late = "; decided after the runs" if claim["late"] else ""
+        verdict = f"**{claim['outcome']}**" if claim["outcome"] == "fails" else claim["outcome"]
+        measured = claim["quantity"] + late
+        yield _row(claim["sentence"], claim["source"], measured, claim["expected"], _found(claim), verdict)
+
+
+def _withdrawn() -> Iterator[str]:
+    yield "## Withdrawn"
+    yield ""
+    yield "What was measured could not tell whether these claims are true. No verdict counts them."
+    yield ""
+    yield "| | claim | source | measured | withdrawn because |"
+    yield "|---|---|---|---|---|"
+    for experiment in EXPERIMENTS.values():
+        for claim in experiment.withdrawn:
+            yield _row(experiment.name, claim.sentence, claim.source, claim.quantity, claim.reason)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _time(seconds: float) -> str:

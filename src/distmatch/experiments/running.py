@@ -105,6 +105,7 @@ def judged(experiment: Experiment, results: Results, scale: Scale) -> list[dict[
                 "source": claim.source,
                 "quantity": claim.quantity,
                 "expected": str(claim.expected),
+                "late": claim.late,
                 **{k: _plain(v) for k, v in vars(verdict).items()},
             }
         )
@@ -168,7 +169,7 @@ def _write(experiment: Experiment, results: Results, scale: Scale, seeds: int, o
         "figures": figures,
         "runs": [as_json(r) for r in results.records],
     }
-    put(folder / f"{scale}.json", _lines(content).encode())
+    put(folder / f"{scale}.json", as_text(content).encode())
     return content
 
 
@@ -183,8 +184,8 @@ def _small_png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def _lines(content: dict[str, Any]) -> str:
-    """JSON with a line for each run, whose curves would fill pages."""
+def as_text(content: dict[str, Any]) -> str:
+    """What an experiment writes, as JSON with a line for each run, whose curves would fill pages."""
     head = json.dumps({**content, "runs": []}, indent=1, ensure_ascii=False).removesuffix("[]\n}")
     runs = ",\n".join(json.dumps(run, ensure_ascii=False, separators=(",", ":")) for run in content["runs"])
     return f"{head}[\n{runs}\n]}}\n"

@@ -33,6 +33,7 @@ from distmatch.networks.shapes import Shapes
 
 SCALE_FLOOR = 1e-6
 SOFTPLUS_OF_ONE = math.log(math.e - 1)  # softplus of it is 1
+COUPLINGS, WIDTH, DEPTH = 4, 64, 2  # of a flow's couplings, and of the perceptron in each
 LOG_SCALE_BOUND = 2.0  # of one coupling: between e^-2 and e^2, so that the inverse keeps float32's digits
 
 Layers = Sequence[tuple[Tensor, Tensor]]
@@ -200,7 +201,9 @@ class LatentFlow(nn.Module):
     (torch.Size([3]), 4)
     """
 
-    def __init__(self, latent: int, couplings: int = 4, width: int = 64, depth: int = 2) -> None:
+    def __init__(
+        self, latent: int, couplings: int = COUPLINGS, width: int = WIDTH, depth: int = DEPTH
+    ) -> None:
         super().__init__()
         if latent < 2:
             raise BadInput(
@@ -266,12 +269,12 @@ class Mixing(nn.Module):
 
     Reference: Mescheder, Nowozin and Geiger, arXiv:1701.04722, section 3 and appendix.
 
-    >>> law = Mixing(2, bases=3, noise_size=4)(torch.zeros(5, 8), torch.randn(5, 4))
+    >>> law = Mixing(2, bases=3, noise_size=4, width=8)(torch.zeros(5, 8), torch.randn(5, 4))
     >>> law.batch_shape, law.moment_scale.shape
     (torch.Size([5]), torch.Size([5, 2]))
     """
 
-    def __init__(self, latent: int, bases: int = 16, noise_size: int = 32, width: int = 128) -> None:
+    def __init__(self, latent: int, bases: int, noise_size: int, width: int) -> None:
         super().__init__()
         self.latent, self.bases = latent, bases
         first, second = nn.Linear(noise_size, width), nn.Linear(width, width)
@@ -321,7 +324,7 @@ class Posterior:
     has_density: bool = True
 
 
-def flow_posterior(couplings: int = 4, width: int = 64, depth: int = 2) -> Posterior:
+def flow_posterior(couplings: int = COUPLINGS, width: int = WIDTH, depth: int = DEPTH) -> Posterior:
     """The posterior of `FlowPosterior`, with these sizes of its `LatentFlow`.
 
     >>> flow_posterior(couplings=2).channels

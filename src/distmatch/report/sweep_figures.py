@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distmatch.diagnostics.seeds import reach
+from distmatch.diagnostics.seeds import simultaneous
 from distmatch.report.style import COLOURS, GREY, INK, legend, new_figure, styled
 from distmatch.report.sweep_numbers import (
     Effect,
@@ -38,7 +38,7 @@ def boxes(settings: Sequence[Setting], metric: Metric, by: str | None) -> Figure
     """A box for each system, and each value of `by` in it, over settings (means over seeds), and the best of these.
 
     Where nothing but the seed varies within the boxes, they are over the runs. Whiskers end at the last value within
-    1.5 times the box; every value is a dot.
+    1.5 times the box; every value is a dot. The best has an interval that allows for its choice.
     """
     systems = systems_of(settings)
     values = (
@@ -66,7 +66,7 @@ def boxes(settings: Sequence[Setting], metric: Metric, by: str | None) -> Figure
         _box(axes, drawn, place, 0.72 * width, colour)
         best = best_of(group, metric)
         if best is not None:
-            _interval(axes, place, best.values(metric), INK)
+            _mean(axes, place, best.values, best.reach, INK)
     _scale(axes, every)
     for k, value in enumerate(values):
         if by is not None:
@@ -95,9 +95,8 @@ def _box(axes: Axes, values: Sequence[float], place: float, width: float, colour
     )  # fmt: skip
 
 
-def _interval(axes: Axes, place: float, values: Sequence[float], colour: str) -> None:
-    """A mean over seeds, with its 95 % interval where there are two seeds or more."""
-    half = reach(values)
+def _mean(axes: Axes, place: float, values: Sequence[float], half: float, colour: str) -> None:
+    """A mean over seeds, with its interval where there is one."""
     ends = None if math.isinf(half) else [[half], [half]]
     axes.errorbar(
         [place], [fmean(values)], yerr=ends, fmt="D", color=colour, markersize=4, markerfacecolor="white",
@@ -109,7 +108,7 @@ def _interval(axes: Axes, place: float, values: Sequence[float], colour: str) ->
 def parallel(settings: Sequence[Setting], metric: Metric, paths: Sequence[str]) -> Figure:
     """A line for each setting, through its values and its mean over seeds, which also colours it; the best are on top.
 
-    Settings that gave no value, such as those that diverged, are grey and broken, and end before the metric.
+    Settings without a mean, such as those of which a seed diverged, are grey and broken, and end before the metric.
     """
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
@@ -194,9 +193,9 @@ class _Axis:
 
 @styled
 def sensitivity(effects: Sequence[Effect], metric: Metric) -> Figure:
-    """A panel for each hyperparameter: the mean at each value over the others, with 95 % intervals over seeds.
+    """A panel for each hyperparameter: the mean at each value over the others, with intervals over seeds.
 
-    A line joins the means of numbers, and none those of names.
+    The intervals of a panel hold at once in 95 % of cases. A line joins the means of numbers, and none those of names.
     """
     columns = min(4, len(effects))
     figure, panels = new_figure(math.ceil(len(effects) / columns), columns, (2.6, 2.2), used=len(effects))
@@ -205,8 +204,9 @@ def sensitivity(effects: Sequence[Effect], metric: Metric) -> Figure:
         for k, level in enumerate(effect.levels):
             seeds = list(level.by_seed.values())
             axes.plot([k] * len(seeds), seeds, ".", color=COLOURS[0], alpha=0.35, markersize=4)
-            _interval(axes, k, seeds, COLOURS[0])
-            half = 0.0 if math.isinf(level.reach) else level.reach
+            half = simultaneous(seeds, len(effect.levels))
+            _mean(axes, k, seeds, half, COLOURS[0])
+            half = 0.0 if math.isinf(half) else half
             low, high = min(low, level.mean - half, *seeds), max(high, level.mean + half, *seeds)
         if effect.ordered:
             means = [v.mean for v in effect.levels]

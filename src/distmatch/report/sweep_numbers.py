@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from distmatch.diagnostics.seeds import reach
+from distmatch.diagnostics.seeds import simultaneous
 
 Row = Mapping[str, Any]
 MOST = 8  # metrics that are shown
@@ -97,13 +98,21 @@ class Setting:
         return [value for row in self.rows if (value := metric.of(row)) is not None]
 
     def mean(self, metric: Metric) -> float | None:
-        """Over the seeds."""
+        """Over the seeds; None where there is none, and where one diverged: the rest would flatter the setting."""
         values = self.values(metric)
-        return fmean(values) if values else None
+        return fmean(values) if values and not self.diverged() else None
+
+    def diverged(self) -> list[Any]:
+        """The seeds that did."""
+        return [row["seed"] for row in self.rows if row["state"] == "diverged"]
 
     def whole(self, metric: Metric) -> bool:
         """Whether all of its seeds have the metric."""
-        return len(self.values(metric)) == len(self.rows)
+        return not self.without(metric)
+
+    def without(self, metric: Metric) -> list[str]:
+        """The seeds that lack it, and what became of them, such as "seed 2 diverged"."""
+        return [f"seed {row['seed']} {row['state']}" for row in self.rows if metric.of(row) is None]
 
 
 @dataclass(frozen=True)
@@ -125,11 +134,6 @@ class Level:
         """Over seeds."""
         return fmean(self.by_seed.values())
 
-    @property
-    def reach(self) -> float:
-        """Half the 95 % interval over seeds."""
-        return reach(list(self.by_seed.values()))
-
 
 @dataclass(frozen=True)
 class Effect:
@@ -140,18 +144,56 @@ class Effect:
         levels: by its values, in order.
         balanced: whether every level is over the same other settings and seeds.
         ordered: whether the values are numbers, and not names.
+        diverged: how many of its runs did, which are in no mean.
     """
 
     path: str
     levels: list[Level]
     balanced: bool
     ordered: bool
+    diverged: int = 0
 
-    def largest(self) -> tuple[Level, Level, float, float]:
-        """The levels of the least and the greatest mean, their difference over seeds, and half its 95 % interval."""
-        low, high = min(self.levels, key=lambda v: v.mean), max(self.levels, key=lambda v: v.mean)
-        both = [high.by_seed[s] - low.by_seed[s] for s in high.by_seed.keys() & low.by_seed.keys()]
-        return low, high, high.mean - low.mean, reach(both)
+    def largest(self) -> Largest:
+        """The largest difference of two levels over the seeds of both, among pairs that share two if there are any.
+
+        Its interval is one of those of all pairs of levels, which hold at once, as the pair was chosen by its value.
+        """
+        every = [Largest.of(a, b, len(self.levels)) for a, b in combinations(self.levels, 2)]
+        most = min(2, max(len(pair.differences) for pair in every))
+        return max((p for p in every if len(p.differences) >= most), key=lambda p: p.difference)
+
+
+@dataclass(frozen=True)
+class Largest:
+    """Two levels, and what they differ by.
+
+    Args:
+        low, high: of the lesser and the greater mean over the seeds of both, or over each one's own if they share none.
+        differences: high less low, for each seed of both.
+        levels: how many there were to choose two from.
+    """
+
+    low: Level
+    high: Level
+    differences: list[float]
+    levels: int
+
+    @staticmethod
+    def of(a: Level, b: Level, levels: int) -> Largest:
+        """Of two levels in either order."""
+        both = [b.by_seed[s] - a.by_seed[s] for s in a.by_seed if s in b.by_seed]
+        rises = fmean(both) >= 0 if both else b.mean >= a.mean
+        return Largest(a, b, both, levels) if rises else Largest(b, a, [-d for d in both], levels)
+
+    @property
+    def difference(self) -> float:
+        """Over the seeds of both; of the means if they share none."""
+        return fmean(self.differences) if self.differences else self.high.mean - self.low.mean
+
+    @property
+    def reach(self) -> float:
+        """Half its interval; the intervals of all pairs of levels hold at once in 95 % of cases."""
+        return simultaneous(self.differences, math.comb(self.levels, 2))
 
 
 def metrics_of(table: Mapping[str, Any]) -> tuple[list[Metric], list[str]]:
@@ -218,12 +260,39 @@ def second_grouping(table: Mapping[str, Any]) -> str | None:
     return next((path for path in fit if path.endswith("latent")), fit[0] if fit else None)
 
 
-def best_of(settings: Sequence[Setting], metric: Metric) -> Setting | None:
-    """The setting of the best mean over seeds, among those of which all seeds have it, or else any."""
-    there = [s for s in settings if s.whole(metric)] or [s for s in settings if s.values(metric)]
+@dataclass(frozen=True)
+class Winner:
+    """The setting of the best mean over seeds.
+
+    Args:
+        setting: it.
+        values: its metric, for each seed that has it.
+        tried: how many settings it was chosen from.
+        whole: whether all of its seeds have the metric.
+    """
+
+    setting: Setting
+    values: list[float]
+    tried: int
+    whole: bool
+
+    @property
+    def reach(self) -> float:
+        """Half the interval of its mean, corrected for its choice: those of all that were tried hold at once.
+
+        Infinite where a seed is missing: which seeds are left is then no chance.
+        """
+        return simultaneous(self.values, self.tried) if self.whole else math.inf
+
+
+def best_of(settings: Sequence[Setting], metric: Metric) -> Winner | None:
+    """The best setting, of those of which all seeds have the metric, or else of those of which none diverged."""
+    means = {k: mean for k, s in enumerate(settings) if (mean := s.mean(metric)) is not None}
+    there = [k for k in means if settings[k].whole(metric)] or list(means)
     if not there or not metric.sign:
         return None
-    return min(there, key=lambda s: metric.sign * (s.mean(metric) or 0.0))
+    best = settings[min(there, key=lambda k: metric.sign * means[k])]
+    return Winner(best, best.values(metric), len(there), best.whole(metric))
 
 
 def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | None:
@@ -260,7 +329,8 @@ def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | N
         means = {seed: fmean(values) for seed, values in by_seed.items()}
         levels.append(Level(name, means, sum(map(len, by_seed.values()))))
     order = list(dict.fromkeys(label(v) for v in sorted_values([s.settings.get(path) for s in settings])))
-    return Effect(path, sorted(levels, key=lambda v: order.index(v.label)), bool(full), ordered)
+    diverged = sum(len(s.diverged()) for s in settings if path in s.settings)
+    return Effect(path, sorted(levels, key=lambda v: order.index(v.label)), bool(full), ordered, diverged)
 
 
 def diverged_by_value(table: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:

@@ -12,7 +12,6 @@ from shlex import quote
 from statistics import fmean
 from typing import Any
 
-from distmatch.diagnostics.seeds import reach
 from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.report.html import Picture, page_template, svg_picture
@@ -20,6 +19,7 @@ from distmatch.report.style import figure_to_svg
 from distmatch.report.sweep_figures import boxes, parallel, sensitivity
 from distmatch.report.sweep_numbers import (
     Effect,
+    Largest,
     Metric,
     Setting,
     best_of,
@@ -45,18 +45,21 @@ class Best:
     Args:
         system: its name.
         settings: as text.
-        value: the mean over seeds with its interval; `seeds`: how many.
+        value: the mean over seeds with its interval, corrected for the choice among `tried` settings.
+        seeds: how many, and what became of others.
         folder: of the run that is the best of these seeds; `own`: its value.
-        again: the command that trains it again.
+        again: the command that trains it again; `fresh`: the one that trains the setting with seeds that chose nothing.
     """
 
     system: str
     settings: str
     value: str
+    tried: int
     seeds: str
     folder: str
     own: str
     again: str
+    fresh: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Part:
     direction: str
     boxes: Picture
     best: list[Best]
+    undecided: list[str]
+    diverged: int
     parallel: Picture | None
     sensitivity: Picture | None
     effects: list[tuple[str, str, str, str, str]]
@@ -116,11 +121,12 @@ def render_sweep(table: Mapping[str, Any], folder: Path) -> str:
     settings, paths = settings_of(table), hyperparameters(table)
     shown, left_out = metrics_of(table)
     by = second_grouping(table)
+    unused = 1 + max((row["seed"] for row in table["runs"] if isinstance(row["seed"], int)), default=0)
     return page_template("sweep.html.jinja").render(
         title=f"Sweep {table['sweep']}",
         summary=_summary(table, settings),
         cards=[],
-        parts=[_part(settings, metric, paths, by, folder) for metric in shown],
+        parts=[_part(settings, metric, paths, by, folder, unused) for metric in shown],
         left_out=left_out,
         losses=not table["metrics"],
         boxes_over=_boxes_over(settings, by),
@@ -155,18 +161,26 @@ def _boxes_over(settings: Sequence[Setting], by: str | None) -> str:
 
 
 def _part(
-    settings: Sequence[Setting], metric: Metric, paths: Sequence[str], by: str | None, folder: Path
+    settings: Sequence[Setting],
+    metric: Metric,
+    paths: Sequence[str],
+    by: str | None,
+    folder: Path,
+    unused: int,
 ) -> Part:
     direction = DIRECTIONS[metric.sign]
     if metric.sign:
         direction += ", as is assumed here" if metric.assumed else ", as the sweep file says"
     effects = [found for path in paths if (found := effect(settings, path, metric)) is not None]
     drawn = [figure for figure in effects if len(figure.levels) > 1]
+    best = _best(settings, metric, folder, unused)
     return Part(
         metric,
         direction,
         svg_picture(f"{metric.name} by system", figure_to_svg(boxes(settings, metric, by))),
-        _best(settings, metric, folder),
+        best,
+        [s for s in systems_of(settings) if metric.sign and s not in {row.system for row in best}],
+        sum(1 for s in settings if s.diverged()),
         svg_picture(f"{metric.name}: every setting", figure_to_svg(parallel(settings, metric, paths)))
         if paths
         else None,
@@ -177,32 +191,45 @@ def _part(
     )
 
 
-def _best(settings: Sequence[Setting], metric: Metric, folder: Path) -> list[Best]:
+def _best(settings: Sequence[Setting], metric: Metric, folder: Path, unused: int) -> list[Best]:
     found = []
     for system in systems_of(settings):
-        best = best_of([s for s in settings if s.system == system], metric)
-        if best is None:
+        winner = best_of([s for s in settings if s.system == system], metric)
+        if winner is None:
             continue
+        best = winner.setting
         rows = [row for row in best.rows if metric.of(row) is not None]
         row = min(rows, key=lambda r: metric.sign * (metric.of(r) or 0.0))
-        values, run = best.values(metric), folder / "runs" / row["name"]
+        run = folder / "runs" / row["name"]
         config, again = quote(str(run / "config.json")), quote(f"{run}-again")
+        seeds = " ".join(str(unused + k) for k in range(max(3, len(best.rows))))
+        out = f'{quote(f"{run}-fresh")}-"$seed"'
+        measure = "" if metric.loss else f" && distmatch evaluate {out}"
         found.append(
             Best(
                 system,
                 ", ".join(f"{k}={text_of(v)}" for k, v in best.settings.items() if k != "system") or MISSING,
-                over_seeds(fmean(values), reach(values)),
-                f"{len(values)}" if len(values) == len(best.rows) else f"{len(values)} of {len(best.rows)}",
+                over_seeds(fmean(winner.values), winner.reach),
+                winner.tried,
+                _seeds(best, metric),
                 str(run),
                 format_estimate(metric.of(row)),
                 f"distmatch train --config {config} --out {again}",
+                f"for seed in {seeds}; do distmatch train --config {config} --seed $seed --out {out}{measure}; done",
             )
         )
     return found
 
 
+def _seeds(setting: Setting, metric: Metric) -> str:
+    """How many have the metric; of how many, and what became of the others, where some have not."""
+    lost = setting.without(metric)
+    there = len(setting.rows) - len(lost)
+    return f"{there} of {len(setting.rows)}: {', '.join(lost)}" if lost else str(there)
+
+
 def over_seeds(mean: float, half: float) -> str:
-    """A mean with its 95 % interval, or alone where a single seed gives none.
+    """A mean with its interval, or alone where the seeds give none.
 
     >>> over_seeds(1.0, 0.25), over_seeds(1.0, float("inf"))
     ('1.00 ± 0.25', '1')
@@ -212,16 +239,26 @@ def over_seeds(mean: float, half: float) -> str:
 
 def _effect_row(found: Effect) -> tuple[str, str, str, str, str]:
     """Setting, its value of the least mean, that of the greatest, their difference, and over what."""
-    low, high, difference, half = found.largest()
+    pair = found.largest()
     runs = sum(level.runs for level in found.levels)
     over = f"{count(runs, 'run')}, {'the same others at each value' if found.balanced else 'others differ'}"
+    if found.diverged:
+        over += f"; without {found.diverged} that diverged"
     return (
         found.path,
-        f"{low.label} ({low.mean:.4g})",
-        f"{high.label} ({high.mean:.4g})",
-        over_seeds(difference, half),
+        f"{pair.low.label} ({pair.low.mean:.4g})",
+        f"{pair.high.label} ({pair.high.mean:.4g})",
+        _difference(pair),
         over,
     )
+
+
+def _difference(pair: Largest) -> str:
+    """A difference with its interval, or why there is none."""
+    shared, text = len(pair.differences), over_seeds(pair.difference, pair.reach)
+    if shared < 2:
+        return f"{text} ({'one seed' if shared else 'no seed'} in common: no interval)"
+    return f"{text} (most seeds agree exactly: no interval)" if math.isinf(pair.reach) else text
 
 
 def _system(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from distmatch.data import DataSet
-from distmatch.diagnostics import DIAGNOSTICS, Results
+from distmatch.diagnostics import DIAGNOSTICS, Options, Results
 from distmatch.diagnostics import evaluate as run_bench
 from distmatch.diagnostics.features.nets import feature_net
 from distmatch.distributions import reparameterise
@@ -24,7 +24,7 @@ from distmatch.runs.trained import Trained, load_trained
 def evaluate(
     path: Path,
     only: Iterable[str] | None = None,
-    samples: int = 10_000,
+    samples: int = Options.samples,
     seed: int = 0,
     progress: Callable[[str, float], None] | None = None,
     quick: bool = False,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distmatch.data import DataSet, load, to_unit
-from distmatch.diagnostics import Results, Subject
+from distmatch.diagnostics import Options, Results, Subject
 from distmatch.diagnostics import evaluate as run_bench
 from distmatch.diagnostics.features.nets import feature_net
 from distmatch.errors import BadInput
@@ -35,7 +35,7 @@ def diagnose(
     out: Path,
     *,
     only: Iterable[str] | None = None,
-    samples: int = 10_000,
+    samples: int = Options.samples,
     seed: int = 0,
     quick: bool = False,
     features: str | None = None,

@@ -27,6 +27,7 @@ from distmatch.training.evaluation import EVALUATION_SEED, by_draw
 from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_MARGINAL, Z_REC, Variable
 
 CHUNK = 1000
+PREPARED = {"train": 2**30, "validation": 2**30 + 1, "test": 2**30 + 2}  # seeds of what is random there
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,12 @@ class Trained:
         return self._call(of, x, y, **noise)
 
     def prepared(self, split: str, limit: int | None = None) -> Tensor:
-        """A split as the nets see it; what is random in its preparation is fixed."""
+        """A split as the nets see it; what is random in its preparation is fixed, and each split's own."""
         assembly = self.assembly
         x = getattr(assembly.data, split).x[:limit]
         if not len(x):
             raise BadInput(f"{assembly.data.name} has no {split} split")
-        feed = feed_of(assembly.config, assembly.objective, assembly.data, split, EVALUATION_SEED)
+        feed = feed_of(assembly.config, assembly.objective, assembly.data, split, PREPARED[split])
         parts = [feed.batch(torch.arange(i, min(i + CHUNK, len(x)))).x.cpu() for i in range(0, len(x), CHUNK)]
         return torch.cat(parts)
 

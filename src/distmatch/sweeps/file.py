@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distmatch.diagnostics import Options
 from distmatch.errors import BadInput, unknown
 from distmatch.sweeps.rules import Draws, Halving, Search, read_draws, read_halving, read_search
 from distmatch.sweeps.space import Space, Value, read_space, values_of
@@ -78,7 +79,7 @@ class SweepFile:
     search: Search | None = None
     halving: Halving | None = None
     evaluate: tuple[str, ...] = ()
-    samples: int = 10_000
+    samples: int = Options.samples
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def _parse(content: Mapping[str, Any]) -> SweepFile:
         search,
         read_halving(flat["halving"]) if "halving" in flat else None,
         _names(flat.get("evaluate", [])),
-        _count("samples", flat.get("samples", 10_000)),
+        _count("samples", flat.get("samples", SweepFile.samples)),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distmatch.diagnostics import Options
 from distmatch.runs.lanes import RunPlan
 from distmatch.sweeps.plan import Run, Structure, by_structure
 from distmatch.sweeps.worker import Task
@@ -30,7 +31,7 @@ class How:
     slots: int
     lanes: Mapping[Structure, int]
     evaluate: tuple[str, ...] = ()
-    samples: int = 10_000
+    samples: int = Options.samples
     threads: int = 1
     other: int = 1
     spread: bool = True

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from threadpoolctl import threadpool_limits
 
+from distmatch.diagnostics import Options
 from distmatch.errors import BadInput
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
@@ -44,7 +45,7 @@ class Task:
     lanes: int
     until: int | None = None
     evaluate: tuple[str, ...] = ()
-    samples: int = 10_000
+    samples: int = Options.samples
     threads: int = 1
 
 
