@@ -29,7 +29,9 @@ def test_every_metric_of_the_bench_was_repeated_on_three_distributions(program: 
         where.setdefault(metric, set()).add(case.name)
     metrics = {metric for entry in DIAGNOSTICS.values() for metric in entry.metrics}
     unknown = {metric for metric in metrics if not plain(metric, where | EXEMPT)}
-    assert unknown == set(), "give it cases in docs/results/interval_cases, or a reason in EXEMPT; then make coverage"
+    assert unknown == set(), (
+        "give it cases in docs/results/interval_cases, or a reason in EXEMPT; then make coverage"
+    )
     assert {metric: names for metric, names in where.items() if len(names) < LEAST.get(metric, 3)} == {}
     assert set(EXEMPT) <= metrics - set(where)
 
@@ -44,7 +46,9 @@ def test_every_case_was_measured(program: ModuleType) -> None:
 
 
 def test_an_interval_that_fails_says_why(program: ModuleType) -> None:
-    short = {(case.name, metric) for _, case, metric, _, said in program.verdicts() if said == "**too short**"}
+    short = {
+        (case.name, metric) for _, case, metric, _, said in program.verdicts() if said == "**too short**"
+    }
     known = {
         (case.name, metric)
         for family in program.FAMILIES
@@ -69,4 +73,7 @@ def test_families_that_were_not_measured_are_said_to_be_so(
 ) -> None:
     monkeypatch.setattr(program, "KEPT", tmp_path)
     for family in program.TITLES:
-        assert f"Not measured: `python docs/results/interval_coverage.py measure --only {family}`." in program.page()
+        assert (
+            f"Not measured: `python docs/results/interval_coverage.py measure --only {family}`."
+            in program.page()
+        )

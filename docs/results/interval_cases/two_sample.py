@@ -8,11 +8,11 @@ from functools import cache
 
 import numpy as np
 import torch
-from interval_cases.case import APART, Case, Estimates, TestCase, normal, picked, student
 from torch import Tensor
 
 from distmatch.diagnostics import maximum_mean_discrepancy, nearest_neighbour_two_sample, sliced_wasserstein
 from distmatch.diagnostics.estimate import seeded
+from interval_cases.case import APART, Case, Estimates, TestCase, normal, picked, student
 
 Sides = Callable[[int], tuple[Tensor, Tensor]]
 PERMUTATIONS = 199
@@ -79,7 +79,7 @@ def _sliced(name: str, sides: Sides, truth: float, **known: str) -> Case:
     """In one dimension, where W₁ is the shift, or in two, where a shift's is 2/π of it."""
 
     def drawn(seed: int) -> Estimates:
-        found = sliced_wasserstein(*sides(seed), projections=50, permutations=1, seed=seed)
+        found = sliced_wasserstein(*sides(seed), projections=50, permutations=50, seed=seed)
         return {"sliced_wasserstein": found.statistic}
 
     return Case(name, drawn, lambda: {"sliced_wasserstein": truth}, known=known)
@@ -181,7 +181,7 @@ CASES = {
             1.0,
             lambda: _student_mmd(1.0, 1.0, 3),
         ),
-        _mmd("60 coins of 0.5 and of 0.8", coins(60, 0.5, 0.8), 1.0, lambda: 0.18 * (1 - math.exp(-0.5))),
+        _mmd("100 coins of 0.4 and of 0.8", coins(100, 0.4, 0.8), 1.0, lambda: 0.32 * (1 - math.exp(-0.5))),
         _mmd("100 of N(0, I) on both sides", apart(lambda seed: normal(seed, 200, 2)), 1.0, lambda: 0.0),
     ),
     "sliced_wasserstein": (
