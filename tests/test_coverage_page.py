@@ -1,4 +1,4 @@
-"""The page of intervals is what its program makes of the files, every metric is on it, and what fails there says why."""
+"""The page of intervals is made of its files, every metric is on it, and what fails there says why."""
 
 from pathlib import Path
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""Nominal 95 % intervals cover the population's value: the quickest of the cases that `make coverage` repeats in full."""
+"""Nominal 95 % intervals cover the population's value: the quickest of the cases of `make coverage`."""
 
 import sys
 from importlib import import_module
