@@ -32,11 +32,8 @@ def test_every_metric_of_the_bench_was_repeated_on_three_distributions(program: 
     assert unknown == set(), (
         "give it cases in docs/results/interval_cases, or a reason in EXEMPT; then make coverage"
     )
-    assert {metric: names for metric, names in where.items() if len(names) < LEAST.get(metric, 3)} == {}
+    assert {metric: names for metric, names in where.items() if len(names) < 3} == {}
     assert set(EXEMPT) <= metrics - set(where)
-
-
-LEAST = {"nll": 2}  # of grey levels there is no density, so that nll has the others' two distributions
 
 
 def test_every_case_was_measured(program: ModuleType) -> None:

@@ -86,7 +86,9 @@ def verdict(row: Mapping[str, Any], bound: bool) -> str:
     """What a metric's repetitions say of its interval."""
     if row["error"] is None:
         return "no interval"
-    if row["spread"] == 0 and math.isclose(row["mean"], row["truth"], rel_tol=1e-6, abs_tol=1e-9):
+    if row["spread"] < 1e-12 * abs(row["truth"] or 1) and math.isclose(
+        row["mean"], row["truth"], rel_tol=1e-6, abs_tol=1e-9
+    ):
         return "exact"
     if row["covered"] < LEAST:
         return "**too short**"

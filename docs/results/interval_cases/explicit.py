@@ -44,7 +44,8 @@ TWO: tuple[str, Draw] = (
     "60 of the values -1 and 2, 2 to 1",
     lambda seed: picked(seed, (-1, 2), (2, 1), 60)[:, None],
 )
-SQUARES = {EASY: 2.0, HEAVY: square_of_student(10), TWO: 2.0}  # E x²
+HEAVIER: tuple[str, Draw] = "40 of Student's t, 6 degrees", lambda seed: student(seed, 6, 40, 1)
+SQUARES = {HEAVIER: square_of_student(6), EASY: 2.0, HEAVY: square_of_student(10), TWO: 2.0}  # E x²
 SIZES = {EASY: math.sqrt(4 / math.pi), HEAVY: mean_of_student(10), TWO: 4 / 3}  # E |x|
 
 
@@ -114,7 +115,9 @@ def _bits(data: tuple[str, Draw]) -> Case:
         truth = 0.5 * math.log(4 * math.pi) + SQUARES[data] / 4
         return {"bits_per_dim": truth / math.log(2), "nll": truth}
 
-    return Case(data[0], drawn, truths)
+    reason = "40 squares hold too little of a tail that moves their mean: their skewness is infinite."
+    known = dict.fromkeys(("bits_per_dim", "nll"), reason) if data is HEAVIER else {}
+    return Case(data[0], drawn, truths, known=known)
 
 
 def _levels() -> Case:
@@ -266,7 +269,7 @@ def _coin_entropy() -> float:
 CASES = {
     "elbo": (_elbo(EASY), _elbo(HEAVY), _binary_elbo()),
     "log_likelihood": tuple(map(_log_likelihood, (EASY, HEAVY, TWO))),
-    "bits_per_dim": (_bits(EASY), _bits(HEAVY), _levels()),
+    "bits_per_dim": (_bits(EASY), _bits(HEAVY), _bits(TWO), _levels(), _bits(HEAVIER)),
     "reconstruction": tuple(map(_reconstruction, (EASY, HEAVY, TWO))),
     "low_posterior_samples": (
         _quantiles("1,000 draws, q(z) = N(0, 1)", torch.zeros(2, 1), 1.0, 1000),

@@ -8,10 +8,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from interval_cases.case import APART, Case, Estimates, normal, picked, student
 from torch import Tensor
 
 from distmatch.diagnostics import (
+    RelativeLivingTimes,
     birthday_test,
     class_agreement,
     geometry_score,
@@ -22,6 +22,7 @@ from distmatch.diagnostics import (
 from distmatch.diagnostics.estimate import Estimate, seeded
 from distmatch.diagnostics.samples.coverage import reached
 from distmatch.diagnostics.samples.ms_ssim import CONVENTIONS
+from interval_cases.case import APART, Case, Estimates, normal, picked, student
 
 Draw = Callable[[int], Tensor]
 OWN = 1500  # draws of landmarks for a geometry score of many
@@ -93,7 +94,7 @@ def _geometry(name: str, a: Draw, b: Draw, landmarks: int, draws: int) -> Case:
     of landmarks, whose bias is taken off."""
     clouds = a(1), b(2)
 
-    def times(seed: int, draws: int):  # type: ignore[no-untyped-def]
+    def times(seed: int, draws: int) -> list[RelativeLivingTimes]:
         return [
             mean_relative_living_times(
                 cloud, landmarks=landmarks, gamma=1 / 8, i_max=10, draws=draws, seed=2 * seed + side, jobs=1
