@@ -61,7 +61,8 @@ def test_two_sample_tests_have_their_level(program: ModuleType) -> None:
         if test.same:
             assert results[name]["repetitions"] == 1000
             for row in results[name]["rows"].values():
-                assert abs(row["rejected"] - program.LEVEL) <= program.APART
+                assert row["rejected"] <= program.LEVEL + program.APART
+                assert row["rejected"] >= program.LEVEL - program.APART or test.note
     assert sum(not test.same for _, test in program.cases("tests")) >= 3
 
 

@@ -153,7 +153,12 @@ def _levels(kept: Kept) -> list[str]:
             rows = kept["results"][key]["rows"]
             shares = [f"{100 * rows[name]['rejected']:.1f} %" for name in names]
             lines.append(_line([case.name, "level" if case.same else "power", *shares]))
-    return lines
+    notes = [
+        f"- {case.name}: {case.note}"
+        for _, case in cases("tests")
+        if isinstance(case, TestCase) and case.note
+    ]
+    return [*lines, "", *notes]
 
 
 def _line(cells: list[str]) -> str:

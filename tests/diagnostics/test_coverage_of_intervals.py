@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "results"))
 
 case = import_module("interval_cases.case")
 program = programs.program("docs/results/interval_coverage.py")
-QUICK = 0.0015  # seconds of one repetition, as it was measured
+QUICK = 0.004  # seconds of one repetition, as it was measured
 REPETITIONS, LEAST = 60, 49  # an interval of 95 % covers fewer than 49 of 60 times once in 30,000
 CASES = {
     key: one

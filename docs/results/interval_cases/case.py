@@ -47,12 +47,14 @@ class TestCase:
         name: the distributions, in a few words.
         p_values: seed -> p-value by test.
         same: whether both sides are of one distribution.
+        note: why its level may be lower than 5 %, where it may.
     """
 
     name: str
     p_values: Callable[[int], Mapping[str, float]]
     same: bool
     repetitions: int = 1000
+    note: str = ""
 
 
 def repeated(case: Case, repetitions: int | None = None) -> dict[str, dict[str, Any]]:
