@@ -23,8 +23,11 @@ import torch
 from interval_cases import EXEMPT, FAMILIES, TESTS
 from interval_cases.case import Case, TestCase, rejected, repeated
 
+from distmatch.revision import revision
+
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "coverage"
+REVISION = revision()  # of the source as it was imported
 PAGE = HERE.parent / "coverage.md"
 LEAST, MOST = 0.90, 0.99  # of the repetitions that an interval of 95 % should cover
 LEVEL, APART = 0.05, 0.02  # of a test, and how far its share of rejections may be from it
@@ -65,7 +68,8 @@ def measure(family: str, again: bool) -> None:
         start = time.perf_counter()
         rows = rejected(case) if isinstance(case, TestCase) else repeated(case)
         seconds = round(time.perf_counter() - start, 1)
-        kept["results"][key] = {"repetitions": case.repetitions, "seconds": seconds, "rows": rows}
+        told = {"repetitions": case.repetitions, "seconds": seconds, "revision": REVISION, "rows": rows}
+        kept["results"][key] = told
         order = [key for key, _ in cases(family)]
         kept["results"] = {key: kept["results"][key] for key in order if key in kept["results"]}
         _write(family, kept)
@@ -113,8 +117,9 @@ def table(family: str) -> list[str]:
     if not kept["results"]:
         return [f"Not measured: `python docs/results/interval_coverage.py measure --only {family}`.", ""]
     m, seconds = kept["machine"], sum(one["seconds"] for one in kept["results"].values())
+    revisions = ", ".join(dict.fromkeys(str(one["revision"]) for one in kept["results"].values()))
     where = f"{m['cpu']}, {m['cores']} cores; torch's threads {m['threads']}, torch {m['torch']}, Python {m['python']}"
-    lines = [f"`{kept['command']}` ({where}; revision {m['revision']}; {seconds:.0f} s)", ""]
+    lines = [f"`{kept['command']}` ({where}; revision {revisions}; {seconds:.0f} s)", ""]
     lines += _levels(kept) if family == "tests" else _intervals(family, kept)
     return [*lines, ""]
 
