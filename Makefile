@@ -43,8 +43,8 @@ bench: $(VENV)/installed
 performance: $(VENV)/installed
 	$(BIN)/python docs/results/performance.py
 
-# Every metric's intervals and every two-sample test under repetition, and their page: half an hour on one core. What is
-# measured already stays (ONLY="codes maps" measures these families alone; AGAIN=1 all of them anew).
+# Every metric's intervals and every two-sample test under repetition, and their page: a quarter of an hour on one core.
+# What is measured already stays (ONLY="codes maps" measures these families alone; AGAIN=1 all of them anew).
 coverage: $(VENV)/installed
 	$(BIN)/python docs/results/interval_coverage.py measure $(if $(ONLY),--only $(ONLY)) $(if $(AGAIN),--again)
 

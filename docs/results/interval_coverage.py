@@ -1,7 +1,7 @@
 """The page of intervals under repetition: docs/coverage.md, from the JSON files in docs/results/coverage.
 
     python docs/results/interval_coverage.py                                   makes the page
-    python docs/results/interval_coverage.py measure [--only NAME ...] [--again]   repeats the cases first: 25 minutes
+    python docs/results/interval_coverage.py measure [--only NAME ...] [--again]   repeats the cases first: 15 minutes
 
 Every case of `interval_cases` is drawn anew some hundred times. Results are written as they come, and what is there
 already is not measured twice unless it is asked for.
