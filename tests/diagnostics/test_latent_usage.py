@@ -76,6 +76,17 @@ def test_the_errors_cover_the_truth():
     assert 0.90 <= rates / repeats <= 0.99
 
 
+def test_one_unit_near_its_threshold_is_covered():
+    """Unit KLs of 0.0106 and 0.0096 nats with N = 200: which are above 0.01 is chance, and the truth is one."""
+    hits, variances = 0, torch.tensor([0.021, 0.019], dtype=torch.float64)
+    for seed in range(200):
+        loc = variances.sqrt() * torch.randn(200, 2, generator=seeded(seed), dtype=torch.float64)
+        found = latent_usage(loc, (1 - variances).sqrt().expand(200, 2), resamples=20, seed=seed).active_by_kl
+        low, high = found.interval()
+        hits += low <= 1 <= high
+    assert hits / 200 >= 0.95
+
+
 def test_thresholds_are_arguments():
     loc, scale = encoder(200)
     found = latent_usage(loc, scale, variance=2.0, kl=0.2)

@@ -27,6 +27,7 @@ class Case:
         draw: seed -> the metrics, on data of that seed.
         truths: () -> metric -> its population value, by another route than the diagnostic's.
         repetitions: seeds.
+        bounds: metrics that are lower bounds in expectation: an interval covers if its low end is not above the truth.
         known: metric -> why its interval fails here, where it does and that is left so.
     """
 
@@ -34,6 +35,7 @@ class Case:
     draw: Callable[[int], Estimates]
     truths: Callable[[], Mapping[str, float]]
     repetitions: int = REPETITIONS
+    bounds: Sequence[str] = ()
     known: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,12 +47,14 @@ class TestCase:
         name: the distributions, in a few words.
         p_values: seed -> p-value by test.
         same: whether both sides are of one distribution.
+        note: why its level may be lower than 5 %, where it may.
     """
 
     name: str
     p_values: Callable[[int], Mapping[str, float]]
     same: bool
     repetitions: int = 1000
+    note: str = ""
 
 
 def repeated(case: Case, repetitions: int | None = None) -> dict[str, dict[str, Any]]:
@@ -61,15 +65,18 @@ def repeated(case: Case, repetitions: int | None = None) -> dict[str, dict[str, 
     True
     """
     truths, found = case.truths(), [case.draw(seed) for seed in range(repetitions or case.repetitions)]
-    return {name: _row([one[name] for one in found if name in one], truth) for name, truth in truths.items()}
+    return {
+        name: _row([one[name] for one in found if name in one], truth, name in case.bounds)
+        for name, truth in truths.items()
+    }
 
 
-def _row(found: Sequence[Estimate], truth: float) -> dict[str, Any]:
-    """Of one metric. An error that is nowhere stated is None, and so is what no interval covered."""
+def _row(found: Sequence[Estimate], truth: float, bound: bool) -> dict[str, Any]:
+    """Of one metric. An error that cannot be had is None, and so is what no interval covered."""
     values = np.array([one.value for one in found])
     errors = np.array([one.standard_error for one in found])
     stated = bool(np.isfinite(errors).all())
-    covers = [low <= truth <= high for low, high in (one.interval() for one in found)]
+    covers = [low <= truth and (bound or truth <= high) for low, high in (one.interval() for one in found)]
     spread = float(values.std(ddof=1))
     return {
         "truth": truth,

@@ -8,10 +8,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from interval_cases.case import APART, Case, Estimates, normal, picked, student
 from torch import Tensor
 
 from distmatch.diagnostics import (
+    RelativeLivingTimes,
     birthday_test,
     class_agreement,
     geometry_score,
@@ -20,7 +20,9 @@ from distmatch.diagnostics import (
     ms_ssim_diversity,
 )
 from distmatch.diagnostics.estimate import Estimate, seeded
+from distmatch.diagnostics.samples.coverage import reached
 from distmatch.diagnostics.samples.ms_ssim import CONVENTIONS
+from interval_cases.case import APART, Case, Estimates, normal, picked, student
 
 Draw = Callable[[int], Tensor]
 OWN = 1500  # draws of landmarks for a geometry score of many
@@ -50,7 +52,8 @@ def _modes(
     def drawn(seed: int) -> Estimates:
         chosen = picked(seed, range(len(shares)), shares, n).long()
         found = mode_coverage(places[chosen] + 0.1 * draws(seed + 1, n), places, 0.1)
-        modes = Estimate(found.modes, found.modes_error, n)
+        limits = reached(found.modes, found.total, found.modes_error)
+        modes = Estimate(found.modes, found.modes_error, n, limits=limits)
         return {"modes": modes, "high_quality": found.high_quality, "mode_kl": found.kl}
 
     def truths() -> dict[str, float]:
@@ -91,7 +94,7 @@ def _geometry(name: str, a: Draw, b: Draw, landmarks: int, draws: int) -> Case:
     of landmarks, whose bias is taken off."""
     clouds = a(1), b(2)
 
-    def times(seed: int, draws: int):  # type: ignore[no-untyped-def]
+    def times(seed: int, draws: int) -> list[RelativeLivingTimes]:
         return [
             mean_relative_living_times(
                 cloud, landmarks=landmarks, gamma=1 / 8, i_max=10, draws=draws, seed=2 * seed + side, jobs=1

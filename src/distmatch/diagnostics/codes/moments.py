@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ def code_moments(codes: Tensor) -> CodeMoments:
     """max_j |m_j| and max_ij |C_ij - δ_ij| for the mean m and covariance C of the codes.
 
     The standard error is that of the entry that attains the maximum. A maximum of D (or D²) entries is
-    biased up: n codes from N(0, I) itself give about √(2 ln 2D / n) and √(2 ln D² / n), which `how` states.
+    biased up: n codes from N(0, I) itself give about √(2 ln 2D / n) and √(2 ln D² / n), which `how` states, and the
+    interval's low end is that of D (or D(D + 1)/2) intervals at once, Bonferroni's, but not below 0.
 
     Args:
         codes: (n, D), n ≥ 2.
@@ -51,12 +52,16 @@ def code_moments(codes: Tensor) -> CodeMoments:
     products = centred[:, row] * centred[:, column]
     floors = math.sqrt(2 * math.log(2 * d) / n), math.sqrt(2 * math.log(max(2, d * d)) / n)
     how = "largest of {} entries; codes from N(0, I) itself would give about {:.2g}"
-    return CodeMoments(
-        Estimate(float(mean[j].abs()), float(error[j]), n, how=how.format(d, floors[0])),
-        Estimate(
-            float(gap[row, column]), float(products.std()) / math.sqrt(n), n, how=how.format(d * d, floors[1])
-        ),
-    )
+    largest = Estimate(float(mean[j].abs()), float(error[j]), n, how=how.format(d, floors[0]))
+    of_products = float(products.std()) / math.sqrt(n)
+    covered = Estimate(float(gap[row, column]), of_products, n, how=how.format(d * d, floors[1]))
+    return CodeMoments(_of_many(largest, d), _of_many(covered, d * (d + 1) // 2))
+
+
+def _of_many(largest: Estimate, entries: int) -> Estimate:
+    """The largest of so many entries, with limits whose low end allows for the choice."""
+    low, high = largest.interval(1 - 0.05 / entries)[0], largest.interval()[1]
+    return replace(largest, limits=(max(0.0, low), high))
 
 
 @dataclass(frozen=True)

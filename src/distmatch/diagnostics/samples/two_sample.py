@@ -121,7 +121,8 @@ def sliced_wasserstein(
     Exact along each direction, also for samples of two sizes; the directions are the same for all
     permutations. With f the dual potential, f' = sign(F_a - F_b), W₁ = E_b f - E_a f, so the error over samples is
     that of two means; the spread over directions is added to it. It is above 0 for two samples of one
-    distribution (`how` says where the permuted labels lie), and scales as the data do.
+    distribution (`how` says where the permuted labels lie), so that the interval's low end is lower by what these give
+    on average, but not below 0. It scales as the data do.
 
     Args:
         a: (n, *), n ≥ 2; b: (m, *), m ≥ 2, of the same size each.
@@ -160,6 +161,8 @@ def sliced_wasserstein(
     error = math.sqrt(float(spread + potential[n:].var() / (len(points) - n)))
     how = f"W₁ over {projections} directions; two samples of one distribution give {float(null.mean()):.3g}"
     value = Estimate(float(statistics[0]), error, len(points), "", how)
+    low, high = value.interval()
+    value = replace(value, limits=(max(0.0, low - float(null.mean())), high))
     return TwoSampleTest(value, _p_value(statistics[0].cpu(), null), null)
 
 
