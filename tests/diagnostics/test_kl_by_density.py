@@ -10,6 +10,7 @@ from distmatch.diagnostics.codes.density_models import (
     DENSITY_MODELS,
     AutoregressiveLSTM,
     DensityFit,
+    fit_gaussian,
     fit_mixture,
 )
 from distmatch.diagnostics.codes.empirical_kl import empirical_marginal_kl
@@ -65,6 +66,15 @@ def test_one_component_is_the_normal_of_the_moments():
     log_density = fit_mixture(z[:400], z[400:], DensityFit(components=1))
     expected = multivariate_normal(z.mean(0).numpy(), np.diag(z.var(0, correction=0).numpy() + 1e-6))
     assert np.allclose(log_density(z).numpy(), expected.logpdf(z.numpy()))
+
+
+def test_a_gaussian_has_the_moments_and_the_correlations_where_there_are_codes_enough():
+    mixing = torch.tensor([[1.0, 0.8], [0.0, 0.6]], dtype=torch.double)
+    z = wide(40, 3) @ mixing
+    for few, covariance in ((z, z.T.cov()), (z[:8], z[:8].var(0).diag())):
+        log_density = fit_gaussian(few[:6], few[6:], DensityFit())
+        expected = multivariate_normal(few.mean(0).numpy(), covariance.numpy() + 1e-6 * np.eye(2))
+        assert np.allclose(log_density(z).numpy(), expected.logpdf(z.numpy()))
 
 
 def test_the_lstm_is_a_density_and_sees_only_what_came_before():

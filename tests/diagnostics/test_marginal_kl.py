@@ -7,6 +7,7 @@ from torch.distributions import Independent, Laplace, Normal
 from distmatch.diagnostics import empirical_marginal_kl
 from distmatch.diagnostics.codes.empirical_kl import sizes
 from distmatch.diagnostics.codes.mixture import log_mixture
+from distmatch.diagnostics.codes.surgery import Rates, Scores, summary
 from distmatch.diagnostics.codes.two_stage import thinned, two_stage
 from distmatch.diagnostics.estimate import seeded
 from distmatch.errors import BadInput
@@ -170,7 +171,7 @@ def test_the_interval_of_the_mutual_information_covers_at_its_rate(sigma, evalua
     assert 0.90 <= hits / 250 <= 0.99
 
 
-@pytest.mark.parametrize(("evaluate", "samples"), [(100, 10), (10, 5), (3, 40)])
+@pytest.mark.parametrize(("evaluate", "samples"), [(300, 3), (100, 10), (10, 5), (3, 40)])
 def test_draws_of_one_component_are_not_taken_as_independent(evaluate, samples):
     """Of 300 components; the truths by quadrature. As independent draws 24 to 79 % of the parts' would."""
     loc, scale = crowd(300, 2, 0.3)
@@ -186,7 +187,7 @@ def test_draws_of_one_component_are_not_taken_as_independent(evaluate, samples):
     assert all(0.90 <= n / 200 <= 0.99 for n in hits.values()), hits
 
 
-@pytest.mark.parametrize(("n", "k", "total"), [(3, 50, 1000), (4, 4, 8), (5, 20, 5)])
+@pytest.mark.parametrize(("n", "k", "total"), [(3, 50, 1000), (4, 4, 8), (5, 20, 5), (3, 1, 1000)])
 def test_two_stage_means_cover_where_components_are_few(n, k, total):
     """Of normal draws about normal components: with a degree of freedom for each draw 82 % and 92 % do."""
     generator, hits = seeded(0), 0
@@ -197,6 +198,29 @@ def test_two_stage_means_cover_where_components_are_few(n, k, total):
         low, high = two_stage(draws, total).estimate(n * k, "").interval()
         hits += low <= float(population.mean()) <= high
     assert 0.93 <= hits / 1000 <= 0.985
+
+
+@pytest.mark.parametrize(("n", "plain"), [(9, True), (10, False)])
+def test_no_control_variate_is_fitted_through_few_components(n, plain):
+    """Of 500 a line through three takes two of their three numbers away: the error would be far too small."""
+    generator = seeded(0)
+    own = torch.arange(n)[:, None].expand(n, 50)
+    noise = torch.randn(3, n * 50, generator=generator, dtype=torch.double)
+    log_q, log_p, log_code = noise[0] - 3, noise[1] - 4, noise[0] + noise[2] - 4
+    rates = Rates(3 + torch.randn(500, generator=generator, dtype=torch.double).abs(), exact=True)
+    scores = Scores(log_q, log_p, log_code, own)
+    found = summary(scores, rates, (None, None), leave_one_out=False, against="").empirical_marginal_kl
+    expected = two_stage((log_q - log_p).reshape(own.shape), 500)
+    assert (found.value == pytest.approx(expected.value, abs=1e-12)) is plain
+    assert (found.standard_error == pytest.approx(expected.error, rel=1e-9)) is plain
+
+
+def test_a_kl_that_noise_carries_past_a_bound_is_put_on_it():
+    found = [
+        empirical_marginal_kl(*crowd(sigma=0.01), evaluate=5, samples=2, seed=seed, decompose=False)
+        for seed in range(20)
+    ]
+    assert all(f.lower <= f.empirical_marginal_kl.value <= f.upper for f in found)
 
 
 def test_thinning_keeps_components_whole():
