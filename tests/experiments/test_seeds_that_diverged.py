@@ -7,7 +7,7 @@ import pytest
 from distmatch.diagnostics.seeds import interval, named
 from distmatch.experiments import latents, seed_spread, seeds_common
 from distmatch.experiments.experiment import Numbers, Record, Results
-from distmatch.experiments.sweeping import rows_figure
+from distmatch.experiments.sweeping import best_where_defined, rows_figure
 from distmatch.report.style import new_figure
 
 WHOLE, LOST = [1.0, 2.0, 3.0], [1.0, math.nan, 3.0]
@@ -44,6 +44,18 @@ def test_rows_show_the_dots_and_say_how_many_diverged():
     means = [float(line.get_xdata()[0]) for line in left.lines if line.get_marker() == "o"]
     assert means[0] == 2.0
     assert math.isnan(means[1])
+
+
+def test_a_number_that_a_system_cannot_have_is_not_said_to_have_diverged():
+    none = [Record({"system": "vae"}, s, Numbers({"diverged": 0.0, "mse": 2.0}), 0.0) for s in (0, 1)]
+    found = Results([*RUNS, *none])
+    assert best_where_defined(found, "kl", system="gan") == [1.0, math.inf]
+    assert best_where_defined(found, "kl", system="vae") == []
+    assert best_where_defined(found, "mse", system="vae") == [2.0, 2.0]
+    [axes] = rows_figure(
+        {"kl": {s: best_where_defined(found, "kl", system=s) for s in ("gan", "vae")}}, {}
+    ).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["gan (1 of 2 diverged)", "vae"]
 
 
 def test_bars_show_no_mean_of_the_seeds_that_are_left():

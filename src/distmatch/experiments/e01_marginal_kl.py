@@ -15,7 +15,7 @@ from distmatch.experiments.experiment import (
     Scale,
     Withdrawn,
 )
-from distmatch.experiments.latents import SATURATED, bars, kl_of_codes, settings, subject_of
+from distmatch.experiments.latents import EMPIRICAL_KL, SATURATED, bars, kl_of_codes, settings, subject_of
 from distmatch.experiments.seeds_common import numbers
 from distmatch.experiments.trained import train_run
 from distmatch.experiments.verdicts import Expected
@@ -31,7 +31,7 @@ SWEEP: Mapping[Scale, Mapping[str, tuple[int, ...]]] = {
 POSTERIORS = {"gaussian": "Gaussian", "flow": "RealNVP"}
 STEPS = 600
 SOURCE = "seed 002, section 3.1 and figure 1"
-KL = "KL(q(z)‖p(z)) by Algorithm 2"
+KL = f"{EMPIRICAL_KL} by Algorithm 2"
 
 
 def cells(scale: Scale) -> list[Cell]:
@@ -76,7 +76,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
         members = found.cells(posterior="gaussian")
         names = [f"{c['data']}\n{c['latent']}" for c in members]
         for axes, name, label in (
-            (panels[0], "kl", "KL(q(z)‖p(z)), nats"),
+            (panels[0], "kl", f"{EMPIRICAL_KL}, nats"),
             (panels[1], "kl_low", "own datum left out, nats"),
         ):
             values = {
@@ -95,12 +95,13 @@ E1 = Experiment(
     name="E1",
     title="Marginal KL of VAEs with Gaussian and RealNVP posteriors",
     seed="002",
-    about="VAEs with a Bernoulli decoder, KL(q(z)‖p(z)) by Monte Carlo over the codes of the whole training set (the "
-    "authors' set has the validation images too). At the scale cpu: fully connected nets with batch norm, 10,000 "
-    "images, 600 steps; at the scale paper DCGAN nets and 100,000 steps (CIFAR-10 200,000). MNIST stands in for "
-    "CelebA. The authors do not say how their flow depends on x; here four couplings follow the Gaussian and are the "
-    "same for all x, so that the flow is as good as a learned prior. With N images KL is at least R - ln N, "
-    "whatever the population's is: so a lower bound, with each code's own datum left out, stands beside it.",
+    about=f"VAEs with a Bernoulli decoder, {EMPIRICAL_KL} by Monte Carlo over the codes of the whole training set "
+    "(the authors' set has the validation images too; q̂ is the mixture of the N training data's posteriors). At the "
+    "scale cpu: fully connected nets with batch norm, 10,000 images, 600 steps; at the scale paper DCGAN nets and "
+    "100,000 steps (CIFAR-10 200,000). MNIST stands in for CelebA. The authors do not say how their flow depends on "
+    "x; here four couplings follow the Gaussian and are the same for all x, so that the flow is as good as a learned "
+    "prior. With N images KL is at least R - ln N, whatever the population's is: so a lower bound, with each code's "
+    "own datum left out, stands beside it.",
     cells=cells,
     run=run,
     claims=(

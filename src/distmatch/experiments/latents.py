@@ -103,8 +103,12 @@ def posteriors(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor, Distributio
     return means, torch.cat(scale), TransformedDistribution(Independent(Normal(zero, zero + 1), 1), back)
 
 
+EMPIRICAL_KL = "KL(q̂(z)‖p(z))"
+"""In labels: q̂(z) = 1/N Σ_n q(z|x_n) over the N training data, not the population's q(z)."""
+
+
 def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = False) -> EmpiricalKL:
-    """Algorithm 2 over the whole training set: KL(q(z)‖p(z)), for Gaussian posteriors, also through a flow."""
+    """KL(q̂(z)‖p(z)) of the whole training set's Gaussian posteriors, also through a flow, by Algorithm 2."""
     loc, scale, prior = posteriors(subject, images_of(subject, "train"))
     evaluate = min(len(loc), max(2, codes // 10))
     with torch.no_grad():

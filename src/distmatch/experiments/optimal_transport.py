@@ -23,7 +23,7 @@ from distmatch.experiments.experiment import (
     Scale,
     Withdrawn,
 )
-from distmatch.experiments.latents import SATURATED
+from distmatch.experiments.latents import EMPIRICAL_KL, SATURATED
 from distmatch.experiments.seed_spread import dots
 from distmatch.experiments.trained import train_run
 from distmatch.experiments.verdicts import Expected
@@ -104,7 +104,7 @@ def _debiased(a: Tensor, b: Tensor) -> float:
 
 
 def _surgery(trained: Trained, seed: int) -> dict[str, float]:
-    """R, KL(q(z)‖p(z)) and I(x; z) in nats, over the training data."""
+    """R, KL(q̂(z)‖p(z)) and I(x; z) in nats, over the training data."""
     loc, scale = gaussians(trained.subject(), Options(seed=seed))
     found = empirical_marginal_kl(loc, scale, samples=2, evaluate=min(len(loc), 2000), seed=seed)
     return {
@@ -194,7 +194,7 @@ WITHDRAWN = (
     Withdrawn(
         "With a squared cost and D = KL, the objective is the bound of the ELBO surgery less I(x; z): VAE.",
         RELAXED,
-        "|R - KL(q(z)‖p(z)) - I(x; z)|, below 0.05 nats",
+        f"|R - {EMPIRICAL_KL} - I(x; z)|, below 0.05 nats",
         "the error of log q(z) is in both estimates and cancels, so that the sum is R whatever they are",
     ),
     Withdrawn(
@@ -236,7 +236,7 @@ def _plane(found: Results) -> Figure:
 @styled
 def _nats(found: Results) -> Figure:
     figure, (axes,) = new_figure(1, 1, (4.6, 3.2))
-    names = {"rate": "R", "kl": "KL(q(z)‖p(z))", "information": "I(x; z)", "kl by critic": "KL by critic"}
+    names = {"rate": "R", "kl": EMPIRICAL_KL, "information": "I(x; z)", "kl by critic": "KL by critic"}
     for i, model in enumerate(("vae", "aae")):
         for place, name in enumerate(names):
             values = [r.numbers.values.get(name, math.nan) for r in found.of(model=model)]

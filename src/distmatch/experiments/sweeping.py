@@ -40,6 +40,13 @@ def best(found: Results, name: str, **where: str | int | float) -> list[float]:
     return [choose(values) for values in over_sweep(found, name, **where)]
 
 
+def best_where_defined(found: Results, name: str, **where: str | int | float) -> list[float]:
+    """The best of a sweep, for each seed; empty where runs that did not diverge lack the number: it is not defined."""
+    runs = [run.numbers.values for cell in found.cells(**where) for run in found.of(**cell)]
+    defined = any(name in values or values.get("diverged") for values in runs)
+    return best(found, name, **where) if defined else []
+
+
 def worst_to_best(found: Results, name: str, **where: str | int | float) -> list[float]:
     """How far the worst of a sweep is from its best, for each seed."""
     return [max(values) - min(values) for values in over_sweep(found, name, **where)]

@@ -179,7 +179,7 @@ ENTRIES = (
             "marginal_rate": "",
             "mutual_information": "",
             "total_correlation": "",
-            "dimension_wise_kl": "lower",
+            "dimension_wise_kl": "",
         },
     ),
     Diagnostic(
