@@ -17,8 +17,8 @@ import torch
 from measure import interleaved, print_machine, print_table, write_json
 from scipy.spatial.distance import cdist
 
-from distmatch.diagnostics.samples.geometry import mean_relative_living_times
-from distmatch.diagnostics.samples.witness import landmark_distances, lift
+from distmatch.metrics.samples.geometry import mean_relative_living_times
+from distmatch.metrics.samples.witness import landmark_distances, lift
 
 GOAL = 1.8
 

@@ -35,13 +35,13 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
+from distmatch.training.lanes.benchmark import Memory, memory
 from measure import interleaved, print_machine, print_table, write_json
 
 from distmatch.networks import Shapes, build
 from distmatch.systems import find
 from distmatch.training import Adam, Feed, Settings, Trainer
-from distmatch.training.lanes import Lanes
-from distmatch.training.pace import Memory, memory
+from distmatch.training.lanes.lanes import Lanes
 
 BATCH, EXAMPLES = 64, 2048
 GAIN = 1.1  # doubling the lanes must add this much, or they have stopped paying

@@ -24,8 +24,8 @@ import torch
 from measure import interleaved, print_machine, print_table, write_json
 from torch import Tensor
 
-from distmatch.diagnostics import empirical_marginal_kl
-from distmatch.diagnostics.codes.mixture import COLUMNS, ROWS, log_mixture
+from distmatch.metrics import empirical_marginal_kl
+from distmatch.metrics.codes.mixture import COLUMNS, ROWS, log_mixture
 
 GOAL, GIGABYTES = 2.5, 1.0
 DRAWN = 1_000  # components that the codes are drawn from

@@ -22,9 +22,9 @@ from typing import Any
 
 from measure import print_machine, print_table, write_json
 
+from distmatch.sweeps.cost import prices_of
 from distmatch.sweeps.file import read
-from distmatch.sweeps.opening import opened
-from distmatch.sweeps.pricing import prices_of
+from distmatch.sweeps.opened import opened
 from distmatch.sweeps.sweep import Machine, jobs_of
 
 HERE = Path(__file__).resolve().parent

@@ -27,12 +27,12 @@ import torch
 from measure import interleaved, print_machine, print_table, write_json
 
 from distmatch.networks import Shapes, build
-from distmatch.objective import Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
 from distmatch.systems import vae
-from distmatch.terms import Match
 from distmatch.training import Feed, Settings, Trainer
 from distmatch.training.profiling import work
-from distmatch.variables import X_GEN, X
 
 MIB = 2**20
 

@@ -24,8 +24,8 @@ import torch
 from measure import print_machine, print_table, write_json
 from torch import Tensor
 
-from distmatch.diagnostics.features.frechet import frechet_distance
-from distmatch.diagnostics.features.manifold import precision_recall_density_coverage
+from distmatch.metrics.features.frechet import frechet_distance
+from distmatch.metrics.features.manifold import precision_recall_density_coverage
 
 
 def features(n: int, d: int, seed: int) -> Tensor:

@@ -34,7 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distmatch.networks import Shapes, build
 from distmatch.systems import find
-from distmatch.training.memory import keep_heap
+from distmatch.training.engine.memory import keep_heap
 from distmatch.training.optimisers import Adam
 from distmatch.training.step import Batch, Settings, init, step
 

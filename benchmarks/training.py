@@ -43,7 +43,7 @@ from torch import Tensor
 from distmatch.networks import Shapes, build
 from distmatch.systems import find
 from distmatch.training import Adam, Feed, Settings, Trainer
-from distmatch.training.memory import keep_heap
+from distmatch.training.engine.memory import keep_heap
 from distmatch.training.profiling import ceilings, work
 from distmatch.training.step import Batch, init, step
 

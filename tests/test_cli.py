@@ -91,7 +91,7 @@ def test_options_override_a_configuration(tmp_path, monkeypatch):
     )
 
     def configured(**options):
-        from distmatch.runs.assemble import layered
+        from distmatch.runs.build import layered
 
         return layered(*entry.Train(config=tmp_path / "c.json", **options).layers())
 

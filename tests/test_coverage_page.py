@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 import programs
-from distmatch.diagnostics import DIAGNOSTICS
+from distmatch.metrics import DIAGNOSTICS
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,45 +6,48 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
 # Each room, and the rooms it may import, from the ground up.
-GROUND = {"errors", "files", "schedules", "noise", "distributions", "variables", "batch_statistics"}
-TERMS = {"comparisons", "penalties", "objective", "terms", "moments", "geometry", "critic_terms"}
+GROUND = {"errors", "files", "schedules", "distributions", "batch_statistics"}
 MAY_IMPORT = {
     "errors": set(),
-    "files": {"errors"},
     "revision": set(),
-    "schedules": {"errors"},
-    "noise": set(),
     "batch_statistics": set(),
+    "files": {"errors"},
+    "schedules": {"errors"},
     "distributions": {"errors"},
-    "variables": {"errors", "distributions"},
-    "likelihoods": {"errors", "distributions"},
-    "comparisons": {"errors"},
-    "piecewise": set(),
-    "penalties": {"errors", "schedules", "noise", "piecewise"},
-    "objective": GROUND,
-    "terms": GROUND | {"comparisons", "penalties", "objective"},
-    "moments": GROUND | {"comparisons", "objective"},
-    "geometry": GROUND | {"penalties", "objective"},
-    "critic_terms": GROUND | {"comparisons", "objective"},
-    "grammar": GROUND | TERMS,
-    "systems": GROUND | TERMS | {"grammar"},
-    "networks": GROUND | {"likelihoods"},
+    "objectives": {"errors", "schedules", "distributions"},
+    "systems": {"errors", "schedules", "objectives"},
+    "networks": GROUND,
     "data": {"errors", "files"},
-    "diagnostics": {"errors"},
-    "testbed": {"errors", "comparisons", "penalties", "schedules"},
-    "training": GROUND | {"comparisons", "penalties", "objective", "terms"},
+    "metrics": {"errors"},
+    "dirac": {"errors", "schedules", "objectives"},
+    "training": GROUND | {"objectives"},
 }
 LOWER = set(MAY_IMPORT)
 MAY_IMPORT |= {
-    "report": LOWER,
-    "runs": LOWER | {"report"},
-    "experiments": LOWER | {"runs", "report"},
-    "sweeps": LOWER | {"runs", "report"},
-    "cli": LOWER | {"runs", "report", "experiments", "sweeps"},
+    "reports": LOWER,
+    "runs": LOWER | {"reports"},
+    "reproduction": LOWER | {"runs", "reports"},
+    "sweeps": LOWER | {"runs", "reports"},
+    "cli": LOWER | {"runs", "reports", "reproduction", "sweeps"},
 }
+# Within `objectives`, each may import those before it; a sum of terms is an objective, and so `term` names that.
+ORDER = (
+    "noise",
+    "variables",
+    "piecewise",
+    "numbers",
+    "comparisons",
+    "penalties",
+    "term",
+    "objective",
+    "terms",
+    "parser",
+)
+SUMS = {("term", "objective")}
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported_rooms(path: Path, package: str = "distmatch") -> set[str]:
+    """The rooms of a package that a file imports."""
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
@@ -52,11 +55,9 @@ def imported_rooms(path: Path) -> set[str]:
             names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = (
-                [f"{node.module}.{a.name}" for a in node.names]
-                if node.module == "distmatch"
-                else [node.module]
+                [f"{node.module}.{a.name}" for a in node.names] if node.module == package else [node.module]
             )
-        rooms |= {n.split(".")[1] for n in names if n.startswith("distmatch.")}
+        rooms |= {n.removeprefix(f"{package}.").split(".")[0] for n in names if n.startswith(f"{package}.")}
     return rooms
 
 
@@ -68,4 +69,18 @@ def test_imports_point_downward():
             continue
         for other in imported_rooms(path) - {room} - MAY_IMPORT[room]:
             wrong.append(f"{path.relative_to(SOURCE)} imports {other}")
+    assert not wrong, wrong
+
+
+def test_imports_within_objectives_point_downward():
+    folder = SOURCE / "objectives"
+    wrong = []
+    for path in folder.rglob("*.py"):
+        room = path.relative_to(folder).parts[0].removesuffix(".py")
+        if room.startswith("__"):
+            continue
+        below = {room, *ORDER[: ORDER.index(room)]}
+        for other in imported_rooms(path, "distmatch.objectives") - below:
+            if (room, other) not in SUMS:
+                wrong.append(f"{path.relative_to(folder)} imports {other}")
     assert not wrong, wrong

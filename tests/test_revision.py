@@ -95,12 +95,12 @@ def test_git_runs_once_in_a_process_and_not_at_import():
 import subprocess
 asked, run = [], subprocess.run
 subprocess.run = lambda command, **how: (command[0] == "git" and asked.append(command)) or run(command, **how)
-import distmatch.cli, distmatch.experiments.running, distmatch.runs.folder
+import distmatch.cli, distmatch.reproduction.framework.runner, distmatch.runs.folder
 from distmatch.runs.config import RunConfig
 assert not asked, asked
 for _ in range(3):
     distmatch.runs.folder.environment(RunConfig(system="vae", device="cpu"))
-    distmatch.experiments.running._environment()
+    distmatch.reproduction.framework.runner._environment()
 print(len(asked))
 """
     done = subprocess.run([sys.executable, "-c", counted], capture_output=True, text=True, check=True)

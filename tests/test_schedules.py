@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distmatch.errors import BadInput
-from distmatch.grammar import in_steps, option_text, parse, read_option, unparse
-from distmatch.noise import Noise
-from distmatch.objective import Objective
-from distmatch.penalties import PENALTIES, number_text, r1, roth
+from distmatch.objectives.noise import Noise
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.parser import in_steps, option_text, parse, read_option, unparse
+from distmatch.objectives.penalties import PENALTIES, number_text, r1, roth
+from distmatch.objectives.terms.likelihood import KL, NLL, TargetRate
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
 from distmatch.schedules import SHAPES, Ramp, Share, now, over
 from distmatch.systems import find, vae
-from distmatch.terms import KL, NLL, Match, TargetRate
-from distmatch.variables import X_GEN, X
 
 VALUES = st.floats(0, 1e300)
 SHARES = st.builds(Share, st.floats(0, 1, exclude_min=True))

@@ -14,20 +14,17 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from contracts.toys import generator
-from distmatch.comparisons import NON_SATURATING, WASSERSTEIN
-from distmatch.diagnostics import gradient_norms
-from distmatch.distributions import Delta
-from distmatch.geometry import Clamp
+from distmatch.distributions.points import Delta
+from distmatch.metrics import gradient_norms
 from distmatch.networks import NETWORKS, Shapes, build
 from distmatch.networks.lens import image_lens
-from distmatch.objective import Critics, Term
-from distmatch.penalties import PENALTIES, GradientPenalty, Penalty, Roth, gradient_penalty
-from distmatch.runs.assemble import assemble
-from distmatch.runs.config import configure
-from distmatch.runs.trained import settle
-from distmatch.terms import Distance, Match
-from distmatch.training.binding import bind
-from distmatch.variables import (
+from distmatch.objectives.comparisons import NON_SATURATING, WASSERSTEIN
+from distmatch.objectives.penalties import PENALTIES, GradientPenalty, Penalty, Roth, gradient_penalty
+from distmatch.objectives.term import Critics, Term
+from distmatch.objectives.terms.clamp import Clamp
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import (
     X_GEN,
     X_LENS,
     X_NEAR,
@@ -38,6 +35,10 @@ from distmatch.variables import (
     X,
     draw,
 )
+from distmatch.runs.build import assemble
+from distmatch.runs.config import configure
+from distmatch.runs.model import settle
+from distmatch.training.engine.functional import bind
 
 SHAPES = Shapes((1, 4, 4), latent=3)
 SIZES = {

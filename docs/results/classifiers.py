@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distmatch.data import DataSet, Split, load, to_unit
-from distmatch.diagnostics.features import classifiers
-from distmatch.diagnostics.features.classifiers import Classifier
+from distmatch.metrics.features import classifiers
+from distmatch.metrics.features.classifiers import Classifier
 from distmatch.revision import revision
 
 HERE = Path(__file__).parent

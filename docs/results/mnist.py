@@ -22,8 +22,8 @@ from PIL import Image, ImageDraw
 from sklearn.neighbors import KNeighborsClassifier
 
 from distmatch.data import load, to_unit
-from distmatch.report.mends import explained, made_before, read_mends, revisions_of
-from distmatch.report.table import format_estimate
+from distmatch.reports.mends import explained, made_before, read_mends, revisions_of
+from distmatch.reports.table import format_estimate
 
 HERE = Path(__file__).parent
 KEPT = HERE / "mnist"

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from distmatch.report.mends import explained, made_before, read_mends
+from distmatch.reports.mends import explained, made_before, read_mends
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -208,9 +208,9 @@ of matrices reaches on this machine; `bare` is the VAE's products and Adam witho
 Where the goals end: DCGAN-32 runs within a tenth of what one large product reaches, so that no loop can be much faster
 in float32; what there is to gain over the loop by hand is channels-last and the critic's weights that are left
 alone while the generator learns. WGAN-GP gains besides that its penalty carries no zeros back through a forward pass,
-a seventh of the step's operations (`distmatch.piecewise`). The VAE's step is small: beside its products and Adam stand
-the many short operations of losses, data and noise, as they do by hand. `torch.compile` is never chosen by itself on a
-CPU.
+a seventh of the step's operations (`distmatch.objectives.piecewise`). The VAE's step is small: beside its products and
+Adam stand the many short operations of losses, data and noise, as they do by hand. `torch.compile` is never chosen by
+itself on a CPU.
 
 ### The step alone
 

@@ -29,13 +29,13 @@ from PIL import Image
 from zoo_rows import GROUPS, ROWS, Check, Row
 
 from distmatch.data import load
-from distmatch.report.figures import scatter_2d
-from distmatch.report.grids import image_grid
-from distmatch.report.mends import explained, made_before, read_mends, revisions_of
-from distmatch.report.table import format_estimate
-from distmatch.runs.assemble import objective_of
+from distmatch.dirac import METHODS, SCHEDULES, trajectory
+from distmatch.reports.figures import scatter_2d
+from distmatch.reports.grids import image_grid
+from distmatch.reports.mends import explained, made_before, read_mends, revisions_of
+from distmatch.reports.table import format_estimate
+from distmatch.runs.build import objective_of
 from distmatch.runs.config import configure, layer_of
-from distmatch.testbed import METHODS, SCHEDULES, trajectory
 
 HERE = Path(__file__).parent
 KEPT = HERE / "zoo"

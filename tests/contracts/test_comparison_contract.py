@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, Comparison, Sides, by_name
+from distmatch.objectives.comparisons import COMPARISONS, GENERATOR_LOSSES, Comparison, Sides, by_name
 
 P = torch.tensor([0.05, 0.3, 0.15, 0.3, 0.2], dtype=torch.float64)
 Q = torch.tensor([0.4, 0.1, 0.2, 0.05, 0.25], dtype=torch.float64)

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from contracts.toys import batch, generator, linear_nets
-from distmatch.comparisons import COMPARISONS
-from distmatch.objective import Critics, Objective
-from distmatch.penalties import PENALTIES, GradientPenalty, Penalty
+from distmatch.objectives.comparisons import COMPARISONS
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import PENALTIES, GradientPenalty, Penalty
+from distmatch.objectives.term import Critics
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, Z_CODE, Z_PRIOR, X, draw
 from distmatch.schedules import Ramp
-from distmatch.terms import Match
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Settings, init, step
-from distmatch.variables import X_GEN, Z_CODE, Z_PRIOR, X, draw
 
 B, H = 6, 1e-6
 DOUBLE = {"dtype": torch.float64}

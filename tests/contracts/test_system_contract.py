@@ -27,11 +27,11 @@ from contracts.toys import (
     toy_of,
 )
 from distmatch.networks import NETWORKS, Shapes, build, prior
-from distmatch.objective import Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.variables import draw
 from distmatch.systems import SYSTEMS, System
 from distmatch.training.optimisers import SGD, Adam
 from distmatch.training.step import Batch, Settings, State, init, step
-from distmatch.variables import draw
 
 K, ROUNDS, STEPS = 3, 2, 2
 SMALL = {

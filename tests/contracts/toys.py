@@ -22,8 +22,8 @@ from torch.distributions import (
 )
 from torch.nn import functional as F
 
-from distmatch.distributions import Delta, DensityAt, NoisyPoint
-from distmatch.objective import Objective
+from distmatch.distributions.points import Delta, DensityAt, NoisyPoint
+from distmatch.objectives.objective import Objective
 from distmatch.systems import System
 from distmatch.training.step import Batch, State
 

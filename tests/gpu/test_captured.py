@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from distmatch.networks import Shapes, build
-from distmatch.objective import Objective
-from distmatch.penalties import Clip, gradient_penalty
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import Clip, gradient_penalty
+from distmatch.objectives.terms.likelihood import KL, NLL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
 from distmatch.schedules import Ramp
 from distmatch.systems import find, gan, vae
-from distmatch.terms import KL, NLL, Match
 from distmatch.training import SGD, Adam, Feed, RMSProp, Settings, Trainer
-from distmatch.training.capture import BLOCK, WARM_UP
+from distmatch.training.engine.cuda_graphs import BLOCK, WARM_UP
 from distmatch.training.optimisers import cosine
-from distmatch.variables import X_GEN, X
 
 pytestmark = [
     pytest.mark.gpu,

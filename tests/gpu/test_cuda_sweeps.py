@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distmatch.runs.assemble import layered
+from distmatch.runs.build import layered
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.lanes import RunPlan, Shared, train_together
-from distmatch.runs.loop import train
+from distmatch.runs.train import train
 from distmatch.training import checkpoint
 
 pytestmark = [

@@ -11,9 +11,9 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import conv2d, leaky_relu
 
 from distmatch.networks import Shapes, build
-from distmatch.networks.maxout import Maxout
-from distmatch.networks.minibatch import MinibatchDiscrimination, MinibatchStddev
-from distmatch.networks.symmetric import Symmetric
+from distmatch.networks.layers.maxout import Maxout
+from distmatch.networks.layers.minibatch import MinibatchDiscrimination, MinibatchStddev
+from distmatch.networks.layers.symmetric import Symmetric
 
 
 def test_minibatch_discrimination_of_three_rows_by_hand():

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from distmatch.batch_statistics import gathers
-from distmatch.distributions import Delta, kl_divergence_to_standard_normal
+from distmatch.distributions.functions import kl_divergence_to_standard_normal
+from distmatch.distributions.points import Delta
 from distmatch.errors import BadInput
 from distmatch.networks import (
     NETWORKS,
@@ -18,12 +19,12 @@ from distmatch.networks import (
     ProgressiveOptions,
     Shapes,
     build,
-    dcgan,
     mixes_batch,
     refuses_penalties,
     resolve_options,
     with_labels,
 )
+from distmatch.networks.families import dcgan
 from distmatch.networks.players import gaussian_posterior
 
 

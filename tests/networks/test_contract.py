@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vjp, vmap
 
-from distmatch.distributions import flatten_distribution, reparameterise
-from distmatch.likelihoods import LIKELIHOODS
+from distmatch.distributions.flatten import flatten_distribution
+from distmatch.distributions.functions import reparameterise
+from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.networks import Shapes, build
 
 BATCH, LATENT, LABELS = 6, 3, 4

@@ -11,14 +11,16 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Laplace, Normal
 from torch.func import functional_call, grad, vmap
 
-from distmatch.distributions import Delta, PixelCategorical, QuantizedNormal, log_likelihood
+from distmatch.distributions.dequantised import QuantizedNormal, log_likelihood
+from distmatch.distributions.likelihoods import LIKELIHOODS
+from distmatch.distributions.pixels import PixelCategorical
+from distmatch.distributions.points import Delta
 from distmatch.errors import BadInput
-from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import pixelcnn
-from distmatch.networks.dcgan import DCGANOptions
-from distmatch.networks.masked import colour_groups, row_mask
-from distmatch.networks.mlp import MLPOptions
-from distmatch.networks.pixelcnn import PixelCNNOptions, PixelDecoder, inverse_cdf
+from distmatch.networks.families import pixelcnn
+from distmatch.networks.families.dcgan import DCGANOptions
+from distmatch.networks.families.mlp import MLPOptions
+from distmatch.networks.families.pixelcnn import PixelCNNOptions, PixelDecoder, inverse_cdf
+from distmatch.networks.layers.masked import colour_groups, row_mask
 from distmatch.networks.players import POSTERIORS, ImageCritic
 from distmatch.networks.shapes import Shapes
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
-from distmatch.distributions import Delta, NoisyPoint, draw_and_score
+from distmatch.distributions.functions import draw_and_score
+from distmatch.distributions.points import Delta, NoisyPoint
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
 from distmatch.networks.posteriors import (
@@ -23,7 +24,7 @@ from distmatch.networks.posteriors import (
     gaussian_posterior,
     sphere_posterior,
 )
-from distmatch.training.binding import bind
+from distmatch.training.engine.functional import bind
 
 BATCH, LATENT = 6, 3
 SHAPES = Shapes((1, 4, 4), LATENT)

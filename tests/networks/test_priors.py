@@ -11,11 +11,18 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 from torch.func import functional_call, grad, vmap
 
-from distmatch.distributions import flatten_distribution
+from distmatch.distributions.flatten import flatten_distribution
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
-from distmatch.networks.priors import PRIORS, FlowPrior, MixturePrior, NormalMixture, VampPrior, prior
-from distmatch.training.binding import bind
+from distmatch.networks.priors import (
+    PRIORS,
+    FlowPrior,
+    MixturePrior,
+    NormalMixture,
+    VampPrior,
+    prior,
+)
+from distmatch.training.engine.functional import bind
 
 IMAGE = Shapes((1, 4, 4), 2)
 NETS = ("encoder", "prior")

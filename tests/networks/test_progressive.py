@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build, resolve_options
-from distmatch.networks.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
-from distmatch.networks.growth import Growing, Growth
-from distmatch.networks.progressive import Generator, Plan, ProgressiveOptions
+from distmatch.networks.families.growth import Growing, Growth
+from distmatch.networks.families.progressive import Generator, Plan, ProgressiveOptions
+from distmatch.networks.layers.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
 from distmatch.schedules import Share
 
 OPTIONS = ProgressiveOptions(width=2, most=4, stable=10, fade=4)

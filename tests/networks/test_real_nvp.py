@@ -10,17 +10,18 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, jacrev, stack_module_state, vmap
 
 from distmatch.batch_statistics import gathers
-from distmatch.distributions import Delta, DensityAt, flatten_distribution
+from distmatch.distributions.flatten import flatten_distribution
+from distmatch.distributions.likelihoods import LIKELIHOODS
+from distmatch.distributions.points import Delta, DensityAt
 from distmatch.errors import BadInput
-from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import POSTERIORS, Encoder, FlatCritic, ImageCritic, Shapes
-from distmatch.networks.flow_couplings import Coupling, checkerboard, coupling_net, rows_of_squares
-from distmatch.networks.flow_layers import FactorOut, Logit, Squeeze
-from distmatch.networks.real_nvp import RealNVP, RealNVPOptions, critic, decoder, encoder
-from distmatch.objective import Objective
-from distmatch.terms import NLL
-from distmatch.training.binding import bind
-from distmatch.variables import X_GEN, draw
+from distmatch.networks.families.real_nvp import RealNVP, RealNVPOptions, critic, decoder, encoder
+from distmatch.networks.layers.flow_couplings import Coupling, checkerboard, coupling_net, rows_of_squares
+from distmatch.networks.layers.flow_layers import FactorOut, Logit, Squeeze
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.terms.likelihood import NLL
+from distmatch.objectives.variables import X_GEN, draw
+from distmatch.training.engine.functional import bind
 
 TINY = {"width": 4, "blocks": 1, "couplings": 2, "critic_width": 2, "code_width": 5}
 LABELS = 3

@@ -9,8 +9,8 @@ from torch.func import functional_call, grad, jacrev, vmap
 from torch.nn import functional as F
 
 from distmatch.networks import Shapes, build
-from distmatch.networks.minibatch import MinibatchDiscrimination
-from distmatch.networks.spectral_norm import (
+from distmatch.networks.layers.minibatch import MinibatchDiscrimination
+from distmatch.networks.layers.spectral_norm import (
     SpectralConv2d,
     SpectralLinear,
     power_iteration,

@@ -8,9 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distmatch.cli import run
-from distmatch.runs.assemble import assemble, layered
-from distmatch.runs.loop import Books
-from distmatch.training.precision import numerics
+from distmatch.runs.build import assemble, layered
+from distmatch.runs.train import Books
+from distmatch.training.engine.precision import numerics
 
 SMALL = {
     "data.name": "digits",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from distmatch.networks.growth import Growing, Stage
-from distmatch.runs.assemble import assemble, data_of, layered, objective_of, resolved
+from distmatch.networks.families.growth import Growing, Stage
+from distmatch.runs.build import assemble, data_of, layered, objective_of, resolved
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import resume, train
+from distmatch.runs.train import resume, train
 from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, find
 

@@ -10,7 +10,8 @@ import pytest
 from distmatch import cli
 from distmatch.cli import entry
 from distmatch.errors import BadInput
-from distmatch.runs import folder, loop
+from distmatch.runs import folder
+from distmatch.runs import train as loop
 from distmatch.training import Trainer, checkpoint
 
 VAE = ("train", "vae", "--data", "digits", "--out", "new")

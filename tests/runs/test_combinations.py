@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.trained import load_trained
+from distmatch.runs.model import load_trained
 from distmatch.systems import SYSTEMS
 from distmatch.training import checkpoint
 

@@ -8,7 +8,7 @@ from distmatch import cli
 from distmatch.data import load
 from distmatch.errors import BadInput
 from distmatch.revision import revision
-from distmatch.runs.foreign import diagnose, read_samples, subject_of
+from distmatch.runs.external import diagnose, read_samples, subject_of
 
 DIGITS = load("digits")
 BYTES = DIGITS.train.x[:400]

@@ -13,20 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from distmatch.batch_statistics import gathers, recording
-from distmatch.diagnostics import DIAGNOSTICS, jacobian_spectrum
-from distmatch.diagnostics.entries.gather import codes
-from distmatch.diagnostics.subject import Options, Subject
 from distmatch.errors import BadInput
+from distmatch.metrics import DIAGNOSTICS, jacobian_spectrum
+from distmatch.metrics.entries.gather import codes
+from distmatch.metrics.model import Options, Subject
 from distmatch.networks import BatchNorm
-from distmatch.objective import Objective
-from distmatch.runs.assemble import Assembly, assemble, layered
-from distmatch.runs.loop import _validation
-from distmatch.runs.trained import Trained, settle
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X, draw
+from distmatch.runs.build import Assembly, assemble, layered
+from distmatch.runs.model import Trained, settle
+from distmatch.runs.train import _validation
 from distmatch.systems import SYSTEMS
-from distmatch.terms import Distance, Match
 from distmatch.training import Feed
 from distmatch.training.evaluation import EVALUATION_SEED, by_draw
-from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X, draw
 
 BATCHES = 5
 INPUTS = {"z_code": "x", "x_rec": "z_code", "x_gen": "z_prior", "x_near": "z_near", "z_rec": "x_gen"}

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.runs.assemble import layered
+from distmatch.runs.build import layered
 from distmatch.runs.sharing import assemble_share
 from distmatch.training import checkpoint
-from distmatch.training.ranks import Ranks
+from distmatch.training.distributed.ranks import Ranks
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
 SMALL = ["--data", "digits", "--limit", "256", "--batch-size", "128", "--latent", "3", "--device", "cpu"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from distmatch.revision import revision
-from distmatch.runs.assemble import assemble, layered
+from distmatch.runs.build import assemble, layered
 from distmatch.runs.config import assignment
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.trained import load_trained, settle
+from distmatch.runs.model import load_trained, settle
 from distmatch.training import checkpoint
 
 

@@ -5,14 +5,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal
 
-from distmatch.diagnostics.maps.gradients import gradient_norms
-from distmatch.distributions import PixelCategorical, QuantizedNormal
+from distmatch.distributions.dequantised import QuantizedNormal
+from distmatch.distributions.pixels import PixelCategorical
 from distmatch.errors import BadInput
+from distmatch.metrics.generator.gradients import gradient_norms
 from distmatch.networks.posteriors import LatentFlow
 from distmatch.networks.priors import NormalMixture
-from distmatch.runs.assemble import assemble, layered
+from distmatch.runs.build import assemble, layered
 from distmatch.runs.devices import mapped, on_cpu
-from distmatch.runs.trained import settle
+from distmatch.runs.model import settle
 
 SMALL = {
     "data.name": "ring",

@@ -12,17 +12,18 @@ import torch
 
 from distmatch.data import DataSet, Split, load
 from distmatch.errors import BadInput
-from distmatch.runs import loop, pictures, sampling
-from distmatch.runs.assemble import assemble, data_of, feed_of, layered, objective_of
+from distmatch.objectives.variables import Z_PRIOR
+from distmatch.runs import pictures, sampling
+from distmatch.runs import train as loop
+from distmatch.runs.build import assemble, data_of, feed_of, layered, objective_of
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import Books, train
+from distmatch.runs.model import load_trained, settle
 from distmatch.runs.sampling import sample_to
 from distmatch.runs.sharing import assemble_share, start_alike
 from distmatch.runs.timing import Timing
-from distmatch.runs.trained import load_trained, settle
+from distmatch.runs.train import Books, train
 from distmatch.training import Diverged
-from distmatch.training.ranks import Ranks
-from distmatch.variables import Z_PRIOR
+from distmatch.training.distributed.ranks import Ranks
 
 SMALL = {"training.batch_size": 10, "network.width": 8, "network.latent": 3, "device": "cpu"}
 AUTOENCODER = {"terms": "distance(x, x_rec, order=2)", "network.posterior": "deterministic"}

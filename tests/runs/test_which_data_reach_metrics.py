@@ -13,22 +13,23 @@ from torch.distributions import Independent, Normal
 
 from distmatch.cli.measuring import Evaluate
 from distmatch.data import DataSet, Split, load
-from distmatch.diagnostics import Options
-from distmatch.diagnostics import evaluate as bench
 from distmatch.errors import BadInput
+from distmatch.metrics import Options
+from distmatch.metrics import evaluate as bench
 from distmatch.networks.priors import NormalMixture
-from distmatch.runs import critics, trained
-from distmatch.runs.assemble import assemble, layered
+from distmatch.objectives.variables import X_GEN
+from distmatch.runs import critics
+from distmatch.runs import model as trained
+from distmatch.runs.build import assemble, layered
 from distmatch.runs.evaluation import evaluate
+from distmatch.runs.external import diagnose, read_samples, subject_of
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.foreign import diagnose, read_samples, subject_of
-from distmatch.runs.loop import train
-from distmatch.runs.trained import load_trained, settle
+from distmatch.runs.model import load_trained, settle
+from distmatch.runs.train import train
 from distmatch.runs.view import measured
 from distmatch.sweeps.file import SweepFile, parse
 from distmatch.sweeps.packing import How
-from distmatch.sweeps.worker import Task
-from distmatch.variables import X_GEN
+from distmatch.sweeps.pool.worker import Task
 
 VALUES = {"train": 1.0, "validation": 2.0, "test": 3.0}
 SIZES = {"train": 60, "validation": 24, "test": 40}

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from distmatch.data import load, to_unit
-from distmatch.runs.assemble import layered
+from distmatch.runs.build import layered
 from distmatch.runs.demo import DEMO, LATENT
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import train
-from distmatch.runs.trained import load_trained
+from distmatch.runs.model import load_trained
+from distmatch.runs.train import train
 
 MNIST = Path(os.environ.get("DISTMATCH_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 

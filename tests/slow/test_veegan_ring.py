@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from distmatch.runs.assemble import layered
+from distmatch.runs.build import layered
 from distmatch.runs.evaluation import evaluate
-from distmatch.runs.loop import train
+from distmatch.runs.train import train
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 """Small sweeps of small nets, and an engine that performs tasks in this process."""
 
-from distmatch.sweeps.engine import Engine
-from distmatch.sweeps.worker import perform as perform_task
+from distmatch.sweeps.pool.engine import Engine
+from distmatch.sweeps.pool.worker import perform as perform_task
 
 BASE = {
     "data.name": "digits",

@@ -6,7 +6,7 @@ from distmatch.sweeps import calibration
 from distmatch.sweeps.calibration import Cost, calibrate
 from distmatch.sweeps.file import parse
 from distmatch.sweeps.plan import planned
-from distmatch.training.lanes import Lanes
+from distmatch.training.lanes.lanes import Lanes
 from sweeps.small import BASE
 
 

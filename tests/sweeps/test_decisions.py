@@ -5,18 +5,18 @@ import io
 import json
 
 import pytest
+from distmatch.training.lanes.benchmark import memory
 
 from distmatch.runs.folder import RunFolder
 from distmatch.sweeps import calibration
 from distmatch.sweeps.calibration import Cost, calibrate
 from distmatch.sweeps.file import parse
 from distmatch.sweeps.halving import rungs_of, stop, survivors
+from distmatch.sweeps.optuna import Trials
 from distmatch.sweeps.plan import Checker, planned
-from distmatch.sweeps.rules import Halving
+from distmatch.sweeps.search import Halving
 from distmatch.sweeps.table import flat, row_of, value_of, write_table
-from distmatch.sweeps.trials import Trials
-from distmatch.training.lanes import Lanes
-from distmatch.training.pace import memory
+from distmatch.training.lanes.lanes import Lanes
 from sweeps.small import BASE
 
 VAE = {**BASE, "system": "vae"}

@@ -3,7 +3,7 @@
 import pytest
 
 from distmatch.errors import BadInput
-from distmatch.runs.assemble import objective_of
+from distmatch.runs.build import objective_of
 from distmatch.runs.lanes import RunPlan
 from distmatch.sweeps.file import parse
 from distmatch.sweeps.packing import How, even, packed

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from distmatch.runs.folder import RunFolder
-from distmatch.sweeps.local import LocalPool
-from distmatch.sweeps.opening import opened
+from distmatch.sweeps.opened import opened
+from distmatch.sweeps.pool.local import LocalPool
 from distmatch.sweeps.sweep import Machine, perform
 from distmatch.training import checkpoint
 from sweeps.small import BASE

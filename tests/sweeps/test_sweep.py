@@ -7,17 +7,17 @@ import pytest
 
 from distmatch.errors import BadInput
 from distmatch.revision import revision
-from distmatch.runs.assemble import layered
+from distmatch.runs.build import layered
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import Interrupted, train
+from distmatch.runs.train import Interrupted, train
 from distmatch.schedules import Ramp
 from distmatch.sweeps import calibration
 from distmatch.sweeps import sweep as room
 from distmatch.sweeps.halving import metric_at
-from distmatch.sweeps.opening import opened
+from distmatch.sweeps.opened import opened
+from distmatch.sweeps.pool.worker import Task
 from distmatch.sweeps.scheduling import through
 from distmatch.sweeps.sweep import Machine, costs_of, perform
-from distmatch.sweeps.worker import Task
 from sweeps.small import BASE, Here
 
 GRID = {"seeds": 2, "base": {**BASE, "system": "vae"}, "grid": {"training.lr": [1e-3, 1e-2]}}
@@ -272,11 +272,11 @@ class Loses(Here):
         self.times = times
 
     def submit(self, task):
-        from distmatch.sweeps.engine import Lost
+        from distmatch.sweeps.pool.engine import Lost
 
         self.given.append(task)
         lost = len(self.given) <= self.times
-        from distmatch.sweeps.worker import Ended
+        from distmatch.sweeps.pool.worker import Ended
 
         self.done.append((task, Lost("was killed") if lost else Ended("done")))
 

@@ -11,10 +11,10 @@ import torch
 
 from distmatch.errors import BadInput
 from distmatch.runs import lanes as lanes_room
-from distmatch.runs.assemble import layered
+from distmatch.runs.build import layered
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.lanes import RunPlan, Shared, train_together
-from distmatch.runs.loop import Interrupted, resume, train
+from distmatch.runs.train import Interrupted, resume, train
 from distmatch.training import checkpoint
 from sweeps.small import BASE
 

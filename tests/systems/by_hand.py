@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from distmatch.distributions import Delta
+from distmatch.distributions.points import Delta
 
 Losses = dict[str, Tensor]
 Weights = dict[str, dict[str, Tensor]]

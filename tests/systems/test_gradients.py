@@ -15,16 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_nets, numbers_at, toy_of
-from distmatch.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL, WASSERSTEIN
 from distmatch.errors import BadInput
-from distmatch.objective import PLAYERS, Objective
+from distmatch.objectives.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL, WASSERSTEIN
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.term import PLAYERS
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.likelihood import KL, NLL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X_REC, X
 from distmatch.schedules import Ramp
-from distmatch.systems import SYSTEMS, ali, alice, alpha_gan, gan, veegan, vgh, vgh_plus_plus
-from distmatch.terms import KL, NLL, Distance, Match
+from distmatch.systems import (
+    SYSTEMS,
+    ali,
+    alice,
+    alpha_gan,
+    gan,
+    veegan,
+    vgh,
+    vgh_plus_plus,
+)
 from distmatch.training import Feed, Trainer
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Batch, Settings, State, init, step
-from distmatch.variables import X_GEN, X_REC, X
 from systems.by_hand import (
     BY_HAND,
     CLIPPED,

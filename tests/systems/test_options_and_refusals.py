@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 
 from contracts.toys import batch, generator, linear_nets
-from distmatch.comparisons import GENERATOR_LOSSES, LSIF, WASSERSTEIN
-from distmatch.critic_terms import AdaptiveContrast, FeatureDistance, MixedBatch
 from distmatch.errors import BadInput
-from distmatch.geometry import Clamp, CosineDistance
-from distmatch.grammar import parse
-from distmatch.moments import MMD, CodeKL
-from distmatch.objective import Critics, Objective
-from distmatch.penalties import r1
+from distmatch.objectives.comparisons import GENERATOR_LOSSES, LSIF, WASSERSTEIN
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.parser import parse
+from distmatch.objectives.penalties import r1
+from distmatch.objectives.term import Critics
+from distmatch.objectives.terms.clamp import Clamp
+from distmatch.objectives.terms.critic import AdaptiveContrast, FeatureDistance, MixedBatch
+from distmatch.objectives.terms.distance import CosineDistance
+from distmatch.objectives.terms.likelihood import KL, NLL
+from distmatch.objectives.terms.moments import MMD, CodeKL
+from distmatch.objectives.variables import X_GEN, X_NEAR, Z_CODE, Z_PRIOR, Z_REC, Draws, X, draw
 from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, avb_ac, find, gan
-from distmatch.terms import KL, NLL
-from distmatch.variables import X_GEN, X_NEAR, Z_CODE, Z_PRIOR, Z_REC, Draws, X, draw
 
 
 def value(term, **values):

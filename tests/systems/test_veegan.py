@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from distmatch.objective import Critics, Term
+from distmatch.objectives.term import Critics, Term
+from distmatch.objectives.variables import Draws
 from distmatch.systems import veegan
-from distmatch.variables import Draws
 
 SPREAD, NOISE = 0.6, 0.5  # of a code given x, and of a sample given z
 

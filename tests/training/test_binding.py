@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from distmatch.networks import MLPOptions, Shapes, build
-from distmatch.training.binding import bind, evolved, evolving
+from distmatch.training.engine.functional import bind, evolved, evolving
 
 
 class Residual(nn.Module):

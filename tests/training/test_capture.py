@@ -9,17 +9,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from contracts.toys import batch, generator
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
-from distmatch.objective import Objective
-from distmatch.penalties import Clip, gradient_penalty
-from distmatch.runs.assemble import assemble, layered
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import Clip, gradient_penalty
+from distmatch.objectives.terms.likelihood import KL, NLL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
+from distmatch.runs.build import assemble, layered
 from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, vae, vgh_plus_plus
-from distmatch.terms import KL, NLL, Match
 from distmatch.training import Adam, Feed, Settings, Trainer
-from distmatch.training.capture import BLOCK, WARM_UP, Stepper, pure_step
+from distmatch.training.engine.cuda_graphs import BLOCK, WARM_UP, Stepper, pure_step
 from distmatch.training.optimisers import cosine
 from distmatch.training.step import init
-from distmatch.variables import X_GEN, X
 
 
 class Tape:

@@ -12,15 +12,15 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from contracts.toys import assert_same, batch, copied, flat, generator, linear_nets, stack
-from distmatch.comparisons import WASSERSTEIN
-from distmatch.distributions import Delta
-from distmatch.objective import Objective
-from distmatch.penalties import gradient_penalty
+from distmatch.distributions.points import Delta
+from distmatch.objectives.comparisons import WASSERSTEIN
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import gradient_penalty
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
 from distmatch.systems import ali, gan, vae, vgh, wgan, wgan_gp
-from distmatch.terms import Match
 from distmatch.training.optimisers import SGD, Adam, Optimiser
 from distmatch.training.step import Batch, Settings, State, init, step
-from distmatch.variables import X_GEN, X
 
 H = 1e-6
 FIELD = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0), simultaneous=True)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contracts.toys import LinearDecoder, assert_same, batch, flat, generator, stack
-from distmatch.networks.spectral_norm import SpectralLinear
-from distmatch.objective import Objective
+from distmatch.networks.layers.spectral_norm import SpectralLinear
+from distmatch.objectives.objective import Objective
 from distmatch.systems import gan, vae
 from distmatch.training import Feed, Trainer
-from distmatch.training.binding import bind, evolved, evolving
+from distmatch.training.engine.functional import bind, evolved, evolving
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Settings, State, init, step
 

@@ -4,14 +4,16 @@ import torch
 from scipy.stats import kstest
 
 from distmatch.errors import BadInput
-from distmatch.objective import Objective
-from distmatch.penalties import dragan
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import dragan
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.likelihood import IWAE
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X_NEAR, Z_CODE, Z_PRIOR, Z_REC
+from distmatch.objectives.variables import X as VISIBLE
 from distmatch.systems import ali, find, gan, vae, wgan_gp
-from distmatch.terms import IWAE, Distance, Match
 from distmatch.training import Feed
-from distmatch.training.feed import PRIOR_LAWS
-from distmatch.variables import X_GEN, X_NEAR, Z_CODE, Z_PRIOR, Z_REC
-from distmatch.variables import X as VISIBLE
+from distmatch.training.batches import PRIOR_LAWS
 
 X = torch.arange(23.0)[:, None]
 

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from contracts.toys import generator
-from distmatch.comparisons import KERNELS, mmd_squared
-from distmatch.distributions import PixelCategorical
-from distmatch.moments import MMD
-from distmatch.objective import Objective, Term
-from distmatch.terms import Distance
-from distmatch.training.binding import bind
+from distmatch.distributions.pixels import PixelCategorical
+from distmatch.objectives.comparisons import KERNELS, mmd_squared
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.term import Term
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.moments import MMD
+from distmatch.objectives.variables import X_GEN, Draws, X
+from distmatch.training.engine.functional import bind
 from distmatch.training.step import Batch, Settings, init, step
-from distmatch.variables import X_GEN, Draws, X
 
 
 class Levels(nn.Module):

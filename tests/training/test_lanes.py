@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from contracts.toys import assert_same, generator
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
-from distmatch.objective import Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.terms.likelihood import KL, NLL
 from distmatch.schedules import Ramp
 from distmatch.systems import gan, vae, vgh_plus_plus, wgan, wgan_gp
-from distmatch.terms import KL, NLL
 from distmatch.training import SGD, Adam, Diverged, Feed, RMSProp, Settings, Trainer
-from distmatch.training.feed import unit
-from distmatch.training.lanes import Lanes, Loop, Pack, alike
+from distmatch.training.batches import unit
+from distmatch.training.lanes.lanes import Lanes, Loop, Pack, alike
 from distmatch.training.optimisers import cosine, linear
 
 PICTURES = Shapes((1, 8, 8), 4)

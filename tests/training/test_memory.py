@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from distmatch.training import memory
-from distmatch.training.memory import keep_heap
+from distmatch.training.engine import memory
+from distmatch.training.engine.memory import keep_heap
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from distmatch.training.lanes.benchmark import Memory, _Peak, faster, memory
 from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
 from distmatch.systems import gan, vae
 from distmatch.training import Adam, Feed, Settings, Trainer
-from distmatch.training.lanes import Lanes, Loop
-from distmatch.training.pace import Memory, _Peak, faster, memory
+from distmatch.training.lanes.lanes import Lanes, Loop
 
 
 def trainer(seed: int = 0, system: object = vae, batch_size: int = 8, width: int = 16) -> Trainer:

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from contracts.toys import LABELS, assert_same, flat, generator, linear_nets, toy_of
 from distmatch.systems import SYSTEMS, find
 from distmatch.training import Adam, Feed, Settings, Trainer
-from distmatch.training.ranks import Ranks
+from distmatch.training.distributed.ranks import Ranks
 
 BATCH, STEPS = 12, 3
 NEED_WHOLE_BATCHES = {"consensus-gan", "unrolled-gan"} | {

@@ -30,20 +30,22 @@ from contracts.toys import (
     toy_of,
 )
 from contracts.toys import linear_nets as any_nets
-from distmatch.comparisons import MINIMAX
-from distmatch.critic_terms import FeatureDistance
-from distmatch.distributions import Delta
+from distmatch.distributions.points import Delta
 from distmatch.errors import BadInput
 from distmatch.networks import Lens, Shapes, build, prior
-from distmatch.objective import Objective
-from distmatch.penalties import gradient_penalty, r1
+from distmatch.objectives.comparisons import MINIMAX
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import gradient_penalty, r1
+from distmatch.objectives.terms.critic import FeatureDistance
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.likelihood import KL, NLL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X_LENS, X_REC, Z_CODE, Z_PRIOR, X
 from distmatch.schedules import Ramp
 from distmatch.systems import SYSTEMS, ali, gan, vae, vgh, vgh_plus_plus, wgan, wgan_gp
-from distmatch.terms import KL, NLL, Distance, Match
-from distmatch.training.binding import bind
+from distmatch.training.engine.functional import bind
 from distmatch.training.optimisers import SGD, Adam
 from distmatch.training.step import Batch, Settings, State, init, step
-from distmatch.variables import X_GEN, X_LENS, X_REC, Z_CODE, Z_PRIOR, X
 
 DESCENT = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0))
 

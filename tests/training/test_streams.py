@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from distmatch.objectives.variables import Z_CODE, Z_PRIOR
 from distmatch.systems import gan, iwae, vae
 from distmatch.training import Feed
-from distmatch.variables import Z_CODE, Z_PRIOR
 
 X = torch.arange(40.0)[:, None].expand(40, 2).contiguous()
 Y = torch.arange(40)

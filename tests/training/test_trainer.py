@@ -5,14 +5,15 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.func import functional_call
 
 from distmatch.errors import BadInput
-from distmatch.objective import Objective
-from distmatch.penalties import r1
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import r1
+from distmatch.objectives.terms.likelihood import IWAE, KL, NLL, TargetRate
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
 from distmatch.schedules import Ramp, Share
 from distmatch.systems import gan, vae
-from distmatch.terms import IWAE, KL, NLL, Match, TargetRate
 from distmatch.training import SGD, Adam, Diverged, Feed, Settings, Trainer
 from distmatch.training.optimisers import linear
-from distmatch.variables import X_GEN, X
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmatch.diagnostics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate, seeded
 
 Estimates = Mapping[str, Estimate]
 REPETITIONS = 400

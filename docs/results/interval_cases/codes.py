@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from distmatch.diagnostics import (
+from distmatch.metrics import (
     DensityFit,
     code_moments,
     empirical_marginal_kl,
@@ -19,7 +19,7 @@ from distmatch.diagnostics import (
     marginal_kl_by_ratio,
     population_marginal_kl,
 )
-from distmatch.diagnostics.estimate import Estimate
+from distmatch.metrics.estimate import Estimate
 from interval_cases.case import Case, Estimates, normal, picked, square_of_student, student
 
 FIT = DensityFit(steps=60, width=16, components=3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal
 
-from distmatch.diagnostics import (
+from distmatch.metrics import (
     annealed_log_likelihood,
     bits_per_dim,
     evidence_lower_bound,
@@ -21,9 +21,9 @@ from distmatch.diagnostics import (
     reconstruction_error,
     simulate,
 )
-from distmatch.diagnostics.entries.explicit import _low_posterior_metrics
-from distmatch.diagnostics.estimate import Estimate
-from distmatch.diagnostics.explicit.populations import nearest_neighbours
+from distmatch.metrics.entries.explicit import _low_posterior_metrics
+from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.likelihood.populations import nearest_neighbours
 from interval_cases.case import (
     Case,
     Estimates,

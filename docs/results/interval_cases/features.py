@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmatch.diagnostics import (
+from distmatch.metrics import (
     inception_score,
     kernel_distance,
     precision_recall_density_coverage,
     stacked_mnist_modes,
 )
-from distmatch.diagnostics.features.frechet import frechet_distances
+from distmatch.metrics.features.frechet import frechet_distances
 from interval_cases.case import (
     Case,
     Estimates,

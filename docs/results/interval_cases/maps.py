@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from distmatch.diagnostics import (
+from distmatch.metrics import (
     gradient_norms,
     independent_critic,
     inference_via_optimization,
     jacobian_spectrum,
     ratio_calibration,
 )
-from distmatch.diagnostics.maps.independent_critic import flat_critic
+from distmatch.metrics.generator.independent_critic import flat_critic
 from interval_cases.case import (
     Case,
     Estimates,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmatch.diagnostics import (
+from distmatch.metrics import (
     RelativeLivingTimes,
     birthday_test,
     class_agreement,
@@ -19,9 +19,9 @@ from distmatch.diagnostics import (
     mode_coverage,
     ms_ssim_diversity,
 )
-from distmatch.diagnostics.estimate import Estimate, seeded
-from distmatch.diagnostics.samples.coverage import reached
-from distmatch.diagnostics.samples.ms_ssim import CONVENTIONS
+from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.samples.coverage import reached
+from distmatch.metrics.samples.ms_ssim import CONVENTIONS
 from interval_cases.case import APART, Case, Estimates, normal, picked, student
 
 Draw = Callable[[int], Tensor]

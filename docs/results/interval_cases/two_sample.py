@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmatch.diagnostics import maximum_mean_discrepancy, nearest_neighbour_two_sample, sliced_wasserstein
-from distmatch.diagnostics.estimate import seeded
+from distmatch.metrics import (
+    maximum_mean_discrepancy,
+    nearest_neighbour_two_sample,
+    sliced_wasserstein,
+)
+from distmatch.metrics.estimate import seeded
 from interval_cases.case import APART, Case, Estimates, TestCase, normal, picked, student
 
 Sides = Callable[[int], tuple[Tensor, Tensor]]

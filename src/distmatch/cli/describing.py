@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from distmatch.runs.options import (
-    PLAIN,
-    Count,
-    Name,
-    Real,
-    one_of,
-    option,
-)
+from distmatch.runs.options import PLAIN, Count, Name, Real, one_of, option
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
-from distmatch.runs.options import (
-    Name,
-    Place,
-    Run,
-    Runs,
-    one_of,
-    option,
-)
+from distmatch.runs.options import Name, Place, Run, Runs, one_of, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +38,7 @@ class Evaluate:
 
     def run(self, console: Console) -> None:
         """Evaluate."""
-        from distmatch.report.table import comparison_table
+        from distmatch.reports.table import comparison_table
         from distmatch.runs.evaluation import evaluate
         from distmatch.runs.terminal import note, say
         from distmatch.runs.view import measured, report
@@ -97,8 +90,8 @@ class Diagnose:
 
     def run(self, console: Console) -> None:
         """Diagnose."""
-        from distmatch.report.table import comparison_table
-        from distmatch.runs.foreign import diagnose
+        from distmatch.reports.table import comparison_table
+        from distmatch.runs.external import diagnose
         from distmatch.runs.terminal import note, say
 
         only = [name for names in self.only for name in names] or None
@@ -148,7 +141,7 @@ class Report:
 
     def run(self, console: Console) -> None:
         """Report."""
-        from distmatch.report.sweeps import is_sweep, report_sweep
+        from distmatch.reports.sweeps import is_sweep, report_sweep
         from distmatch.runs.terminal import say
         from distmatch.runs.view import report
 
@@ -188,9 +181,9 @@ class Reproduce:
 
     def run(self, console: Console) -> None:
         """Reproduce."""
-        from distmatch.experiments.listing import claims_table, list_experiments
-        from distmatch.experiments.page import write_page
-        from distmatch.experiments.running import reproduce
+        from distmatch.reproduction.framework.listing import claims_table, list_experiments
+        from distmatch.reproduction.framework.page import write_page
+        from distmatch.reproduction.framework.runner import reproduce
         from distmatch.runs.terminal import progress_bars, say
 
         if not (self.list or self.page or self.experiment):

@@ -14,7 +14,7 @@ from distmatch.runs.options import Count, Name, Place, one_of, option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from distmatch.sweeps.opening import Sweep as Opened
+    from distmatch.sweeps.opened import Sweep as Opened
     from distmatch.sweeps.sweep import Machine
 
 
@@ -56,10 +56,10 @@ class Sweep:
     def run(self, console: Console) -> None:
         """Sweep."""
         from distmatch.runs.terminal import note
-        from distmatch.sweeps.opening import opened
-        from distmatch.sweeps.pricing import price_lines
+        from distmatch.sweeps.cost import price_lines
+        from distmatch.sweeps.opened import opened
+        from distmatch.sweeps.progress import watching
         from distmatch.sweeps.sweep import perform
-        from distmatch.sweeps.watching import watching
 
         machine = self._machine()
         names = [name for names in self.evaluate for name in names]
@@ -90,7 +90,7 @@ class Sweep:
             return Machine(self.jobs, lanes)
         if not 0 <= self.gpu_share <= 1:
             raise BadInput(f"--gpu-share is {self.gpu_share:g}; give a number from 0 to 1")
-        from distmatch.sweeps.on_ray import RayCluster, ray_package
+        from distmatch.sweeps.pool.ray import RayCluster, ray_package
 
         ray_package()
         return Machine(self.jobs, lanes, lambda jobs: RayCluster(self.address, jobs, self.gpu_share))
@@ -104,7 +104,7 @@ def _number(option: str, text: str) -> int:
 
 def _say_end(console: Console, sweep: Opened, table: dict[str, Any]) -> None:
     """How many runs ended how, the best trials, and where the table and the page are."""
-    from distmatch.report.sweeps import report_sweep
+    from distmatch.reports.sweeps import report_sweep
     from distmatch.runs.terminal import say
     from distmatch.sweeps.sweep import counts
 

@@ -12,16 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
 from distmatch.runs.config import settings_text
-from distmatch.runs.options import (
-    Binarise,
-    Count,
-    Name,
-    Place,
-    Precision,
-    Real,
-    Run,
-    option,
-)
+from distmatch.runs.options import Binarise, Count, Name, Place, Precision, Real, Run, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,11 +107,11 @@ class Train:
 
     def run(self, console: Console) -> None:
         """Train."""
-        from distmatch.runs.assemble import layered
+        from distmatch.runs.build import layered
         from distmatch.runs.listing import plan_of
-        from distmatch.runs.loop import train
         from distmatch.runs.terminal import progress_bars
         from distmatch.runs.torchrun import gathered
+        from distmatch.runs.train import train
 
         _need_tensorboard(self.tensorboard)
         config = layered(*self.layers())
@@ -185,9 +176,9 @@ class Resume:
 
     def run(self, console: Console) -> None:
         """Resume."""
-        from distmatch.runs.loop import resume
         from distmatch.runs.terminal import note, progress_bars
         from distmatch.runs.torchrun import gathered
+        from distmatch.runs.train import resume
 
         _need_tensorboard(self.tensorboard)
         with progress_bars(console) as bar, gathered() as ranks:
@@ -260,7 +251,7 @@ def _finish_training(console: Console, path: Path, tensorboard: bool) -> None:
     from distmatch.runs.view import report, view_of
 
     if tensorboard:
-        from distmatch.report.tensorboard import write_events
+        from distmatch.reports.tensorboard import write_events
 
         write_events(view_of(path).log, path / "tensorboard")
     page = report([path])

@@ -12,22 +12,18 @@ from typing import Any, get_args, get_type_hints
 from torch import nn
 
 from distmatch.batch_statistics import recording
+from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
-from distmatch.likelihoods import LIKELIHOODS
-from distmatch.networks import dcgan, mlp, pixelcnn, progressive, real_nvp
-from distmatch.networks.batch_norm import (
-    BatchNorm,
-    mixes_batch,
-    refuses_penalties,
-)
-from distmatch.networks.dcgan import DCGANOptions
+from distmatch.networks.families import dcgan, mlp, pixelcnn, progressive, real_nvp
+from distmatch.networks.families.dcgan import DCGANOptions
+from distmatch.networks.families.mlp import MLPOptions
+from distmatch.networks.families.pixelcnn import PixelCNNOptions, PixelDecoder
+from distmatch.networks.families.progressive import ProgressiveOptions
+from distmatch.networks.families.real_nvp import RealNVP, RealNVPOptions
+from distmatch.networks.layers.batch_norm import BatchNorm, mixes_batch, refuses_penalties
 from distmatch.networks.lens import Lens
-from distmatch.networks.mlp import MLPOptions
-from distmatch.networks.pixelcnn import PixelCNNOptions, PixelDecoder
 from distmatch.networks.players import POSTERIORS, Decoder, Encoder, FlatCritic, ImageCritic
 from distmatch.networks.priors import PRIORS, prior
-from distmatch.networks.progressive import ProgressiveOptions
-from distmatch.networks.real_nvp import RealNVP, RealNVPOptions
 from distmatch.networks.shapes import Shapes, with_labels
 from distmatch.schedules import Share
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from distmatch.distributions.likelihoods import Likelihood
 from distmatch.errors import BadInput
-from distmatch.likelihoods import Likelihood
 from distmatch.networks.posteriors import POSTERIORS as POSTERIORS
 from distmatch.networks.posteriors import Posterior
 from distmatch.networks.posteriors import gaussian_posterior as gaussian_posterior

@@ -27,7 +27,7 @@ from torch.distributions import (
 )
 from torch.nn import functional as F
 
-from distmatch.distributions import Delta, NoisyPoint
+from distmatch.distributions.points import Delta, NoisyPoint
 from distmatch.errors import BadInput
 from distmatch.networks.shapes import Shapes
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from distmatch.distributions import SampleShape
+from distmatch.distributions.points import SampleShape
 from distmatch.errors import BadInput, unknown
 from distmatch.networks.posteriors import FlowLaw, LatentFlow
 from distmatch.networks.shapes import Shapes

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from distmatch.data import DataSet
+from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
-from distmatch.likelihoods import LIKELIHOODS
 from distmatch.networks import NETWORKS, POSTERIORS
-from distmatch.objective import Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.variables import X_GEN, X_REC
 from distmatch.runs.config import RunConfig
-from distmatch.variables import X_GEN, X_REC
 
 DISCRETE = ("quantized-normal", "quantized-normal-per-pixel", "categorical")
 

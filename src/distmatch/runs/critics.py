@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from distmatch.comparisons.comparison import identity
-from distmatch.diagnostics.subject import Critic
-from distmatch.networks.batch_norm import judges_batches, mixes_batch
-from distmatch.objective import Objective, Term
-from distmatch.runs.assemble import Assembly, feed_of
+from distmatch.metrics.model import Critic
+from distmatch.networks.layers.batch_norm import judges_batches, mixes_batch
+from distmatch.objectives.comparisons.comparison import identity
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.term import Term
+from distmatch.objectives.variables import draw, units_of
+from distmatch.runs.build import Assembly, feed_of
 from distmatch.runs.sides import Collected, sided
-from distmatch.variables import draw, units_of
 
 CHUNK = 1000
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from distmatch.errors import BadInput
-from distmatch.runs.assemble import assemble, layered
+from distmatch.runs.build import assemble, layered
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import Progress, resume, train
+from distmatch.runs.train import Progress, resume, train
 from distmatch.runs.view import report
 
 LATENT = 10

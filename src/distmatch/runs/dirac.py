@@ -8,15 +8,15 @@ from typing import Any
 
 from rich.table import Table
 
-from distmatch.comparisons import by_name
+from distmatch.dirac import METHODS, SCHEDULES, Dirac, Schedule, find, from_comparison
 from distmatch.errors import BadInput
 from distmatch.files import put
-from distmatch.grammar import read_option
-from distmatch.penalties import Penalty
-from distmatch.report.phase import dirac_table, phase_gallery, phase_portrait
-from distmatch.report.style import figure_to_svg
+from distmatch.objectives.comparisons import by_name
+from distmatch.objectives.parser import read_option
+from distmatch.objectives.penalties import Penalty
+from distmatch.reports.phase import dirac_table, phase_gallery, phase_portrait
+from distmatch.reports.style import figure_to_svg
 from distmatch.systems import gan
-from distmatch.testbed import METHODS, SCHEDULES, Dirac, Schedule, find, from_comparison
 
 
 def methods_of(

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from distmatch.data import DataSet
-from distmatch.diagnostics import DIAGNOSTICS, Options, Results
-from distmatch.diagnostics import evaluate as run_bench
-from distmatch.diagnostics.features.nets import feature_net
-from distmatch.distributions import reparameterise
+from distmatch.distributions.functions import reparameterise
+from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
-from distmatch.likelihoods import LIKELIHOODS
+from distmatch.metrics import DIAGNOSTICS, Options, Results
+from distmatch.metrics import evaluate as run_bench
+from distmatch.metrics.features.nets import feature_net
 from distmatch.revision import revision
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.model import Trained, load_trained
 from distmatch.runs.pictures import save_exhibits, save_reconstructions, save_samples
-from distmatch.runs.trained import Trained, load_trained
 
 
 def evaluate(

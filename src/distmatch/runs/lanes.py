@@ -17,13 +17,13 @@ from torch import Tensor
 
 from distmatch.data import DataSet
 from distmatch.errors import BadInput
-from distmatch.runs.assemble import Assembly, assemble, data_of
+from distmatch.runs.build import Assembly, assemble, data_of
 from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import Books, Interrupted, interruptible, take_up, what_is_kept
 from distmatch.runs.timing import Timing
+from distmatch.runs.train import Books, Interrupted, interruptible, take_up, what_is_kept
 from distmatch.training import Diverged, Trainer, checkpoint
-from distmatch.training.lanes import Lanes, Loop, Pack, alike
+from distmatch.training.lanes.lanes import Lanes, Loop, Pack, alike
 
 SAME_FOR_ALL_SEEDS = frozenset({"digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"})
 PATIENCE = 60.0  # seconds that a run is waited for which another process is about to save

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from distmatch.data import DATA_SETS
-from distmatch.diagnostics import DIAGNOSTICS
+from distmatch.metrics import DIAGNOSTICS
 from distmatch.networks import NETWORKS
-from distmatch.objective import Objective
-from distmatch.runs.assemble import DEFAULT_LATENT, assemble
+from distmatch.objectives.objective import Objective
+from distmatch.runs.build import DEFAULT_LATENT, assemble
 from distmatch.runs.config import RunConfig, TrainingConfig
 from distmatch.runs.folder import refuse_taken
 from distmatch.runs.view import players_of
@@ -52,7 +52,7 @@ def table_of(what: str) -> Table:
 def description_of(system: str) -> Group:
     """A system, or an objective as text: equation, players of each term, critics, nets, defaults, reference."""
     if not re.fullmatch(r"[\w-]+\+*", system):
-        from distmatch.grammar import parse
+        from distmatch.objectives.parser import parse
 
         return Group(*objective_lines(parse(system)))
     found = find(system)

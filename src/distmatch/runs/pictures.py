@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch.distributions import TransformedDistribution
 
-from distmatch.diagnostics import Results
 from distmatch.files import put
-from distmatch.report.exhibits import drawn
-from distmatch.report.figures import figure_to_svg, scatter_2d
-from distmatch.report.grids import image_grid, png_bytes, reconstruction_grid
-from distmatch.runs.assemble import Assembly
+from distmatch.metrics import Results
+from distmatch.reports.figures import figure_to_svg, scatter_2d
+from distmatch.reports.grids import image_grid, png_bytes, reconstruction_grid
+from distmatch.reports.plots import drawn
+from distmatch.runs.build import Assembly
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.trained import Trained, own_randomness, settle
+from distmatch.runs.model import Trained, own_randomness, settle
 
 COUNT = 64
 SCATTERED = 2500

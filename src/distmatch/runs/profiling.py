@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from distmatch.runs.assemble import assemble
+from distmatch.runs.build import assemble
 from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder, environment, refuse_taken
 from distmatch.training import profiling

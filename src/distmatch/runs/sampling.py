@@ -12,10 +12,10 @@ from torch import Tensor
 from distmatch.data import DataSet
 from distmatch.errors import BadInput
 from distmatch.files import put
-from distmatch.report.figures import figure_to_svg, scatter_2d
-from distmatch.report.grids import image_grid, png_bytes
+from distmatch.reports.figures import figure_to_svg, scatter_2d
+from distmatch.reports.grids import image_grid, png_bytes
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.trained import load_trained
+from distmatch.runs.model import load_trained
 
 
 def sample_to(

@@ -10,12 +10,12 @@ from safetensors.torch import load, save
 
 from distmatch.errors import BadInput
 from distmatch.networks import mixes_batch
-from distmatch.networks.minibatch import MinibatchDiscrimination, MinibatchStddev
-from distmatch.networks.symmetric import Symmetric
-from distmatch.runs.assemble import Assembly, assemble
+from distmatch.networks.layers.minibatch import MinibatchDiscrimination, MinibatchStddev
+from distmatch.networks.layers.symmetric import Symmetric
+from distmatch.runs.build import Assembly, assemble
 from distmatch.runs.config import RunConfig, configure, layer_of
 from distmatch.runs.torchrun import local
-from distmatch.training.ranks import Ranks
+from distmatch.training.distributed.ranks import Ranks
 
 
 def assemble_share(config: RunConfig, ranks: Ranks | None) -> Assembly:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from distmatch.batch_statistics import gathers, recording, twin
-from distmatch.objective import Critics, Objective, Term
-from distmatch.runs.assemble import Assembly
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.term import Critics, Term
+from distmatch.objectives.variables import Draws, draw
+from distmatch.runs.build import Assembly
 from distmatch.training.evaluation import EVALUATION_SEED, RECORDED_BATCHES
-from distmatch.variables import Draws, draw
 
 Inputs = tuple[Tensor, ...]
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from distmatch.runs.torchrun import follows
 
 if TYPE_CHECKING:
-    from distmatch.runs.loop import Progress
+    from distmatch.runs.train import Progress
 
 PIPE_WIDTH = 10_000  # a row of a table is one line, whatever is in it
 BOX = "╭╮╰╯│─"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from distmatch.errors import BadInput
 
 if TYPE_CHECKING:
-    from distmatch.training.ranks import Ranks
+    from distmatch.training.distributed.ranks import Ranks
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 LAST_WORD = 20.0  # seconds after SIGTERM
@@ -73,7 +73,7 @@ def gathered() -> Iterator[Ranks | None]:
     if where is None:
         yield None
         return
-    from distmatch.training.ranks import Ranks
+    from distmatch.training.distributed.ranks import Ranks
 
     if follows():
         logging.getLogger("distmatch").setLevel(logging.ERROR)  # notes are the leader's to say
@@ -86,7 +86,7 @@ def _until_training() -> Iterator[None]:
     """torchrun's SIGTERM, sent as soon as another rank has gone, is an error like others until training hears it."""
 
     def end(number: int, frame: object) -> None:
-        from distmatch.training.ranks import Lost
+        from distmatch.training.distributed.ranks import Lost
 
         raise Lost("stopped before training began: another rank has gone, or torchrun was told to end")
 

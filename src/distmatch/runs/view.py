@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
-from distmatch.diagnostics import by_metric
 from distmatch.errors import BadInput
-from distmatch.objective import Objective
-from distmatch.report.html import RunView, write_report
-from distmatch.report.table import comparison_table
-from distmatch.runs.assemble import objective_of
+from distmatch.metrics import by_metric
+from distmatch.objectives.objective import Objective
+from distmatch.reports.html import RunView, write_report
+from distmatch.reports.table import comparison_table
+from distmatch.runs.build import objective_of
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import newest_samples
 

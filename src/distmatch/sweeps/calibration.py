@@ -11,8 +11,8 @@ import torch
 from distmatch.runs.lanes import Shared, pack
 from distmatch.sweeps.plan import Run
 from distmatch.training import Trainer
-from distmatch.training.lanes import Lanes, alike
-from distmatch.training.pace import memory, seconds
+from distmatch.training.lanes.benchmark import memory, seconds
+from distmatch.training.lanes.lanes import Lanes, alike
 
 STEPS = 5  # that are measured with each number of lanes
 GAIN = 1.05  # twice the lanes must give this many times the throughput, or fewer are taken

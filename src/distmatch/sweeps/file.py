@@ -31,9 +31,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distmatch.diagnostics import Options
 from distmatch.errors import BadInput, unknown
-from distmatch.sweeps.rules import Draws, Halving, Search, read_draws, read_halving, read_search
+from distmatch.metrics import Options
+from distmatch.sweeps.search import (
+    Draws,
+    Halving,
+    Search,
+    read_draws,
+    read_halving,
+    read_search,
+)
 from distmatch.sweeps.space import Space, Value, read_space, values_of
 
 SECTIONS = ("base", "grid", "random", "optuna", "systems", "seeds", "halving", "evaluate", "samples")
@@ -203,7 +210,7 @@ def _seeds(given: Any, common: Part) -> tuple[int, ...] | None:
 
 
 def _names(given: Any) -> tuple[str, ...]:
-    from distmatch.diagnostics import DIAGNOSTICS
+    from distmatch.metrics import DIAGNOSTICS
 
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

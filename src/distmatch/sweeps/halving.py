@@ -16,7 +16,7 @@ from distmatch.errors import BadInput
 from distmatch.runs.config import RunConfig, layer_of
 from distmatch.runs.folder import RunFolder
 from distmatch.sweeps.plan import Run, check_metric
-from distmatch.sweeps.rules import Halving
+from distmatch.sweeps.search import Halving
 
 
 def check_halving(halving: Halving, runs: Sequence[Run]) -> None:

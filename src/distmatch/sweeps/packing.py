@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distmatch.diagnostics import Options
+from distmatch.metrics import Options
 from distmatch.runs.lanes import RunPlan
 from distmatch.sweeps.plan import Run, Structure, by_structure
-from distmatch.sweeps.worker import Task
+from distmatch.sweeps.pool.worker import Task
 from distmatch.training import checkpoint
 
 

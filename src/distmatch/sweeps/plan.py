@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor, tensor
 
 from distmatch.data import DataSet
-from distmatch.diagnostics import DIAGNOSTICS
 from distmatch.errors import BadInput
-from distmatch.objective import Objective
-from distmatch.runs.assemble import assemble, data_of, layered, objective_of, resolved
+from distmatch.metrics import DIAGNOSTICS
+from distmatch.objectives.objective import Objective
+from distmatch.runs.build import assemble, data_of, layered, objective_of, resolved
 from distmatch.runs.config import RunConfig
 from distmatch.sweeps.file import Part, SweepFile
 from distmatch.sweeps.space import Choice, Range, Space, Value, draws

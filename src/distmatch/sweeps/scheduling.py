@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from distmatch.errors import BadInput
-from distmatch.sweeps.engine import Engine, Lost
-from distmatch.sweeps.worker import Ended, Task
+from distmatch.sweeps.pool.engine import Engine, Lost
+from distmatch.sweeps.pool.worker import Ended, Task
 
 RETRIES = 3
 LOOK = 0.5  # seconds between looks at how far the runs are

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.loop import Interrupted
+from distmatch.runs.train import Interrupted
 from distmatch.sweeps.calibration import Cost, calibrate
-from distmatch.sweeps.engine import Engine
 from distmatch.sweeps.halving import rungs_of, steps_of, stop, survivors
-from distmatch.sweeps.opening import Sweep, make_folder
+from distmatch.sweeps.opened import Sweep, make_folder
 from distmatch.sweeps.packing import How, packed
 from distmatch.sweeps.plan import Run, Structure
+from distmatch.sweeps.pool.engine import Engine
+from distmatch.sweeps.pool.worker import Task, is_finished, is_measured
 from distmatch.sweeps.scheduling import through
 from distmatch.sweeps.table import state_of
-from distmatch.sweeps.worker import Task, is_finished, is_measured
 from distmatch.training import checkpoint
 
 TABLE_EVERY = 5.0  # seconds between tables, while runs are trained
@@ -160,7 +160,7 @@ def _how(sweep: Sweep, machine: Machine, slots: int) -> How:
 
 
 def _pool(jobs: int) -> Engine:
-    from distmatch.sweeps.local import LocalPool
+    from distmatch.sweeps.pool.local import LocalPool
 
     return LocalPool(jobs)
 

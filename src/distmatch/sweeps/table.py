@@ -40,7 +40,7 @@ from distmatch.files import put
 from distmatch.runs.config import RunConfig, layer_of
 from distmatch.runs.folder import RunFolder
 from distmatch.sweeps.plan import Run
-from distmatch.sweeps.worker import MEASURED
+from distmatch.sweeps.pool.worker import MEASURED
 
 FORMAT = 1
 EXTRA = ("gradient_norm/", "score/")

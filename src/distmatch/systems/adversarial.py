@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.comparisons import NON_SATURATING, WASSERSTEIN, Comparison, GeneratorLoss
-from distmatch.critic_terms import MixedBatch
-from distmatch.geometry import Clamp
-from distmatch.moments import MMD
-from distmatch.objective import Objective
-from distmatch.penalties import Penalty, clipping, gradient_penalty
+from distmatch.objectives.comparisons import NON_SATURATING, WASSERSTEIN, Comparison, GeneratorLoss
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import Penalty, clipping, gradient_penalty
+from distmatch.objectives.terms.clamp import Clamp
+from distmatch.objectives.terms.critic import MixedBatch
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.terms.moments import MMD
+from distmatch.objectives.variables import X_GEN, X_LENS, X
 from distmatch.schedules import Ramp, Share
-from distmatch.terms import Distance, Match
-from distmatch.variables import X_GEN, X_LENS, X
 
 HALF = Share(0.5)
 

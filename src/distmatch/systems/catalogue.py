@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from distmatch.comparisons import F_JENSEN_SHANNON, HINGE, LEAST_SQUARES, MINIMAX, WASSERSTEIN
 from distmatch.errors import unknown
-from distmatch.penalties import clipping, dragan, gradient_penalty, r1, r2, roth
+from distmatch.objectives.comparisons import (
+    F_JENSEN_SHANNON,
+    HINGE,
+    LEAST_SQUARES,
+    MINIMAX,
+    WASSERSTEIN,
+)
+from distmatch.objectives.penalties import clipping, dragan, gradient_penalty, r1, r2, roth
 from distmatch.schedules import Ramp, Share
 from distmatch.systems.adversarial import bgan, clamped_gan, gan, gmmn, lens_gan
 from distmatch.systems.explicit import iwae, likelihood, vae, vae_rate

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.objective import Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.terms.likelihood import IWAE, KL, NLL, TargetRate
+from distmatch.objectives.variables import X_GEN
 from distmatch.schedules import Ramp
-from distmatch.terms import IWAE, KL, NLL, TargetRate
-from distmatch.variables import X_GEN
 
 Prior = Literal["standard", "learned"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from distmatch.comparisons import NON_SATURATING, REVERSE_KL, Comparison
-from distmatch.critic_terms import FeatureDistance
-from distmatch.objective import Objective
-from distmatch.penalties import Penalty
-from distmatch.terms import KL, Distance, Match
-from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, X
+from distmatch.objectives.comparisons import NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import Penalty
+from distmatch.objectives.terms.critic import FeatureDistance
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.likelihood import KL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, X
 
 
 def vgh(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.comparisons import GENERATOR_LOSSES, NON_SATURATING, REVERSE_KL, Comparison
-from distmatch.objective import Objective
-from distmatch.penalties import Penalty
-from distmatch.terms import Distance, Match
-from distmatch.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X
+from distmatch.objectives.comparisons import GENERATOR_LOSSES, NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import Penalty
+from distmatch.objectives.terms.distance import Distance
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X
 
 
 def ali(by: Comparison = NON_SATURATING, penalty: Penalty | None = None) -> Objective:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.comparisons import NON_SATURATING, REVERSE_KL, Comparison
-from distmatch.critic_terms import AdaptiveContrast
-from distmatch.geometry import CosineDistance
-from distmatch.moments import MMD, CodeKL
-from distmatch.objective import Objective
-from distmatch.penalties import Penalty
-from distmatch.terms import NLL, Distance, Match
-from distmatch.variables import X_REC, Z_CODE, Z_PRIOR, Z_REC, X
+from distmatch.objectives.comparisons import NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.penalties import Penalty
+from distmatch.objectives.terms.critic import AdaptiveContrast
+from distmatch.objectives.terms.distance import CosineDistance, Distance
+from distmatch.objectives.terms.likelihood import NLL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.terms.moments import MMD, CodeKL
+from distmatch.objectives.variables import X_REC, Z_CODE, Z_PRIOR, Z_REC, X
 
 
 def aae(by: Comparison = NON_SATURATING, penalty: Penalty | None = None) -> Objective:

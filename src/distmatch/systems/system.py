@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distmatch.errors import unknown
-from distmatch.grammar import option_text, read_option
-from distmatch.objective import Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.parser import option_text, read_option
 
 
 @dataclass(frozen=True)

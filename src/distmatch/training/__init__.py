@@ -1,6 +1,6 @@
 """One engine: a pure step, and what feeds, drives and keeps it."""
 
-from distmatch.training.feed import PRIOR_LAWS, Feed, unit
+from distmatch.training.batches import PRIOR_LAWS, Feed, unit
 from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, Optimiser, RMSProp
 from distmatch.training.step import Batch, Settings, State, init, step
 from distmatch.training.trainer import Diverged, Trainer

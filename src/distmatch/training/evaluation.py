@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from distmatch.batch_statistics import gathers, recording, twin
-from distmatch.objective import Objective
-from distmatch.training.feed import Feed
-from distmatch.variables import VARIABLES, Z_MARGINAL, draw, with_parents
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.variables import VARIABLES, Z_MARGINAL, draw, with_parents
+from distmatch.training.batches import Feed
 
 RECORDED_BATCHES = 50
 EVALUATION_SEED = 1  # of the order and the noise of the batches that are recorded

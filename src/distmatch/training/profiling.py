@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from distmatch.training.feed import Feed
-from distmatch.training.precision import numerics
+from distmatch.training.batches import Feed
+from distmatch.training.engine.precision import numerics
 from distmatch.training.trainer import Trainer
 
 stepping = import_module("distmatch.training.step")  # the package's own `step` is the function

@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, grad_and_value, vmap
 
-from distmatch.objective import Critics, Objective
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.term import Critics
+from distmatch.objectives.variables import Draws, Variable, draw, with_parents
 from distmatch.schedules import now
-from distmatch.training.binding import Bound, bind, evolved, evolving
+from distmatch.training.distributed.ranks import Ranks
+from distmatch.training.engine.functional import Bound, bind, evolved, evolving
 from distmatch.training.optimisers import Adam, Moments, Optimiser
-from distmatch.training.ranks import Ranks
-from distmatch.variables import Draws, Variable, draw, with_parents
 
 Params = dict[str, dict[str, Tensor]]
 Logs = dict[str, Tensor]

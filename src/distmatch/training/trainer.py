@@ -14,9 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from distmatch.errors import BadInput, unknown
-from distmatch.objective import Critics, Objective
-from distmatch.training.binding import Bound, bind, evolving
-from distmatch.training.capture import (
+from distmatch.objectives.objective import Objective
+from distmatch.objectives.term import Critics
+from distmatch.objectives.variables import draw
+from distmatch.training.batches import Feed
+from distmatch.training.engine.cuda_graphs import (
     CudaGraphs,
     Engine,
     Stepper,
@@ -25,13 +27,12 @@ from distmatch.training.capture import (
     pure_step,
     say_eager,
 )
+from distmatch.training.engine.functional import Bound, bind, evolving
+from distmatch.training.engine.memory import keep_heap
+from distmatch.training.engine.precision import numerics
 from distmatch.training.evaluation import EVALUATION_SEED, by_draw
-from distmatch.training.feed import Feed
-from distmatch.training.memory import keep_heap
 from distmatch.training.optimisers import forget
-from distmatch.training.precision import numerics
 from distmatch.training.step import Settings, State, init
-from distmatch.variables import draw
 
 
 class Diverged(RuntimeError):

@@ -1,0 +1,261 @@
+"""KL(q(z)‖p(z)) of the population's q(z), between two bounds from codes of held-out data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+from distmatch.errors import BadInput, unknown
+from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit, fit_gaussian, fit_standardised
+from distmatch.metrics.codes.mixture import log_mixture
+from distmatch.metrics.codes.posterior_kl import log_mixture_of, some_tensor, standard_normal, with_events
+from distmatch.metrics.codes.surgery import NEAR, density_of
+from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness
+
+FITTING, WEIGHING = 0.3, 0.1  # shares of the held-out codes that densities are fitted to, and weighed by; the
+# others are for the estimate
+FEWEST = 20  # held-out data at least
+VALIDATION = 0.125  # share of the codes of a fit that stops it
+FIT_WORK = 20_000_000  # entries (codes × coordinates × components) of the mixture that is fitted, at most
+WORK = 20_000_000_000  # multiplications for a mixture of Gaussian posteriors, at most: some seconds ...
+PAIRS = 2_000_000  # ... and pairs of a code and a posterior of another family
+EM_STEPS = 100
+
+
+@dataclass(frozen=True)
+class PopulationKL:
+    """What `population_marginal_kl` found, in nats.
+
+    Attributes:
+        population_marginal_kl: a lower bound in expectation, short of KL(q(z)‖p(z)) by KL(q‖m).
+        upper: KL of the mixture of the held-out posteriors, an upper bound in expectation; None where they have no
+            density.
+        weights: what each density has of m.
+    """
+
+    population_marginal_kl: Estimate
+    upper: Estimate | None
+    weights: Mapping[str, float]
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Covers KL(q(z)‖p(z)) at this level or more: from the lower bound's low end (or 0) to the upper's high one.
+
+        >>> bounds = PopulationKL(Estimate(1.0, 0.1, 1000), Estimate(3.0, 0.1, 1000), {})
+        >>> [round(end, 1) for end in bounds.interval()]
+        [0.8, 3.2]
+        """
+        low = max(0.0, self.population_marginal_kl.interval(level)[0])
+        return low, math.inf if self.upper is None else max(low, self.upper.interval(level)[1])
+
+
+def population_marginal_kl(
+    posterior: Callable[[Any], Distribution],
+    x: Tensor | Sequence[Any],
+    training: Tensor | Sequence[Any],
+    prior: Distribution | None = None,
+    *,
+    models: Sequence[str] = ("mixture",),
+    fit: DensityFit | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> PopulationKL:
+    """KL(q(z)‖p(z)) for q(z) = E q(z|x) over the population of x, of which held-out x are known: two bounds.
+
+        E_q[log m(z) - log p(z)] = KL(q(z)‖p(z)) - KL(q(z)‖m(z)) ≤ KL(q(z)‖p(z)) ≤ E KL(1/N Σ_n q(z|x_n)‖p(z)) ≤ R
+
+    On the left m is any density that was made without these codes. Here m = Σ_k w_k m_k, of the mixture of the
+    training posteriors, a Gaussian and density models that were fitted to training codes, the same fitted to three
+    tenths of the held-out codes (which an encoder may place elsewhere), and p(z) itself, which keeps the bound from
+    falling far below 0; the weights are the likeliest ones (by expectation-maximisation) for a tenth of the held-out
+    codes, and the value is the mean over the others, with its error over these. On the right is Jensen's inequality:
+    KL of the mixture of N held-out posteriors, own component included. It is about R - ln N where posteriors are
+    narrow, and then far above.
+
+    When it lies: the value is short of KL by what no density has found. Where it lies within its error of 0 nothing
+    was found, and KL may be anything up to `upper`; `interval` says so. Neither bound holds if the encoder has seen
+    the held-out data.
+
+    Args:
+        posterior: batch of n data -> q(z|x), as for `empirical_marginal_kl_of`; without a density (a point, or
+            implicit) there are neither `upper` nor the training posteriors' mixture.
+        x: (N, *) held-out data, N ≥ 20; training: (T, *), what m is made of. Each may be a sequence of batches,
+            passed as they are, in random order.
+        prior: p(z), batch shape (); None for N(0, I).
+        models: keys of `DENSITY_MODELS`, fitted as `fit` says; the mixture takes fewer components where codes are
+            large.
+        progress: called with the share that is done, 0 to 1.
+
+    Raises:
+        BadInput: too few data, NaN, an unknown model, a prior or posteriors of other shapes, a coordinate of the codes
+            that does not vary, codes where p(z) = 0 (then KL is infinite). What the posterior raises passes through.
+
+    Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, Algorithm 4 (densities); Smyth and Wolpert, Linearly
+    Combining Density Estimators via Stacking (1999); Hoffman and Johnson, ELBO surgery (2016).
+
+    >>> def posterior(x): return Normal(x, 0.01)                                 # q(z) = N(1, I): KL is D/2
+    >>> x = 1 + torch.randn(4000, 2, generator=seeded(0))
+    >>> found = population_marginal_kl(posterior, x[:2000], x[2000:])
+    >>> abs(found.population_marginal_kl.value - 1) < 0.1, round(found.upper.value - 2.81)   # R - ln N = 2.81
+    (True, 0)
+    """
+    for name in models:
+        if name not in DENSITY_MODELS:
+            raise unknown("density model", name, DENSITY_MODELS)
+    at_least(1, batch_size=batch_size)
+    fit = dataclasses.replace(fit or DensityFit(), seed=seed)
+    with torch.no_grad(), own_randomness(seed, some_tensor(x)):
+        held_out = _Aggregate.of(posterior, x, batch_size, seed)
+        known = _Aggregate.of(posterior, training, batch_size, seed)
+        if held_out.total < FEWEST:
+            raise BadInput(f"there are {held_out.total} held-out data; give at least {FEWEST}")
+        p = standard_normal(held_out.laws[0]) if prior is None else prior
+        codes, log_code = held_out.drawn()
+        log_p = checked(density_of(p, codes), "log p(z) of the codes", "N")
+        upper = None if log_code is None else _upper(held_out, codes, log_code, log_p)
+        if progress is not None:
+            progress(0.2)
+        densities, own = {"p(z)": log_p}, codes[: round(FITTING * len(codes))]
+        for place, (source, fitted) in enumerate({"training": known.drawn()[0], "held-out": own}.items()):
+            found = _fitted(fitted, codes, models, fit)
+            densities |= {f"{name} of {source} codes": log_m for name, log_m in found.items()}
+            if progress is not None:
+                progress(0.5 + 0.3 * place)
+        if log_code is not None:
+            densities["training posteriors"] = known.at_most(len(codes)).log_density(codes)
+    if progress is not None:
+        progress(1.0)
+    return _stacked(densities, log_p, upper)
+
+
+@dataclass(frozen=True)
+class _Aggregate:
+    """The mixture of the posteriors of some data, batch by batch."""
+
+    laws: Sequence[Distribution]
+
+    @classmethod
+    def of(cls, posterior: Callable[[Any], Distribution], x: Any, size: int, seed: int) -> _Aggregate:
+        """In random order, where x is a tensor."""
+        if isinstance(x, Tensor):
+            x = x[torch.randperm(len(x), generator=seeded(seed)).to(x.device)].split(size)
+        return cls([with_events(as_distribution(posterior(batch), "the posterior")) for batch in x])
+
+    @property
+    def total(self) -> int:
+        return sum(law.batch_shape[0] for law in self.laws)
+
+    def drawn(self) -> tuple[Tensor, Tensor | None]:
+        """One code of each, (N, *event), and log q(z|x) of each, (N,), where it can be had."""
+        codes = [law.sample() for law in self.laws]
+        try:
+            densities = [law.log_prob(z).double() for law, z in zip(self.laws, codes, strict=True)]
+        except (BadInput, NotImplementedError):
+            return torch.cat(codes), None
+        return torch.cat(codes), checked(torch.cat(densities), "log q(z|x)", "N")
+
+    def gaussians(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation, (N, D) each; None where some posterior is no diagonal Gaussian."""
+        parts = []
+        for law in self.laws:
+            while isinstance(law, Independent):
+                law = law.base_dist
+            if not isinstance(law, Normal):
+                return None
+            parts.append((law.loc.flatten(1), law.scale.flatten(1)))
+        loc, scale = (torch.cat(part) for part in zip(*parts, strict=True))
+        return loc, scale
+
+    def cost(self) -> float:
+        """What one code costs, as a share of what may be spent."""
+        found = self.gaussians()
+        return self.total / PAIRS if found is None else (2 * found[0].numel() + self.total) / WORK
+
+    def at_most(self, codes: int) -> _Aggregate:
+        """As many of its batches as so many codes can be scored under, at least one."""
+        share = 1 / (codes * self.cost())
+        return self if share >= 1 else _Aggregate(self.laws[: max(1, int(share * len(self.laws)))])
+
+    def log_density(self, codes: Tensor, own: Tensor | None = None, log_code: Tensor | None = None) -> Tensor:
+        """log 1/N Σ_n q(z|x_n), (M,) float64, where code m was drawn from component own[m], if from any."""
+        found = self.gaussians()
+        if found is None:
+            return log_mixture_of(self.laws, codes, log_code, own)
+        return log_mixture(codes.flatten(1).double(), *found, own)
+
+
+def _upper(mixture: _Aggregate, codes: Tensor, log_code: Tensor, log_p: Tensor) -> Estimate:
+    """KL of the held-out posteriors' mixture. Its value depends on each datum by E log q̂(z)/p(z) over its codes, to
+    first order: so its error over data and draws is that of a mean."""
+    kept = mixture.at_most(min(mixture.total, FEWEST * 10))
+    total = kept.total
+    count = min(total, max(FEWEST * 10, int(1 / kept.cost())))
+    rows = torch.arange(count, device=codes.device)
+    gaps = kept.log_density(codes[:count], rows, log_code[:count]) - log_p[:count]
+    rate = float((log_code - log_p).mean())
+    how = f"KL of the mixture of N = {total} held-out posteriors: an upper bound of the population's in expectation"
+    if rate > math.log(total) - NEAR:
+        how += f"; WARNING: R = {rate:.4g} > ln N - {NEAR:g}, so it is about R - ln N and may be far too high"
+    return Estimate.mean(gaps, "nats", how)
+
+
+def _fitted(known: Tensor, codes: Tensor, models: Sequence[str], fit: DensityFit) -> dict[str, Tensor]:
+    """log m(z) at the codes of every density model, (N,) each."""
+    known, codes = checked(known.flatten(1), "the codes", "T, D"), codes.flatten(1).double()
+    components = max(1, min(fit.components, FIT_WORK // known.numel()))
+    fit = dataclasses.replace(fit, components=components)
+    stop = max(1, round(VALIDATION * len(known)))
+    found = {}
+    with torch.enable_grad():
+        for name, fitter in {"gaussian": fit_gaussian, **{k: DENSITY_MODELS[k] for k in models}}.items():
+            found[name] = fit_standardised(fitter, known[stop:], known[:stop], fit)(codes)
+            if found[name].isnan().any():
+                raise BadInput(
+                    f"the density model {name} gives codes no density; lower lr or give more codes"
+                )
+    return found
+
+
+def _stacked(densities: Mapping[str, Tensor], log_p: Tensor, upper: Estimate | None) -> PopulationKL:
+    """The mixture of the densities that is likeliest for some codes, asked about the others."""
+    table = torch.stack(list(densities.values()), 1)
+    fitted, first = round(FITTING * len(table)), round((FITTING + WEIGHING) * len(table))
+    weights = stacking_weights(table[fitted:first])
+    gaps = (table[first:] + weights.log()).logsumexp(1) - log_p[first:]
+    found = Estimate.mean(gaps, "nats")
+    shares = dict(zip(densities, weights.tolist(), strict=True))
+    named = " + ".join(f"{share:.2g} {name}" for name, share in shares.items() if share >= 0.005)
+    how = f"E log m - log p over held-out codes, m = {named}: a lower bound in expectation, short of KL by KL(q‖m)"
+    ceiling = (
+        "" if upper is None else f" up to the upper bound, {upper.value:.4g} ± {upper.standard_error:.1g}"
+    )
+    if found.interval()[0] <= 0:
+        how += f"; within its error of 0: no difference was found, and KL may be anything{ceiling}"
+    elif upper is not None:
+        how += f"; KL may be anything from it{ceiling}"
+    return PopulationKL(found.explained(how), upper, shares)
+
+
+def stacking_weights(log_densities: Tensor) -> Tensor:
+    """The weights (K,) of densities, log m_k(z_i) (n, K) with a finite first column, whose mixture is likeliest.
+
+    By expectation-maximisation, with one code more that is the first one's: so its weight is at least 1/(n + 1).
+
+    >>> stacking_weights(torch.tensor([[0.0, 9.0], [0.0, -torch.inf]])).round(decimals=2)
+    tensor([0.6700, 0.3300])
+    """
+    n, k = log_densities.shape
+    weights = log_densities.new_full((k,), 1 / k)
+    extra = torch.eye(k, dtype=weights.dtype, device=weights.device)[0]
+    for _ in range(EM_STEPS):
+        weights = ((log_densities + weights.log()).softmax(1).sum(0) + extra) / (n + 1)
+    return weights

@@ -1,0 +1,71 @@
+"""Bits per dimension: what an exact or bounded log p(x) costs to code, with the dequantisation stated."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.estimate import Estimate
+
+
+def bits_per_dim(
+    log_prob: Tensor | Estimate, dimensions: int, grey_levels: int | None = None, *, bound: bool = False
+) -> Estimate:
+    """-log₂ p(x) / D, with log₂ K added where p is a density of data on [0, 1] that had K levels.
+
+    A density p̃ of x̃ = (k + u)/K, k one of K levels and u uniform on [0, 1), bounds the levels' probability:
+    log P(k) ≥ E_u log p̃(x̃) - D log K. So the figure for such data is an upper bound of the bits that code
+    them; the uniform density has log₂ K, 8 for bytes. A probability of the levels themselves (categorical,
+    discretised logistic, Bernoulli on binary data) needs no noise and no offset. A lower bound of log p(x)
+    (ELBO, importance weighted, annealed) gives an upper bound of either.
+
+    Args:
+        log_prob: log p(x) in nats, or a lower bound of it: (n,), n ≥ 2, or the Estimate of its mean.
+        dimensions: D.
+        grey_levels: K for a density on [0, 1], one over the width of the uniform noise; None where log_prob
+            is of the levels themselves, or of points.
+        bound: whether log_prob is a lower bound of log p(x).
+
+    Raises:
+        BadInput: NaN, shapes, counts below one.
+
+    Limit: a density at data without noise has no such meaning: there it can be made as large as one likes by
+    putting spikes on the levels, and the figure falls without limit.
+
+    Reference: Theis, van den Oord and Bethge, 1511.01844, section 3.1.
+
+    >>> import torch
+    >>> bits_per_dim(torch.zeros(10), dimensions=784, grey_levels=256).value
+    8.0
+    >>> elbo = Estimate(-784 * math.log(2), 7.84 * math.log(2), 100)
+    >>> print(bits_per_dim(elbo, dimensions=784, bound=True))
+    1.000 ± 0.010 bits per dimension (n = 100)
+    """
+    at_least(1, dimensions=dimensions)
+    if grey_levels is not None:
+        at_least(2, grey_levels=grey_levels)
+    mean = log_prob if isinstance(log_prob, Estimate) else Estimate.mean(checked(log_prob, "log_prob", "n"))
+    if not math.isfinite(mean.value):
+        raise BadInput(
+            f"log_prob has the mean {mean.value}; give the log-density of data the model can explain"
+        )
+    nats = dimensions * math.log(2)
+    offset = 0.0 if grey_levels is None else math.log2(grey_levels)
+    noise = (
+        "no dequantisation: log p of the data as they are"
+        if grey_levels is None
+        else f"dequantised with uniform noise on {grey_levels} levels, plus log2 {grey_levels}: an upper bound"
+    )
+    known = "exact log p(x); error over examples"
+    if bound:
+        known = f"upper bound, from: {mean.how or 'a lower bound of log p(x)'}"
+    return Estimate(
+        value=offset - mean.value / nats,
+        standard_error=mean.standard_error / nats,
+        n=mean.n,
+        unit="bits per dimension",
+        how=f"{known}; {noise}",
+    )

@@ -1,0 +1,251 @@
+"""What a decoder makes of prior draws that no datum is encoded to (Algorithm 1); `populations` looks at them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from distmatch.errors import BadInput
+from distmatch.metrics.checks import at_least, checked, same_shape
+from distmatch.metrics.codes.mixture import ROWS, log_mixture
+from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness
+
+LEVELS = (0.01, 0.1, 0.5, 0.9)  # of the quantiles
+CODES = 1_000  # codes of q(z) that are scored for comparison
+SCORED = 1_000  # codes between two reports of progress
+
+
+@dataclass(frozen=True)
+class LowPosterior:
+    """What `low_posterior_samples` found.
+
+    Attributes:
+        z: (m, D), the prior draws of lowest log q(z), lowest first; log_q: their log q(z) in nats, (m,).
+        images: (m, *), the means of p(x|z) at them.
+        prior: (K, D), all prior draws; prior_log_q: (K,).
+        codes: (J, D), draws of q(z); codes_log_q: (J,).
+        quantiles: level -> quantile of log q(z) under the prior; code_quantiles: the same under q(z).
+    """
+
+    z: Tensor
+    log_q: Tensor
+    images: Tensor
+    prior: Tensor
+    prior_log_q: Tensor
+    codes: Tensor
+    codes_log_q: Tensor
+    quantiles: Mapping[float, Estimate]
+    code_quantiles: Mapping[float, Estimate]
+
+
+def low_posterior_samples(
+    loc: Tensor,
+    scale: Tensor,
+    decoder: Callable[..., Distribution],
+    *,
+    y: Tensor | None = None,
+    draws: int = 10_000,
+    keep: int = 64,
+    codes: int = CODES,
+    batch_size: int = 256,
+    chunk: int = ROWS,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> LowPosterior:
+    """Prior draws where q(z) = 1/N Σ_n N(z; loc_n, diag scale_n²) is lowest, decoded; the prior is N(0, I).
+
+        z_k ~ p(z), k ≤ K;   log q(z_k) = logsumexp_n log q(z_k|x_n) - ln N;   the m lowest of K
+
+    They are what the model generates and never trained to: where the codes leave holes in the prior, samples
+    come out of them. Lowest of K: the more draws, the lower; compare models at one K. A q(z) of N data has
+    holes of its own in many dimensions, so look at the gap between both populations' quantiles, not at log q.
+
+    Args:
+        loc, scale: (N, D), of q(z|x) over training and validation data, N ≥ 2, scale > 0.
+        decoder: decoder(z), or decoder(z, y), returns p(x|z); its mean is taken (a draw where it has none).
+        y: (keep, *) labels for the kept draws, where the decoder takes some.
+        draws: K; keep: m; codes: how many draws of q(z) are scored for comparison.
+        chunk: codes scored at once; memory is about 24·N·D bytes and a few tiles.
+        progress: called with the share that is done.
+
+    Raises:
+        BadInput: shapes, NaN, scale ≤ 0, counts too small, more kept than drawn.
+
+    Reference: Rosca, Lakshminarayanan and Mohamed, Distribution Matching in Variational Inference
+    (1802.06847), Algorithm 1.
+
+    >>> from torch.distributions import Normal
+    >>> loc = torch.tensor([[-1.0], [1.0]])
+    >>> found = low_posterior_samples(loc, torch.full((2, 1), 0.3), lambda z: Normal(z, 1.0), keep=3)
+    >>> bool((found.images.abs() > 2).all())                   # the tails, far from both codes
+    True
+    """
+    loc, scale = checked(loc, "loc", "N, D"), checked(scale, "scale", "N, D")
+    same_shape(loc, scale, "loc and scale")
+    if not (scale > 0).all():
+        raise BadInput(f"scale must be positive; its smallest entry is {float(scale.min()):g}")
+    at_least(2, draws=draws, codes=codes)
+    at_least(1, chunk=chunk)
+    generator = seeded(seed)
+    noise = torch.randn(draws + codes, loc.shape[1], generator=generator, dtype=loc.dtype).to(loc.device)
+    own = torch.randint(len(loc), (codes,), generator=generator).to(loc.device)
+    score = partial(log_mixture, loc=loc, scale=scale, chunk=chunk)
+    coded = loc[own] + scale[own] * noise[draws:]
+    return low_posterior_of(
+        score,
+        decoder,
+        noise[:draws],
+        coded,
+        y=y,
+        keep=keep,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def low_posterior_of(
+    log_q: Callable[[Tensor], Tensor],
+    decoder: Callable[..., Distribution],
+    prior: Tensor,
+    codes: Tensor,
+    *,
+    y: Tensor | None = None,
+    keep: int = 64,
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> LowPosterior:
+    """`low_posterior_samples` with any aggregate posterior, at prior draws and codes that are given.
+
+    Args:
+        log_q: z (n, D) float64 -> log q(z) in nats, (n,).
+        prior: (K, D), draws of the prior, K ≥ 2; codes: (J, D), draws of q(z), J ≥ 2.
+
+    Raises:
+        BadInput: shapes, NaN, counts too small, more kept than drawn, labels that do not fit.
+
+    >>> from torch.distributions import Normal
+    >>> z = torch.linspace(-2, 2, 101)[:, None]
+    >>> narrow = lambda z: Normal(0.0, 0.5).log_prob(z).sum(1)
+    >>> low_posterior_of(narrow, lambda z: Normal(z, 1.0), z, 0.5 * z, keep=2).z.abs().flatten().tolist()
+    [2.0, 2.0]
+    """
+    prior, codes = checked(prior, "prior", "K, D"), checked(codes, "codes", "J, D")
+    at_least(1, keep=keep, batch_size=batch_size)
+    if keep > len(prior):
+        raise BadInput(f"keep is {keep}, but there are only {len(prior)} prior draws")
+    if y is not None and len(y) != keep:
+        raise BadInput(f"y has {len(y)} labels for {keep} kept draws")
+    scores = _scored(log_q, torch.cat([prior, codes]), progress)
+    prior_log_q, codes_log_q = scores.split([len(prior), len(codes)])
+    lowest = prior_log_q.argsort()[:keep]
+    images = _decoded(decoder, prior[lowest], y, batch_size, seed)
+    return LowPosterior(
+        z=prior[lowest],
+        log_q=prior_log_q[lowest],
+        images=images,
+        prior=prior,
+        prior_log_q=prior_log_q,
+        codes=codes,
+        codes_log_q=codes_log_q,
+        quantiles={p: quantile(prior_log_q, p, "nats") for p in LEVELS},
+        code_quantiles={p: quantile(codes_log_q, p, "nats") for p in LEVELS},
+    )
+
+
+def _scored(log_q: Callable[[Tensor], Tensor], z: Tensor, progress: Callable[[float], None] | None) -> Tensor:
+    """log q at all z, (n,) float64, a part at a time."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(z), SCORED):
+            part = z[start : start + SCORED]
+            scores = log_q(part).double()
+            if scores.shape != (len(part),) or not torch.isfinite(scores).all():
+                raise BadInput(
+                    f"log_q of {len(part)} codes gave shape {tuple(scores.shape)} or values that are not finite"
+                )
+            parts.append(scores)
+            if progress is not None:
+                progress(min(1.0, (start + SCORED) / len(z)))
+    return torch.cat(parts)
+
+
+def _decoded(
+    decoder: Callable[..., Distribution], z: Tensor, y: Tensor | None, batch_size: int, seed: int
+) -> Tensor:
+    """Means of p(x|z), in the default precision that nets are in; draws where the law has no mean."""
+    made, z = [], z.to(torch.get_default_dtype())
+    with torch.no_grad(), own_randomness(seed, z):
+        for start in range(0, len(z), batch_size):
+            part = slice(start, start + batch_size)
+            law = as_distribution(decoder(z[part], *(() if y is None else (y[part],))), "the decoder")
+            try:
+                made.append(law.mean)
+            except NotImplementedError:
+                made.append(law.sample())
+    return torch.cat(made)
+
+
+def tail_mean(values: Tensor, scores: Tensor, draws: int, unit: str = "", how: str = "") -> Estimate:
+    """The mean of a quantity over the m of K `draws` with the lowest scores, for E[v | s below its m/K quantile c].
+
+        Var = (s²_v + (1 - m/K) (v(c) - v̄)²)/m
+
+    The second part is that other draws have another m-th lowest score. v(c), the quantity there, is read off the line
+    of v by s; without it the error is up to √2 too small.
+
+    Args:
+        values, scores: v and s of the m draws, (m,), m ≥ 2.
+
+    Raises:
+        BadInput: shapes, NaN, fewer draws than values.
+
+    >>> values = torch.tensor([1.0, 2.0, 3.0])
+    >>> found = tail_mean(values, values - 4, 1000)
+    >>> found.value, round(found.standard_error, 2), round(Estimate.mean(values).standard_error, 2)
+    (2.0, 0.82, 0.58)
+    """
+    values, scores = checked(values, "values", "m"), checked(scores, "scores", "m").to(values.device)
+    same_shape(values, scores, "values and scores")
+    at_least(len(values), draws=draws)
+    centred = scores - scores.mean()
+    spread = float(centred.square().sum())
+    at_the_end = float(centred @ values) / spread * float(centred.max()) if spread > 0 else 0.0
+    variance = float(values.var()) + (1 - len(values) / draws) * at_the_end**2
+    return Estimate(float(values.mean()), math.sqrt(variance / len(values)), len(values), unit, how)
+
+
+def quantile(values: Tensor, level: float, unit: str = "") -> Estimate:
+    """A quantile of independent values (n,), n ≥ 2, with Woodruff's interval as its limits.
+
+    The 95 % interval of the level, p ± 1.96 √(p(1-p)/n), is read off the sample's own quantiles, and its
+    width over 2·1.96 is the error: no density is estimated. Where np < 4 it reaches past the sample and is
+    too small.
+
+    Raises:
+        BadInput: NaN, shape, a level outside (0, 1).
+
+    >>> print(quantile(torch.linspace(0, 1, 10_001), 0.5))
+    0.500 [0.490, 0.510] (n = 10001)
+    """
+    values = checked(values, "values", "n")
+    if not 0 < level < 1:
+        raise BadInput(f"level is {level}; give a number between 0 and 1")
+    z = NormalDist().inv_cdf(0.975)
+    half = z * math.sqrt(level * (1 - level) / len(values))
+    at = torch.tensor([max(0.0, level - half), level, min(1.0, level + half)], dtype=values.dtype)
+    ordered = values.sort().values  # torch.quantile refuses more than 16 million
+    place = at * (len(values) - 1)
+    below = place.floor().long().clamp(max=len(values) - 2)
+    low, middle, high = torch.lerp(ordered[below], ordered[below + 1], (place - below).to(ordered)).tolist()
+    how = f"the {level:g} quantile; error by Woodruff's interval"
+    return Estimate(middle, (high - low) / (2 * z), len(values), unit, how, limits=(low, high))

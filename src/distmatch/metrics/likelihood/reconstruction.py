@@ -1,0 +1,43 @@
+"""How far reconstructions are from their data, per pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from distmatch.metrics.checks import checked, same_shape
+from distmatch.metrics.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class ReconstructionError:
+    """Mean squared and mean absolute error per pixel, in the units of x."""
+
+    mse: Estimate
+    l1: Estimate
+
+
+def reconstruction_error(x: Tensor, x_rec: Tensor) -> ReconstructionError:
+    """E mean_j (x_j - x̂_j)² and E mean_j |x_j - x̂_j|; errors over examples.
+
+    Args:
+        x, x_rec: (n, *), n ≥ 2, of one shape.
+
+    Raises:
+        BadInput: shapes that differ, one example, NaN.
+
+    >>> import torch
+    >>> found = reconstruction_error(torch.zeros(5, 3), torch.full((5, 3), 0.5))
+    >>> found.mse.value, found.l1.value
+    (0.25, 0.5)
+    """
+    same_shape(x, x_rec, "x and x_rec")
+    flat = (x.reshape(len(x), -1), x_rec.reshape(len(x), -1)) if x.numel() and x.ndim else (x, x_rec)
+    difference = checked(flat[0], "x", "n, *") - checked(flat[1], "x_rec", "n, *")
+    return ReconstructionError(
+        Estimate.mean(
+            difference.square().mean(1), how="squared error, mean over pixels, error over examples"
+        ),
+        Estimate.mean(difference.abs().mean(1), how="absolute error, mean over pixels, error over examples"),
+    )

@@ -1,0 +1,68 @@
+"""Whether a conditional model draws the class that it was asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.metrics.checks import checked
+from distmatch.metrics.estimate import Estimate
+
+NEIGHBOURS = 3
+ROUNDING = 1e-6  # of an image's largest value: one that varies by less is constant
+
+
+def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tensor) -> Estimate:
+    """The share of samples whose nearest data are mostly of the class that was asked for.
+
+    The judge is a 3-nearest-neighbour classifier in the space of x; of images by their correlation, so that a pale or
+    blurred one is not taken for whichever class has the least ink. Of three neighbours of three classes the nearest
+    decides. A constant image correlates with none: it agrees with no class, and among the data it is left out. The
+    judge errs by itself: give it held-out data as `samples` to know what a perfect model would reach.
+
+    Args:
+        samples: x, (n, *), n ≥ 2; labels: what was asked for, (n,).
+        data: labelled examples, (m, *); classes: theirs, (m,).
+
+    Raises:
+        BadInput: shapes, NaN, fewer than three data that are not constant images.
+
+    >>> data = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
+    >>> classes = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> class_agreement(torch.tensor([[0.05], [5.05]]), torch.tensor([0, 0]), data, classes).value
+    0.5
+    """
+    x, known = checked(samples.flatten(1), "samples", "n, *"), checked(data.flatten(1), "data", "n, *")
+    if len(labels) != len(x) or len(classes) != len(known) or x.shape[1] != known.shape[1]:
+        raise BadInput(
+            f"{len(x)} samples of {x.shape[1]} values have {len(labels)} labels, "
+            f"{len(known)} data of {known.shape[1]} values have {len(classes)}: their numbers and sizes must agree"
+        )
+    from sklearn.neighbors import NearestNeighbors
+
+    classes, judged = classes.cpu(), torch.ones(len(x), dtype=torch.bool)
+    if samples.ndim == 4:
+        varied = _varies(known)
+        known, classes, judged = known[varied], classes[varied.cpu()], _varies(x).cpu()
+    if len(known) < NEIGHBOURS:
+        raise BadInput(
+            f"{len(known)} data are there to judge by; give at least {NEIGHBOURS} that are not constant"
+        )
+    judge = NearestNeighbors(
+        n_neighbors=NEIGHBOURS, metric="correlation" if samples.ndim == 4 else "euclidean", algorithm="brute"
+    ).fit(known.cpu().numpy())
+    agreed = torch.zeros(len(x), dtype=torch.bool)
+    if judged.any():
+        near = judge.kneighbors(x[judged.to(x.device)].cpu().numpy(), return_distance=False)
+        first, second, third = classes[torch.from_numpy(near)].T
+        agreed[judged] = torch.where(second == third, second, first) == labels.cpu()[judged]
+    how = f"{NEIGHBOURS}-nearest-neighbour classifier of {len(known)} examples"
+    if not judged.all():
+        how += f"; {int((~judged).sum())} constant images agree with no class"
+    return Estimate.fraction(agreed, "share", how)
+
+
+def _varies(x: Tensor) -> Tensor:
+    """Which images (n, D) are not constant, up to rounding, (n,)."""
+    return x.amax(1) - x.amin(1) > ROUNDING * x.abs().amax(1)

@@ -1,0 +1,1 @@
+"""Families of nets: encoder, decoder and critics of one architecture."""

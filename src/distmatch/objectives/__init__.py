@@ -1,0 +1,1 @@
+"""Objectives: which distributions are matched, and how they are compared."""

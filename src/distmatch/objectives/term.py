@@ -1,0 +1,197 @@
+"""A term of an objective: which draws it compares, and so which nets it moves."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.objectives.noise import Noise
+from distmatch.objectives.variables import (
+    Draws,
+    Variable,
+    units_of,
+)
+from distmatch.schedules import Ramp
+
+if TYPE_CHECKING:
+    from distmatch.objectives.objective import Objective
+
+Weight = float | Tensor | Ramp
+PLAYERS = ("encoder", "decoder", "prior", "lens")
+
+
+class Critics:
+    """The critics at work on one record of draws. Each tuple of draws is scored once per critic, and its features,
+    where they are asked for, are computed once.
+
+    Args:
+        nets: critic's name -> a callable from inputs `(B, ...)` (and labels) to scores `(B,)`.
+        draws: what they score.
+        unrolled: whether their weights depend on the draws, as those of critics do that have looked ahead; a score
+            of the data then has a gradient too.
+    """
+
+    def __init__(
+        self, nets: Mapping[str, Callable[..., Tensor]], draws: Draws, unrolled: bool = False
+    ) -> None:
+        self.nets = nets
+        self.draws = draws
+        self.unrolled = unrolled
+        self._scores: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
+        self._features: dict[tuple[str, tuple[Variable, ...]], Tensor] = {}
+
+    def score(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
+        """The scores `(B,)` of a critic on a tuple of draws."""
+        key = (name, variables)
+        if key not in self._scores:
+            self._scores[key] = self.at(name, *(self.draws[v] for v in variables))
+        return self._scores[key]
+
+    def features(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
+        """What a critic's last hidden layer makes of a tuple of draws, `(B, F)`."""
+        key = (name, variables)
+        if key not in self._features:
+            given: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
+            inputs = (self.draws[v] for v in variables)
+            self._features[key] = self.nets[name](*inputs, hidden=True, **given)
+        return self._features[key]
+
+    def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
+        """All scores so far: (critic, draws) -> scores `(B,)`."""
+        return list(self._scores.items())
+
+    def units(self, name: str) -> float:
+        """Return the units of the critic's input in one unit of x: 2 for a built-in critic of pictures in [0, 1]."""
+        return units_of(self.nets.get(name))
+
+    def at(self, name: str, *inputs: Tensor) -> Tensor:
+        """The scores `(B,)` of a critic at any other place."""
+        given = {} if self.draws.y is None else {"y": self.draws.y}
+        return self.nets[name](*inputs, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term(ABC):
+    """One comparison in the sum, to be minimised.
+
+    Args:
+        weight: the coefficient of the players' loss. What a critic minimises is not weighted.
+        only: the players it may move; empty for all that its draws depend on.
+    """
+
+    weight: Weight = 1.0
+    only: tuple[str, ...] = ()
+
+    scores_codes = False  # whether it evaluates q(z|x), so that a posterior without a density will not do
+    assumes_normal_prior = False  # whether it takes z for a draw of N(0, I)
+    wants_whole_batches = False  # whether its critic must see a batch as a whole
+    per_sample = (
+        True  # whether its losses are means over the examples of a batch, so that ranks can share one
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weight, Tensor | Ramp):
+            return
+        if not 0 <= self.weight < math.inf:
+            raise BadInput(f"a term's weight is {self.weight:g}; give a finite number, 0 or above")
+        object.__setattr__(self, "weight", float(self.weight))
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How the log and the command line call it, e.g. `match(x_gen, x)`."""
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[Variable, ...]:
+        """The draws whose values it compares."""
+
+    @abstractmethod
+    def equation(self) -> str:
+        """The term in mathematical notation, without its weight."""
+
+    @abstractmethod
+    def loss(self, draws: Draws, critics: Critics) -> Tensor:
+        """What the players minimise, without its weight: `(B,)`, or a scalar."""
+
+    def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
+        """What its critic minimises, in parts that are logged apart: each `(B,)`, or a scalar."""
+        return {}
+
+    @property
+    def critics(self) -> dict[str, tuple[str, ...]]:
+        """The critics that it asks for: name -> the spaces of their arguments."""
+        return {}
+
+    @property
+    def rule(self) -> Any:
+        """What its critic minimises, None for a term that only asks it; terms that share a critic must agree."""
+        return None
+
+    @property
+    def noise(self) -> Mapping[str, Noise]:
+        """What it takes from `draws.noise`, by name."""
+        return {}
+
+    @property
+    def samples(self) -> int:
+        """How many codes it wants for each datum."""
+        return 1
+
+    @property
+    def pack(self) -> int:
+        """How many examples its critic is given at once."""
+        return 1
+
+    @property
+    def laws(self) -> tuple[Variable, ...]:
+        """Draws whose law it evaluates: its density, or a closed form. An implicit law has none."""
+        return ()
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Who minimises it."""
+        moved = {p for v in (*self.variables, *self.laws) for p in v.players}
+        return tuple(p for p in PLAYERS if p in moved and (not self.only or p in self.only))
+
+    @property
+    def restricted(self) -> bool:
+        """Whether it leaves a player alone on which it depends."""
+        return bool(self.only) and self.players != replace(self, only=()).players
+
+    def to(self, *players: str) -> Self:
+        """The same term, minimised by these players alone.
+
+        >>> from distmatch.objectives.terms.distance import Distance
+        >>> Distance().to("decoder").players
+        ('decoder',)
+        """
+        for p in players:
+            if p not in replace(self, only=()).players:
+                raise BadInput(f"{self.name} does not depend on {p!r}, so it cannot be minimised by it alone")
+        return replace(self, only=players)
+
+    def __rmul__(self, weight: Any) -> Self:
+        return replace(self, weight=weight * self.weight)
+
+    def __add__(self, other: Term | Objective) -> Objective:
+        from distmatch.objectives.objective import Objective  # a sum of terms: defined by this class
+
+        return Objective(self) + other
+
+    def __str__(self) -> str:
+        return _weighted(self.weight) + self.equation()
+
+
+def _weighted(weight: Weight) -> str:
+    if isinstance(weight, Ramp):
+        return "λ(step)·"
+    if isinstance(weight, Tensor):
+        return "λ·"
+    return "" if weight == 1 else f"{weight:g}·"

@@ -1,0 +1,1 @@
+"""The terms that objectives are made of."""

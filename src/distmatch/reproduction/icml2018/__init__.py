@@ -1,0 +1,1 @@
+"""Experiments of the review of ICML 2018."""

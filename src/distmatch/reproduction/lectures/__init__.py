@@ -1,0 +1,1 @@
+"""Experiments of Lakshminarayanan's lecture Understanding GANs."""

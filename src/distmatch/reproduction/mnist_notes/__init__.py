@@ -1,0 +1,1 @@
+"""Experiments of the notes on VAEs and GANs on MNIST."""

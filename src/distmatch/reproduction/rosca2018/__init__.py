@@ -1,0 +1,1 @@
+"""Experiments of Rosca, Lakshminarayanan and Mohamed, 1802.06847."""
