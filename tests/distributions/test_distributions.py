@@ -25,10 +25,9 @@ from torch.distributions import (
 )
 from torch.func import grad, vmap
 
-from distmatch.distributions.flatten import _named_in
 from distmatch.distributions.autoregressive import TeacherForced
 from distmatch.distributions.dequantised import Dequantised, QuantizedNormal, log_likelihood
-from distmatch.distributions.flatten import flatten_distribution
+from distmatch.distributions.flatten import _named_in, flatten_distribution
 from distmatch.distributions.functions import (
     draw_and_score,
     is_diagonal_normal,

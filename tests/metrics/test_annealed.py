@@ -11,10 +11,9 @@ from torch.distributions import Categorical as Choice
 from distmatch.errors import BadInput
 from distmatch.metrics import log_likelihood
 from distmatch.metrics.entries import explicit
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.likelihood.annealed import SCHEDULES, annealed_log_likelihood, simulate
-from distmatch.metrics.likelihood.elbo import own_randomness
 from distmatch.metrics.model import Options, Subject
+from distmatch.random import own_randomness, seeded
 
 D, PIXELS, NOISE = 3, 6, 1.0
 WEIGHT = torch.randn(PIXELS, D, generator=seeded(3)).double()
@@ -164,7 +163,7 @@ def test_nets_get_no_gradients_and_randomness_stays():
 
 def test_simulated_codes_are_not_the_draws_of_annealing_at_that_seed():
     made = simulate(decoder, 30, D, seed=0)
-    with own_randomness(0, made.x):
+    with own_randomness(0):
         assert not torch.isclose(torch.randn(30, D), made.codes).any()
 
 

@@ -15,8 +15,8 @@ from distmatch.metrics import (
     evaluate,
     missing,
 )
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.model import REASONS
+from distmatch.random import seeded
 
 MODES = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.samples.birthday import birthday_test
 from distmatch.metrics.samples.duplicates import closest_pairs, duplicate_threshold
+from distmatch.random import seeded
 
 
 def dice(sides, n, seed=0):

@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Beta, Distribution, Independent, Norm
 from distmatch.errors import BadInput
 from distmatch.metrics import Estimate, Options, Subject, bits_per_dim, class_agreement
 from distmatch.metrics.entries.explicit import run_bits_per_dim_bound
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 
 def test_the_uniform_density_has_eight_bits():

@@ -14,8 +14,9 @@ from distmatch.metrics.entries.codes import (
     run_marginal_kl_by_ratio,
     run_population_marginal_kl,
 )
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.model import Options, Subject
+from distmatch.random import seeded
 from distmatch.reports.sweep_numbers import LOWER
 
 X = torch.randn(600, 2, generator=seeded(0))

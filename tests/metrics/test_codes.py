@@ -5,7 +5,7 @@ import torch
 
 from distmatch.errors import BadInput
 from distmatch.metrics import code_moments, ratio_calibration
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 
 def test_moments_of_a_shifted_correlated_normal():

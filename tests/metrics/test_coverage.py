@@ -5,8 +5,8 @@ import torch
 
 from distmatch.errors import BadInput
 from distmatch.metrics import Subject, evaluate, mode_coverage
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.samples.coverage import reached
+from distmatch.random import seeded
 
 AXIS = torch.arange(-4.0, 5.0, 2.0)
 GRID = torch.cartesian_prod(AXIS, AXIS)

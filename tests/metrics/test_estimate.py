@@ -7,7 +7,8 @@ import torch
 
 from distmatch.errors import BadInput
 from distmatch.metrics import Estimate
-from distmatch.metrics.estimate import binomial_limits, seeded
+from distmatch.metrics.estimate import binomial_limits
+from distmatch.random import seeded
 
 
 def test_mean_is_exact_in_float64():

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from distmatch.metrics.entries import explicit, likelihoods
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.likelihood.annealed import AnnealedLogLikelihood, annealed_log_likelihood, simulate
 from distmatch.metrics.likelihood.elbo import evidence_lower_bound
 from distmatch.metrics.likelihood.importance import log_likelihood
@@ -15,6 +15,7 @@ from distmatch.metrics.likelihood.latent_usage import latent_usage
 from distmatch.metrics.likelihood.low_posterior import low_posterior_samples, quantile
 from distmatch.metrics.likelihood.reconstruction import reconstruction_error
 from distmatch.metrics.model import Options, Subject
+from distmatch.random import seeded
 
 RUN = {entry.name: entry.run for entry in (*likelihoods.ENTRIES, *explicit.ENTRIES)}
 

@@ -7,9 +7,9 @@ import torch
 
 from distmatch.errors import BadInput
 from distmatch.metrics.entries.features import ENTRIES
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.nets import pixel_features
 from distmatch.metrics.model import Options, Subject
+from distmatch.random import seeded
 
 SCORES = {entry.name: entry for entry in ENTRIES if entry.name != "stacked_mnist_modes"}
 

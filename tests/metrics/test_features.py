@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.classifiers import CLASSIFIERS, SHIPPED, cifar10_classifier, load_classifier
 from distmatch.metrics.features.nets import FeatureNet, feature_net, image_features, image_logits
+from distmatch.random import seeded
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "classifiers"
 

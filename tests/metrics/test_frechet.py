@@ -6,7 +6,6 @@ import scipy.linalg
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.frechet import (
     _by_cholesky,
     _by_qr,
@@ -14,6 +13,7 @@ from distmatch.metrics.features.frechet import (
     frechet_distances,
     frechet_from_moments,
 )
+from distmatch.random import seeded
 
 
 def normal(n, d, seed, scale=1.0, shift=0.0):

@@ -9,7 +9,6 @@ from scipy.spatial.distance import cdist
 
 from distmatch.errors import BadInput
 from distmatch.metrics.entries import geometry as entries
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.model import Options, Subject
 from distmatch.metrics.plots import Barcode, Bars
 from distmatch.metrics.samples.geometry import (
@@ -19,6 +18,7 @@ from distmatch.metrics.samples.geometry import (
     persistence_intervals,
 )
 from distmatch.metrics.samples.witness import hole_intervals, landmark_distances, lift
+from distmatch.random import seeded
 
 TOY = {"landmarks": 32, "gamma": 1 / 8, "i_max": 10}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distmatch.metrics.entries import geometry as entries
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.model import Options, Subject
 from distmatch.metrics.samples.birthday import BirthdayTest
 from distmatch.metrics.samples.geometry import (
@@ -16,6 +16,7 @@ from distmatch.metrics.samples.geometry import (
     persistence_intervals,
 )
 from distmatch.metrics.samples.two_sample import NearestNeighbourTest, TwoSampleTest
+from distmatch.random import seeded
 
 RUN = {entry.name: entry.run for entry in entries.ENTRIES}
 SUBJECT = Subject(

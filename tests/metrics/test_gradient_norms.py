@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.generator.gradients import gradient_norms, interpolates, layer_gradient_norms
+from distmatch.random import seeded
 
 
 def draws(n, *shape, seed=0):

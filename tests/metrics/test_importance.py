@@ -8,7 +8,7 @@ from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics import evidence_lower_bound, log_likelihood
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 X = torch.linspace(-2, 2, 40).reshape(40, 1).double()
 

@@ -6,8 +6,8 @@ import torch
 from scipy.special import softmax
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.inception_score import inception_score
+from distmatch.random import seeded
 
 
 def test_one_for_a_classifier_that_says_nothing_and_k_for_one_that_is_sure_and_even():

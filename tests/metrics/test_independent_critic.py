@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.generator.independent_critic import critic_distance, image_critic, independent_critic
+from distmatch.random import seeded
 
 FAST = {"steps": 300, "rate": 1e-3}
 

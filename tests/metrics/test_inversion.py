@@ -6,8 +6,8 @@ from torch import nn
 from torch.distributions import Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.generator.inversion import inference_via_optimization
+from distmatch.random import seeded
 
 
 def test_a_linear_decoder_gets_the_residual_of_least_squares():

@@ -9,9 +9,9 @@ from torch import nn
 from torch.distributions import Categorical, Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.generator.jacobian import jacobian_spectrum, log_condition_number
 from distmatch.metrics.spread import spread
+from distmatch.random import seeded
 
 
 def perceptron(seed, *sizes):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.kernel_distance import kernel_distance
+from distmatch.random import seeded
 
 
 def normal(n, d, seed, scale=1.0, shift=0.0):

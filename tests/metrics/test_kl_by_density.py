@@ -16,7 +16,7 @@ from distmatch.metrics.codes.density_models import (
 )
 from distmatch.metrics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.metrics.codes.kl_by_density import marginal_kl_by_density
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 QUICK = DensityFit(components=8, steps=300, width=32, lr=1e-2)
 

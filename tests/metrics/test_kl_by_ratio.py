@@ -7,7 +7,7 @@ from torch.distributions import Independent, Normal
 from distmatch.errors import BadInput
 from distmatch.metrics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.metrics.codes.kl_by_ratio import NoisyClassifier, lower_bound, marginal_kl_by_ratio
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 SMALL = {"width": 64, "steps": 250, "lr": 2e-3}
 

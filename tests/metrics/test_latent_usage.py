@@ -8,10 +8,10 @@ from torch.distributions import Normal, kl_divergence
 
 from distmatch.errors import BadInput
 from distmatch.metrics.entries.explicit import run_latent_usage
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.likelihood.latent_usage import latent_usage, usage_exhibits
 from distmatch.metrics.model import Options, Subject
 from distmatch.metrics.plots import Histograms, Lines
+from distmatch.random import seeded
 
 
 def encoder(n, seed=0):

@@ -6,7 +6,7 @@ from torch.distributions import Bernoulli, Independent, LogNormal, MultivariateN
 
 from distmatch.errors import BadInput
 from distmatch.metrics import evidence_lower_bound
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 X = torch.randn(300, 3, generator=seeded(0)) * math.sqrt(2)
 

@@ -12,7 +12,6 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from distmatch.errors import BadInput
 from distmatch.metrics import evidence_lower_bound
 from distmatch.metrics.entries.explicit import ENTRIES, run_low_posterior_samples
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.likelihood.low_posterior import (
     low_posterior_of,
     low_posterior_samples,
@@ -30,6 +29,7 @@ from distmatch.metrics.likelihood.populations import (
 )
 from distmatch.metrics.model import Options, Subject
 from distmatch.metrics.plots import Histograms, Pictures, Scatter
+from distmatch.random import seeded
 
 LOC = torch.tensor([[1.5, 0.0], [-1.5, 0.0], [0.0, 1.5]])
 SCALE = torch.tensor([[0.5, 1.0], [0.4, 0.9], [1.2, 0.3]])

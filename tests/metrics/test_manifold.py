@@ -8,8 +8,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.manifold import precision_recall_density_coverage
+from distmatch.random import seeded
 
 
 def normal(n, d, seed, scale=1.0, shift=0.0):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from distmatch.metrics.entries import maps
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.generator.gradients import GradientNorms, gradient_norms, interpolates
 from distmatch.metrics.generator.independent_critic import (
     IndependentCritic,
@@ -20,6 +20,7 @@ from distmatch.metrics.generator.independent_critic import (
 from distmatch.metrics.generator.inversion import inference_via_optimization
 from distmatch.metrics.generator.jacobian import jacobian_spectrum
 from distmatch.metrics.model import Critic, Options, Subject
+from distmatch.random import seeded
 
 RUN = {entry.name: entry.run for entry in maps.ENTRIES}
 

@@ -9,9 +9,9 @@ from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics.entries.maps import CRITICS, ENTRIES
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.model import Critic, Options, Subject
 from distmatch.metrics.plots import Pictures
+from distmatch.random import seeded
 
 RUN = {entry.name: entry for entry in ENTRIES}
 

@@ -8,8 +8,8 @@ from scipy import ndimage, signal
 
 from distmatch.errors import BadInput
 from distmatch.metrics import ms_ssim, ms_ssim_diversity
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.samples.ms_ssim import CONVENTIONS, WEIGHTS
+from distmatch.random import seeded
 
 
 def smooth(n, c, side, seed=0):

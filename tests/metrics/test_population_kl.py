@@ -18,7 +18,7 @@ from distmatch.errors import BadInput
 from distmatch.metrics import DensityFit, empirical_marginal_kl, population_marginal_kl
 from distmatch.metrics.codes import population_kl
 from distmatch.metrics.codes.population_kl import stacking_weights
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 QUICK = DensityFit(components=3)
 

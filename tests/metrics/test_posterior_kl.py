@@ -16,7 +16,7 @@ from torch.distributions.transforms import AffineTransform, SigmoidTransform
 from distmatch.errors import BadInput
 from distmatch.metrics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.metrics.codes.posterior_kl import empirical_marginal_kl_of
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 
 def crowd(n=200, d=3, sigma=0.5):

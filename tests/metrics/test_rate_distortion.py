@@ -9,10 +9,10 @@ from torch.distributions import Independent, Normal
 from distmatch.errors import BadInput
 from distmatch.metrics import Estimate, evidence_lower_bound
 from distmatch.metrics.entries.likelihoods import run_elbo
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.likelihood.rate_distortion import rate_distortion, rate_plane
 from distmatch.metrics.model import Options, Subject
 from distmatch.metrics.plots import RatePlane
+from distmatch.random import seeded
 
 ENTROPY = 0.5 * math.log(2 * math.pi * math.e * 2)  # of x ~ N(0, 2), in nats
 

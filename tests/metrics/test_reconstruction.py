@@ -5,7 +5,7 @@ import torch
 
 from distmatch.errors import BadInput
 from distmatch.metrics import reconstruction_error
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 
 def test_known_noise():

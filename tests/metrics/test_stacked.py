@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.features.nets import FeatureNet
 from distmatch.metrics.features.stacked import stacked_mnist_modes
+from distmatch.random import seeded
 
 
 def logits_of(triples):

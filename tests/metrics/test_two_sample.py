@@ -7,13 +7,13 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.samples.two_sample import (
     KERNELS,
     maximum_mean_discrepancy,
     nearest_neighbour_two_sample,
     sliced_wasserstein,
 )
+from distmatch.random import seeded
 
 TESTS = {
     "rbf": maximum_mean_discrepancy,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 from distmatch.reproduction.framework.measure import Judged, Look
 
 DATA = torch.randn(2, 2000, 2, generator=seeded(0)) * 0.75**0.5 + torch.tensor([0.0, 1.0])[:, None, None]

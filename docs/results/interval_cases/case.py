@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import seeded
 
 Estimates = Mapping[str, Estimate]
 REPETITIONS = 400

@@ -19,9 +19,10 @@ from distmatch.metrics import (
     mode_coverage,
     ms_ssim_diversity,
 )
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.samples.coverage import reached
 from distmatch.metrics.samples.ms_ssim import CONVENTIONS
+from distmatch.random import seeded
 from interval_cases.case import APART, Case, Estimates, normal, picked, student
 
 Draw = Callable[[int], Tensor]

@@ -15,7 +15,7 @@ from distmatch.metrics import (
     nearest_neighbour_two_sample,
     sliced_wasserstein,
 )
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 from interval_cases.case import APART, Case, Estimates, TestCase, normal, picked, student
 
 Sides = Callable[[int], tuple[Tensor, Tensor]]

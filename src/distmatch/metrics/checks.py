@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
 
@@ -58,3 +61,15 @@ def at_least(least: int, **counts: int) -> None:
     for name, count in counts.items():
         if count < least:
             raise BadInput(f"{name} is {count}; give at least {least}")
+
+
+def as_distribution(made: Any, who: str, batch: int | None = None) -> Distribution:
+    """`made` if it is a distribution (over a batch of that size), otherwise BadInput naming who made it."""
+    if not isinstance(made, Distribution):
+        raise BadInput(
+            f"{who} returned {type(made).__name__}; it must return a torch.distributions.Distribution"
+        )
+    shape = tuple(made.batch_shape + made.event_shape)
+    if batch is not None and shape[:1] != (batch,):
+        raise BadInput(f"{who} returned a distribution of shape {shape} for a batch of {batch}")
+    return made

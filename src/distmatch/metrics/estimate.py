@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput
@@ -168,12 +167,3 @@ def binomial_limits(hits: float, n: float) -> tuple[float, float]:
     low = float(betaincinv(hits, n - hits + 1, 0.025)) if hits > 0 else 0.0
     high = float(betaincinv(hits + 1, n - hits, 0.975)) if hits < n else 1.0
     return low, high
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A CPU generator of its own, so that global random state is never touched.
-
-    >>> torch.rand(1, generator=seeded(1)).equal(torch.rand(1, generator=seeded(1)))
-    True
-    """
-    return torch.Generator().manual_seed(seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -20,6 +18,7 @@ from distmatch.metrics import Subject
 from distmatch.metrics.model import Critic
 from distmatch.networks import NETWORKS, POSTERIORS, PixelDecoder
 from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_MARGINAL, Z_REC, Variable
+from distmatch.random import own_randomness
 from distmatch.runs.build import Assembly, assemble, feed_of
 from distmatch.runs.critics import trained_critics
 from distmatch.runs.devices import mapped, on_cpu
@@ -201,15 +200,6 @@ class Trained:
         device = self.assembly.trainer.feed.device
         labels = {} if y is None else {"y": y.to(device)}
         return on_cpu(self._net(of)(given.to(device), **labels, **more))
-
-
-@contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """torch's global generators at this seed inside the block, and as they were after it."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def settle(assembly: Assembly) -> Trained:

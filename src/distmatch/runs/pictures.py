@@ -10,12 +10,13 @@ from torch.distributions import TransformedDistribution
 
 from distmatch.files import put
 from distmatch.metrics import Results
+from distmatch.random import own_randomness
 from distmatch.reports.figures import figure_to_svg, scatter_2d
 from distmatch.reports.grids import image_grid, png_bytes, reconstruction_grid
 from distmatch.reports.plots import drawn
 from distmatch.runs.build import Assembly
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import Trained, own_randomness, settle
+from distmatch.runs.model import Trained, settle
 
 COUNT = 64
 SCATTERED = 2500

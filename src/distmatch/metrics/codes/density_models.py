@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
+from distmatch.random import seeded
 
 LogDensity = Callable[[Tensor], Tensor]
 """(n, D) -> log m(z) in nats, (n,)."""

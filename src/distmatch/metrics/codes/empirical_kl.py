@@ -15,8 +15,8 @@ from distmatch.metrics.codes.mixture import ROWS, log_marginals, log_mixture, lo
 from distmatch.metrics.codes.surgery import EmpiricalKL as EmpiricalKL
 from distmatch.metrics.codes.surgery import Rates, Scores, density_of, family, rates_of, summary
 from distmatch.metrics.codes.two_stage import of_some, thinned
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness, seeded
 
 CODES, MOST_CODES = 10_000, 100_000  # codes drawn unless told otherwise: more where the mixture is small ...
 WORK = 20_000_000  # ... up to this many entries M·N·D, in thousands: and fewer where it is huge,
@@ -117,7 +117,7 @@ def _rates(loc: Tensor, scale: Tensor, prior: Distribution | None, seed: int) ->
     """KL(q(z|x_n)‖p(z)) of every component, by rows."""
     values, exact = [], True
     step = max(1, DECOMPOSED_WORK // (100 * loc.shape[1]))
-    with torch.no_grad(), own_randomness(seed, loc):
+    with torch.no_grad(), own_randomness(seed):
         for mu, sigma in zip(loc.split(step), scale.split(step), strict=True):
             mu, sigma = mu.double(), sigma.double()
             if prior is None:

@@ -14,8 +14,8 @@ from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import checked
 from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit, fit_standardised
 from distmatch.metrics.codes.surgery import density_of
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness, seeded
 
 TRAINING, VALIDATION = 0.7, 0.1  # shares of the codes; the rest is for the estimate
 
@@ -66,7 +66,7 @@ def marginal_kl_by_density(
     fit = dataclasses.replace(fit or DensityFit(), seed=seed, progress=progress)
     codes = codes[torch.randperm(len(codes), generator=seeded(seed)).to(codes.device)]
     first, second = round(TRAINING * len(codes)), round((TRAINING + VALIDATION) * len(codes))
-    with own_randomness(seed, codes):
+    with own_randomness(seed):
         log_density = fit_standardised(DENSITY_MODELS[model], codes[:first], codes[first:second], fit)
         log_m = log_density(codes[second:])
     with torch.no_grad():

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness, seeded
 
 Codes = Tensor | Callable[[int, int], Tensor]
 
@@ -133,7 +133,7 @@ def marginal_kl_by_ratio(
             f"{penalty}, {lr} and {dropout}"
         )
     held_out, batches = _split(codes, batch_size, seed)
-    with own_randomness(seed, held_out):
+    with own_randomness(seed):
         net = NoisyClassifier(held_out.shape[1], layers, width, noise, dropout).to(held_out)
         adam = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.5, 0.9))
         for step in range(steps):

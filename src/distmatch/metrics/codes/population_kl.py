@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.errors import BadInput, unknown
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit, fit_gaussian, fit_standardised
 from distmatch.metrics.codes.mixture import log_mixture
-from distmatch.metrics.codes.posterior_kl import log_mixture_of, some_tensor, standard_normal, with_events
+from distmatch.metrics.codes.posterior_kl import log_mixture_of, standard_normal, with_events
 from distmatch.metrics.codes.surgery import NEAR, density_of
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness, seeded
 
 FITTING, WEIGHING = 0.3, 0.1  # shares of the held-out codes that densities are fitted to, and weighed by; the
 # others are for the estimate
@@ -113,7 +113,7 @@ def population_marginal_kl(
             raise unknown("density model", name, DENSITY_MODELS)
     at_least(1, batch_size=batch_size)
     fit = dataclasses.replace(fit or DensityFit(), seed=seed)
-    with torch.no_grad(), own_randomness(seed, some_tensor(x)):
+    with torch.no_grad(), own_randomness(seed):
         held_out = _Aggregate.of(posterior, x, batch_size, seed)
         known = _Aggregate.of(posterior, training, batch_size, seed)
         if held_out.total < FEWEST:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.codes.empirical_kl import sizes
 from distmatch.metrics.codes.surgery import (
     EmpiricalKL,
@@ -23,8 +23,8 @@ from distmatch.metrics.codes.surgery import (
     summary,
 )
 from distmatch.metrics.codes.two_stage import of_some, thinned
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness, seeded
 
 CODES = 2_000  # codes drawn unless told otherwise: a general density costs far more than a matmul's entry
 ENTRIES = 1 << 20  # pairs × coordinates that are scored at once: 8 MB in float64, and a net's activations
@@ -82,7 +82,7 @@ def empirical_marginal_kl_of(
     """
     at_least(1, batch_size=batch_size)
     batches: Sequence[Any] = x.split(batch_size) if isinstance(x, Tensor) else x
-    with torch.no_grad(), own_randomness(seed, some_tensor(x)):
+    with torch.no_grad(), own_randomness(seed):
         laws = [with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
         total = sum(law.batch_shape[0] for law in laws)
         if total < 2:

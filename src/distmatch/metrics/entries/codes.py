@@ -17,9 +17,9 @@ from distmatch.metrics.codes.moments import code_moments
 from distmatch.metrics.codes.population_kl import population_marginal_kl
 from distmatch.metrics.codes.posterior_kl import empirical_marginal_kl_of
 from distmatch.metrics.entries.gather import codes, gaussians, held_out, load, subset
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.model import REASONS, Diagnostic, Findings, Options, Subject
+from distmatch.random import own_randomness, seeded
 
 GENERAL_DATA, GENERAL_CODES = 2_000, 1_000  # of posteriors that are not Gaussian: each pair costs a log_prob
 FITTED_CODES = 10_000  # codes at most for the classifier and for the density models
@@ -71,7 +71,7 @@ def _is_gaussian(subject: Subject, options: Options) -> bool:
     """Whether the encoder returns diagonal Gaussians, by its answer to a few data."""
     assert subject.encode is not None
     x, y = _training(subject, 2, options)
-    with torch.no_grad(), own_randomness(options.seed, x):
+    with torch.no_grad(), own_randomness(options.seed):
         q = subject.encode(x, y)
     while isinstance(q, Independent):
         q = q.base_dist

@@ -12,12 +12,12 @@ from torch.distributions import Distribution
 from torch.utils.flop_counter import FlopCounterMode
 
 from distmatch.errors import BadInput
+from distmatch.metrics.checks import as_distribution
 from distmatch.metrics.entries.gather import codes, gaussians, held_out, load
 from distmatch.metrics.entries.likelihoods import WEIGHTED
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.likelihood.annealed import annealed_log_likelihood, simulate
 from distmatch.metrics.likelihood.bits import bits_per_dim
-from distmatch.metrics.likelihood.elbo import as_distribution
 from distmatch.metrics.likelihood.importance import log_likelihood
 from distmatch.metrics.likelihood.latent_usage import latent_usage, usage_exhibits
 from distmatch.metrics.likelihood.low_posterior import LowPosterior, low_posterior_samples, tail_mean
@@ -33,6 +33,7 @@ from distmatch.metrics.likelihood.populations import (
 )
 from distmatch.metrics.model import Diagnostic, Findings, Options, Subject
 from distmatch.metrics.plots import Exhibit
+from distmatch.random import seeded
 
 KEPT, COMPARED, MAPPED = 64, 1_000, 900  # low-posterior samples, data beside them, points of the t-SNE
 ANNEALED, CHAINS, TEMPERATURES, LEAPFROG = 32, 4, 250, 4

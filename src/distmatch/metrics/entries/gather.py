@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.estimate import seeded
-from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness
+from distmatch.metrics.checks import as_distribution
 from distmatch.metrics.model import Data, Options, Subject
+from distmatch.random import own_randomness, seeded
 
 
 def load(data: Data | None) -> Tensor | None:
@@ -38,7 +38,7 @@ def codes(subject: Subject, x: Tensor, y: Tensor | None, options: Options) -> Te
     """One draw of q(z|x) for every example."""
     assert subject.encode is not None
     drawn = []
-    with torch.no_grad(), own_randomness(options.seed, x):
+    with torch.no_grad(), own_randomness(options.seed):
         for start in range(0, len(x), options.batch_size):
             part = slice(start, start + options.batch_size)
             q = as_distribution(subject.encode(x[part], None if y is None else y[part]), "the encoder")
@@ -52,7 +52,7 @@ def gaussians(subject: Subject, options: Options) -> tuple[Tensor, Tensor]:
     x, y = load(subject.train), load(subject.train_labels)
     assert x is not None
     locs, scales = [], []
-    with torch.no_grad(), own_randomness(options.seed, x):
+    with torch.no_grad(), own_randomness(options.seed):
         for start in range(0, len(x), options.batch_size):
             part = slice(start, start + options.batch_size)
             q = as_distribution(subject.encode(x[part], None if y is None else y[part]), "the encoder")

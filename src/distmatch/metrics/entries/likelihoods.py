@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import torch
 
+from distmatch.metrics.checks import as_distribution
 from distmatch.metrics.entries.gather import codes, held_out
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.likelihood.bits import bits_per_dim
-from distmatch.metrics.likelihood.elbo import as_distribution, evidence_lower_bound, own_randomness
+from distmatch.metrics.likelihood.elbo import evidence_lower_bound
 from distmatch.metrics.likelihood.importance import log_likelihood
 from distmatch.metrics.likelihood.rate_distortion import rate_plane
 from distmatch.metrics.likelihood.reconstruction import reconstruction_error
 from distmatch.metrics.model import Diagnostic, Findings, Options, Subject
+from distmatch.random import own_randomness
 
 WEIGHTED = 5000  # a tenth of this many examples, at most, for the importance-weighted bound
 
@@ -76,7 +78,7 @@ def run_reconstruction(subject: Subject, options: Options) -> Findings:
     x, y = held_out(subject, options)
     z = codes(subject, x, y, options)
     made = []
-    with torch.no_grad(), own_randomness(options.seed, x):
+    with torch.no_grad(), own_randomness(options.seed):
         for start in range(0, len(x), options.batch_size):
             part = slice(start, start + options.batch_size)
             p = as_distribution(subject.decode(z[part], None if y is None else y[part]), "the decoder")

@@ -16,9 +16,9 @@ from distmatch.metrics.generator.gradients import gradient_norms
 from distmatch.metrics.generator.independent_critic import independent_critic
 from distmatch.metrics.generator.inversion import inference_via_optimization
 from distmatch.metrics.generator.jacobian import JacobianSpectrum, jacobian_spectrum
-from distmatch.metrics.likelihood.elbo import own_randomness
 from distmatch.metrics.model import Critic, Diagnostic, Findings, Options, Subject
 from distmatch.metrics.plots import Exhibit, Histograms, Lines, Pictures
+from distmatch.random import own_randomness
 
 MAPPED = 64  # codes at which the decoder's Jacobian is looked at
 MAPPED_ENTRIES = 2**22  # of all these Jacobians together
@@ -193,7 +193,7 @@ def run_ratio_calibration(subject: Subject, options: Options) -> Findings:
         )
     for name, critic in ratios.items():
         scores = {}
-        with torch.no_grad(), own_randomness(options.seed, critic.target[0]):
+        with torch.no_grad(), own_randomness(options.seed):
             for side, draws in {"target": critic.target, "model": critic.model}.items():
                 scores[side] = _in_batches(critic.score, draws, options.batch_size)
         found = ratio_calibration(scores["target"], scores["model"])

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked, same_shape
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.feature_sets import checked_sets, described
+from distmatch.random import seeded
 
 ROUNDING = 1e-10  # the share of Tr (Σ₁Σ₂)^½ that rounding may make
 ROWS, DIRECTIONS = 1_000, 256  # rows and leading directions that the error is measured on

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from distmatch.metrics.checks import at_least
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.feature_sets import checked_sets, described
+from distmatch.random import seeded
 
 ROWS = 500  # rows of a kernel matrix at once
 

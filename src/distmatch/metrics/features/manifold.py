@@ -11,8 +11,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.feature_sets import checked_sets, described
+from distmatch.random import seeded
 
 ROWS, COLUMNS = (
     500,

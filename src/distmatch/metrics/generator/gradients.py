@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked, same_shape
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.spread import spread
+from distmatch.random import own_randomness, seeded
 
 Score = Callable[..., Tensor]
 Draws = Tensor | Sequence[Tensor]
@@ -58,7 +58,7 @@ def gradient_norms(
     """
     at_least(1, batch_size=batch_size)
     places = interpolates(target, model, seed)
-    with own_randomness(seed, places[0]):
+    with own_randomness(seed):
         _check_rows(score, places)
         norms = torch.cat(
             [

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.generator.gradients import GradientNorms, Score, gradient_norms, slopes
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.random import own_randomness, seeded
 
 SLOPE = 0.2  # of the leaky ReLUs
 LEAST = 8  # examples of each set, of which the held-out ones are halved
@@ -91,7 +91,7 @@ def independent_critic(
     sets = {"samples": samples, "train": train, "validation": validation, "test": test}
     _check(sets, steps, batch_size, penalty, rate)
     held_out, fresh = _halves(validation, seed), _halves(samples, seed + 1)
-    with own_randomness(seed, samples), torch.enable_grad():
+    with own_randomness(seed), torch.enable_grad():
         made = copy.deepcopy(critic) if critic is not None else _default(samples)
         f = _Flat(made.to(samples.device).train())
         losses = _fit(f, held_out[0], fresh[0], steps, batch_size, (penalty, rate), seed, progress)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.generator.jacobian import Decoder, image_of
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.random import own_randomness, seeded
 
 DECAYS = 0.9, 0.999  # of Adam's two averages
 
@@ -95,7 +95,7 @@ def inference_via_optimization(
     starts = origins.unflatten(0, (restarts, len(x)))
     starts = starts if start is None else torch.cat([starts, start.detach().to(starts)[None]])
     batches: list[tuple[Tensor, Tensor, Tensor]] = []
-    with own_randomness(seed, x), torch.enable_grad():
+    with own_randomness(seed), torch.enable_grad():
         for at in range(0, len(x), batch_size):
             part = slice(at, at + batch_size)
             report = None if progress is None else _share(progress, at, len(x[part]), len(x))

@@ -18,8 +18,8 @@ from torch.func import jvp, vjp, vmap
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.likelihood.elbo import own_randomness
 from distmatch.metrics.spread import spread
+from distmatch.random import own_randomness
 
 Decoder = Callable[..., Any]
 ENTRIES_AT_ONCE = 2**18  # of Jacobians held at a time, which also bounds what a decoder's layers hold
@@ -195,7 +195,7 @@ def _jacobians(decoder: Decoder, z: Tensor, y: Tensor | None) -> Iterator[Tensor
     for start in range(0, len(z), chunk):
         part = slice(start, start + chunk)
         function = partial(_flat_image, decoder, None if y is None else y[part])
-        with own_randomness(0, z), torch.enable_grad(), _quiet():
+        with own_randomness(0), torch.enable_grad(), _quiet():
             found = _jacobian(function, z[part], size)
         if not torch.isfinite(found).all():
             raise BadInput("the decoder's Jacobian holds NaN or infinite values")
@@ -218,7 +218,7 @@ def _dimensions(decoder: Decoder, z: Tensor, y: Tensor | None) -> int:
     """X, after a look at whether the rows of x depend on their own code alone."""
     few = min(len(z), 4)
     fewer = max(1, few // 2)
-    with torch.no_grad(), own_randomness(0, z):
+    with torch.no_grad(), own_randomness(0):
         x = image_of(decoder, z[:few], None if y is None else y[:few]).flatten(1).double()
         alone = image_of(decoder, z[:fewer], None if y is None else y[:fewer]).flatten(1).double()
     if not torch.isfinite(x).all():

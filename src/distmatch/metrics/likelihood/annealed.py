@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.errors import BadInput, unknown
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness, per_example
+from distmatch.metrics.likelihood.elbo import per_example
 from distmatch.metrics.likelihood.hamiltonian import ACCEPTANCE, Path, anneal, pilot_steps
+from distmatch.random import own_randomness
 
 STEEPNESS = 4.0  # δ of the sigmoid schedule
 APART = 1_000_003  # added to the seed of simulated data, so that annealing at that seed draws other numbers
@@ -127,7 +128,7 @@ def annealed_log_likelihood(
     passes = (2 if codes is None else 3) * math.ceil(len(x) / size) * (temperatures - 1)
     tick = _ticker(progress, passes)
     found = []
-    with torch.no_grad(), own_randomness(seed, x):
+    with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             label, exact = None if y is None else y[part], None if codes is None else codes[part]
@@ -168,8 +169,8 @@ def simulate(
     at_least(1, latent=latent, batch_size=batch_size)
     if y is not None and len(y) != n:
         raise BadInput(f"y has {len(y)} labels for {n} examples")
-    made, like = [], torch.zeros(1) if y is None else y
-    with torch.no_grad(), own_randomness(seed + APART, like):
+    made = []
+    with torch.no_grad(), own_randomness(seed + APART):
         z = (_standard_normal(latent, torch.zeros(1)) if prior is None else prior).sample(torch.Size((n,)))
         for start in range(0, n, batch_size):
             part = slice(start, start + batch_size)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def evidence_lower_bound(
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
     rates, distortions = [], []
-    with torch.no_grad(), own_randomness(seed, x):
+    with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(x), batch_size):
             batch = x[start : start + batch_size]
             label = () if y is None else (y[start : start + batch_size],)
@@ -128,24 +127,3 @@ def standard_normal_like(q: Distribution) -> Distribution:
 def per_example(values: Tensor) -> Tensor:
     """Sums all but the first dimension, in float64: (B, *) -> (B,)."""
     return values.double().flatten(1).sum(1) if values.ndim > 1 else values.double()
-
-
-def as_distribution(made: Any, who: str, batch: int | None = None) -> Distribution:
-    """`made` if it is a distribution (over a batch of that size), otherwise BadInput naming who made it."""
-    if not isinstance(made, Distribution):
-        raise BadInput(
-            f"{who} returned {type(made).__name__}; it must return a torch.distributions.Distribution"
-        )
-    shape = tuple(made.batch_shape + made.event_shape)
-    if batch is not None and shape[:1] != (batch,):
-        raise BadInput(f"{who} returned a distribution of shape {shape} for a batch of {batch}")
-    return made
-
-
-@contextmanager
-def own_randomness(seed: int, like: Tensor) -> Iterator[None]:
-    """Seeds torch inside the block and puts the global random state back after it."""
-    devices = [like.device] if like.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

@@ -10,14 +10,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.likelihood.elbo import (
-    as_distribution,
-    own_randomness,
-    per_example,
-    standard_normal_like,
-)
+from distmatch.metrics.likelihood.elbo import per_example, standard_normal_like
+from distmatch.random import own_randomness
 
 
 def log_likelihood(
@@ -62,7 +58,7 @@ def log_likelihood(
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
     found = []
-    with torch.no_grad(), own_randomness(seed, x):
+    with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(x), batch_size):
             batch = x[start : start + batch_size]
             label = () if y is None else (y[start : start + batch_size],)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked, same_shape
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.plots import Exhibit, Histograms, Lines
+from distmatch.random import seeded
 
 UNITS, REPLICATES = 512, 50  # units and resamples at once
 NEVER = 1e-4  # probability of a unit that is not near its threshold

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import at_least, checked, same_shape
+from distmatch.metrics.checks import as_distribution, at_least, checked, same_shape
 from distmatch.metrics.codes.mixture import ROWS, log_mixture
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import as_distribution, own_randomness
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import own_randomness, seeded
 
 LEVELS = (0.01, 0.1, 0.5, 0.9)  # of the quantiles
 CODES = 1_000  # codes of q(z) that are scored for comparison
@@ -184,7 +184,7 @@ def _decoded(
 ) -> Tensor:
     """Means of p(x|z), in the default precision that nets are in; draws where the law has no mean."""
     made, z = [], z.to(torch.get_default_dtype())
-    with torch.no_grad(), own_randomness(seed, z):
+    with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(z), batch_size):
             part = slice(start, start + batch_size)
             law = as_distribution(decoder(z[part], *(() if y is None else (y[part],))), "the decoder")

@@ -11,16 +11,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import at_least, checked
-from distmatch.metrics.estimate import Estimate, seeded
-from distmatch.metrics.likelihood.elbo import (
-    as_distribution,
-    closed_form_kl,
-    own_randomness,
-    per_example,
-    standard_normal_like,
-)
+from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.likelihood.elbo import closed_form_kl, per_example, standard_normal_like
 from distmatch.metrics.plots import Histograms, Pictures, Scatter
+from distmatch.random import own_randomness, seeded
 
 ROWS = 4096  # data that neighbours are looked for among at once
 EMBEDDED = 2_000  # points of a t-SNE, at most
@@ -117,7 +112,7 @@ def population(
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
     rates, elbos = [], []
-    with torch.no_grad(), own_randomness(seed, x):
+    with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
             label = () if y is None else (y[part],)

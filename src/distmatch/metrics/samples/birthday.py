@@ -12,9 +12,10 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.samples.distances import squared_distances
 from distmatch.metrics.samples.duplicates import features_of
+from distmatch.random import seeded
 
 ROWS = 256  # samples compared at once with all before them
 PAIRS = 4096  # pairs that a function judges at once

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.samples.witness import hole_intervals, lift, living_times
+from distmatch.random import seeded
 
 FIRST = 4  # draws that are timed here before processes are started ...
 WORTH = 10.0  # ... if the others would take more than so many seconds

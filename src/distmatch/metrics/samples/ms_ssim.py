@@ -24,7 +24,8 @@ from torch import Tensor
 
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import at_least, checked, same_shape
-from distmatch.metrics.estimate import Estimate, seeded
+from distmatch.metrics.estimate import Estimate
+from distmatch.random import seeded
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5

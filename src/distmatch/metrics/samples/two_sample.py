@@ -11,8 +11,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import at_least, checked
-from distmatch.metrics.estimate import Estimate, binomial_limits, seeded
+from distmatch.metrics.estimate import Estimate, binomial_limits
 from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others, squared_distances
+from distmatch.random import seeded
 
 MEDIAN_OF = 1000  # points whose distances the bandwidth is the median of, at most
 PERMUTED = 50  # permutations at once along one projection

@@ -25,9 +25,10 @@ from distmatch.metrics import (
     population_marginal_kl,
 )
 from distmatch.metrics.generator.independent_critic import image_critic
+from distmatch.random import own_randomness
 from distmatch.reproduction.framework.experiment import Numbers, Scale
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import Trained, load_trained, own_randomness
+from distmatch.runs.model import Trained, load_trained
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distmatch.metrics.likelihood.elbo import own_randomness
+from distmatch.random import own_randomness
 from distmatch.reports.style import COLOURS, INK, legend, new_figure, styled
 from distmatch.reproduction.framework.experiment import (
     Bench,
@@ -59,7 +59,7 @@ SIZES: dict[Scale, Sizes] = {
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     """Train a generator, turn it round, and compare the density with the truth."""
     sizes, law, kind = SIZES[bench.scale], DATA[str(cell["data"])], str(cell["generator"])
-    with own_randomness(seed, torch.empty(0)):
+    with own_randomness(seed):
         data = law.draws(sizes.data)
         generator = trained(kind, data, sizes)
         x, at_zero = pushed(generator, 0.0)

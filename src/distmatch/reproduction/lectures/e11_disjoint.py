@@ -11,6 +11,7 @@ from torch import Tensor
 from distmatch.data import load
 from distmatch.metrics import sliced_wasserstein
 from distmatch.networks import Shapes, build
+from distmatch.random import own_randomness
 from distmatch.reports.style import COLOURS, legend, new_figure, styled
 from distmatch.reproduction.framework.experiment import (
     Bench,
@@ -26,7 +27,6 @@ from distmatch.reproduction.framework.measure import judged_run
 from distmatch.reproduction.framework.sweeps import Value, best_of, less, mean_of, rows_figure, worst_to_best
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
-from distmatch.runs.model import own_randomness
 from distmatch.systems import find
 from distmatch.training import Diverged, Feed, Settings, Trainer
 from distmatch.training.optimisers import Adam

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distmatch.metrics.likelihood.elbo import own_randomness
 from distmatch.objectives.comparisons import (
     BRIER,
     F_DIVERGENCES,
@@ -19,6 +18,7 @@ from distmatch.objectives.comparisons import (
     NON_SATURATING,
     Comparison,
 )
+from distmatch.random import own_randomness
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -70,7 +70,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     if name == IDENTITY:
         return Numbers({"deviation": bregman_deviation()})
     sizes = SIZES[bench.scale]
-    with own_randomness(seed, torch.empty(0)):
+    with own_randomness(seed):
         if name == MOMENTS:
             return _numbers(moment_gradients(sizes.minibatches), {})
         if name == EXACT:

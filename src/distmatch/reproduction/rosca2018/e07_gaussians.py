@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from distmatch.metrics.likelihood.elbo import own_randomness
 from distmatch.objectives.comparisons import REVERSE_KL
+from distmatch.random import own_randomness
 from distmatch.reports.style import COLOURS, INK, legend, new_figure, styled
 from distmatch.reproduction.framework.experiment import (
     Bench,
@@ -60,7 +60,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     """Train a classifier of a fixed pair, or with it the second Gaussian, and watch the KL and its estimate."""
     sizes, d, learns = SIZES[bench.scale], int(cell["d"]), cell["task"] == "learn"
     steps = sizes.steps[d > 100]
-    with own_randomness(1000 * seed + d, torch.empty(0)):
+    with own_randomness(1000 * seed + d):
         target, q = random_affine(d, str(cell["law"])), random_affine(d, str(cell["law"]))
         model = Affine(q.a.requires_grad_(learns), q.b.requires_grad_(learns))
         critic = classifier(d, sizes.width)

@@ -13,6 +13,7 @@ from torch import Tensor
 from distmatch.metrics import empirical_marginal_kl
 from distmatch.metrics.entries.gather import gaussians
 from distmatch.metrics.model import Options
+from distmatch.random import own_randomness
 from distmatch.reports.style import COLOURS, INK, legend, new_figure, styled
 from distmatch.reproduction.framework.experiment import (
     Bench,
@@ -29,7 +30,7 @@ from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import EMPIRICAL_KL, SATURATED
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import Trained, load_trained, own_randomness
+from distmatch.runs.model import Trained, load_trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from distmatch.metrics import empirical_marginal_kl
 from distmatch.metrics.entries.gather import gaussians
-from distmatch.metrics.estimate import seeded
 from distmatch.metrics.model import Options
+from distmatch.random import seeded
 from distmatch.reproduction.framework.experiment import Bench, Cell, Scale
 from distmatch.reproduction.framework.train import train_run
 from distmatch.runs.folder import RunFolder
