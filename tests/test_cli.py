@@ -46,7 +46,7 @@ def test_the_commands(capsys):
 
 @pytest.mark.parametrize(
     ("what", "some"),
-    [("systems", "vgh++"), ("data", "stacked-mnist"), ("diagnostics", "elbo"), ("networks", "dcgan")],
+    [("systems", "vgh++"), ("data", "stacked-mnist"), ("metrics", "elbo"), ("networks", "dcgan")],
 )
 def test_lists_have_a_line_each_in_a_pipe(what, some, capfd):
     assert cli.run(["list", what]) == 0

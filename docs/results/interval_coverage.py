@@ -50,12 +50,12 @@ def found(family: str) -> Kept:
 
 
 def cases(family: str) -> Iterator[tuple[str, Case | TestCase]]:
-    """The family's cases, each with its diagnostic and name."""
+    """The family's cases, each with its metric and name."""
     if family == "tests":
         yield from ((test.name, test) for test in TESTS)
         return
-    for diagnostic, group in FAMILIES[family].items():
-        yield from ((f"{diagnostic}: {case.name}", case) for case in group)
+    for metric, group in FAMILIES[family].items():
+        yield from ((f"{metric}: {case.name}", case) for case in group)
 
 
 def measure(family: str, again: bool) -> None:

@@ -170,7 +170,7 @@ def notes(found: dict) -> list[str]:
         "  arXiv:1802.06847), whose mutual_information saturates at ln 55,000 = 10.9: it cannot be below",
         "  marginal_rate - 10.9, whatever the population's KL(q(z) ‖ p(z)) is.",
         "- The digits among samples are counted by a 3-nearest-neighbour classifier of 10,000 real ones.",
-        "- A dash: the diagnostic does not apply; the JSON says why.",
+        "- A dash: the metric does not apply; the JSON says why.",
         f"- torch {environment['torch']}, {environment['machine']}, device {environment['device']}, "
         f"{environment['threads']} thread(s). The machine was shared, so times are upper bounds.",
     ]

@@ -265,7 +265,7 @@ are for machines with more than one GPU, and for several.
 cost that work does not explain.
 
 {scaling}
-## Diagnostics
+## Metrics
 
 The marginal KL over 50,000 codes against the bare matmul and exponential, the Fréchet distance against scipy's
 route, the geometry score on both cores:

@@ -57,7 +57,7 @@ class Row:
         name: where it differs from the system's.
         source: the reference, where it differs from the system's.
         samples: how many codes, samples or examples are measured at most.
-        only: the diagnostics, where not all that apply.
+        only: the metrics, where not all that apply.
     """
 
     group: str

@@ -46,7 +46,7 @@ SETTINGS = Settings(  # ε well above the rounding of a clipped critic's gradien
 
 
 @dataclass(frozen=True)
-class Subject:
+class Model:
     """An objective, with the nets that its system trains, as small as they can be, and how it is stepped."""
 
     objective: Objective
@@ -104,36 +104,36 @@ class Subject:
         return numbers_at(self.objective)
 
 
-def subject(system: System) -> Subject:
+def model(system: System) -> Model:
     """What a system's own defaults ask for."""
     asked = {k.removeprefix("network."): v for k, v in system.defaults.items() if k.startswith("network.")}
     own = {k: v for k, v in asked.items() if k in ("spectral_norm", "symmetric", "uses_code")}
     if "minibatch_kernels" in asked:
         own["minibatch_kernels"] = 3
     training = {k: system.defaults.get(f"training.{k}", 0) for k in ("consensus", "unroll")}
-    return Subject(system.objective(), toy_of(system), tuple(own.items()), **training)
+    return Model(system.objective(), toy_of(system), tuple(own.items()), **training)
 
 
-def subjects() -> dict[str, Subject]:
+def models() -> dict[str, Model]:
     """One for each system; those that differ by the size of their nets alone share one."""
-    found: dict[Subject, str] = {}
+    found: dict[Model, str] = {}
     for name, system in SYSTEMS.items():
-        one = subject(system)
+        one = model(system)
         if one.family != one.toy.family:
             one = replace(one, toy=replace(one.toy, family="mlp"))
         found.setdefault(one, name)
     return {name: one for one, name in found.items()}
 
 
-SUBJECTS = subjects()
-every = pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
+SUBJECTS = models()
+every = pytest.mark.parametrize("model", SUBJECTS.values(), ids=SUBJECTS)
 
 ONE_OF_EACH_KIND = (  # of net, posterior, prior, term and step; the others of their kind are compiled by `make slow`
     *("vae", "vae-vamp", "vae-nvp", "iwae", "pixelvae", "real-nvp", "wgan-gp", "sngan", "unrolled-gan"),
     *("consensus-gan", "lens-gan", "progressive-gan", "bgan", "avb-ac", "age", "vae-gan"),
 )
 every_but_slowly = pytest.mark.parametrize(
-    "subject",
+    "model",
     [
         pytest.param(one, id=name, marks=() if name in ONE_OF_EACH_KIND else pytest.mark.slow)
         for name, one in SUBJECTS.items()
@@ -146,24 +146,24 @@ def test_the_kinds_are_systems():
 
 
 def alone(
-    subject: Subject,
+    model: Model,
     settings: Settings,
     seed: int,
     numbers: Mapping[str, Tensor] | None = None,
     objective: Objective | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One run by itself: where its parameters end, and its last logs."""
-    nets, objective = subject.nets(seed), objective or subject.objective
+    nets, objective = model.nets(seed), objective or model.objective
     state = init(objective, nets, settings)
-    for data in subject.batches(seed):
-        state, logs = step(objective, nets, state, data, settings, subject.numbers() | dict(numbers or {}))
+    for data in model.batches(seed):
+        state, logs = step(objective, nets, state, data, settings, model.numbers() | dict(numbers or {}))
     return copied(state), logs
 
 
-def stacked(subject: Subject, settings: Settings) -> tuple[dict[str, nn.Module], State]:
+def stacked(model: Model, settings: Settings) -> tuple[dict[str, nn.Module], State]:
     """The first state of K runs side by side."""
-    objective = subject.objective
-    nets = [subject.nets(k) for k in range(K)]
+    objective = model.objective
+    nets = [model.nets(k) for k in range(K)]
     states = [init(objective, n, settings) for n in nets]
     for part in ("params", "buffers"):
         for n, held in getattr(states[0], part).items():
@@ -179,23 +179,23 @@ def stacked(subject: Subject, settings: Settings) -> tuple[dict[str, nn.Module],
 
 
 def together(
-    subject: Subject,
+    model: Model,
     settings: Settings,
     numbers: Mapping[str, Tensor] | None = None,
     compiled: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The K runs as lanes."""
     settings = replace(settings, lanes=True)
-    nets, state = stacked(subject, settings)
-    numbers = {k: v.expand(K) for k, v in subject.numbers().items()} | dict(numbers or {})
+    nets, state = stacked(model, settings)
+    numbers = {k: v.expand(K) for k, v in model.numbers().items()} | dict(numbers or {})
 
     def take(state: State, data: list[Batch]) -> tuple[State, dict[str, Tensor]]:
-        return step(subject.objective, nets, state, data, settings, numbers)
+        return step(model.objective, nets, state, data, settings, numbers)
 
     if compiled:
         torch.compiler.reset()
         take = torch.compile(take, fullgraph=True, backend="aot_eager")
-    for lanes in zip(*[subject.batches(k) for k in range(K)], strict=True):
+    for lanes in zip(*[model.batches(k) for k in range(K)], strict=True):
         state, logs = take(state, [stack(list(b)) for b in zip(*lanes, strict=True)])
     return copied(state), logs
 
@@ -205,10 +205,10 @@ def lane(values: dict[str, Tensor], k: int) -> dict[str, Tensor]:
 
 
 @every_but_slowly
-def test_compiled_equals_eager_and_its_parameters_move(subject):
-    objective, numbers = subject.objective, subject.numbers()
-    expected, expected_logs = alone(subject, subject.settings(), 0)
-    nets, settings = subject.nets(0), subject.settings(functional=True)
+def test_compiled_equals_eager_and_its_parameters_move(model):
+    objective, numbers = model.objective, model.numbers()
+    expected, expected_logs = alone(model, model.settings(), 0)
+    nets, settings = model.nets(0), model.settings(functional=True)
     torch.compiler.reset()
     take = torch.compile(
         lambda state, data: step(objective, nets, state, data, settings, numbers),
@@ -217,7 +217,7 @@ def test_compiled_equals_eager_and_its_parameters_move(subject):
     )
     state = init(objective, nets, settings)
     start = copied(state)
-    for data in subject.batches(0):
+    for data in model.batches(0):
         before = copied(state)
         state, logs = take(state, data)
         moved = [k for k, p in flat(state).items() if not torch.equal(p, before[k])]
@@ -245,56 +245,56 @@ def test_compiling_needs_no_eager_step_before_it():
 
 
 @every
-def test_a_lane_is_the_run_that_it_would_be_alone(subject):
-    same_as_alone(subject, subject.settings())
+def test_a_lane_is_the_run_that_it_would_be_alone(model):
+    same_as_alone(model, model.settings())
 
 
 @every_but_slowly
 @pytest.mark.parametrize("order", ["functional", "simultaneous", "functional and simultaneous"])
-def test_a_lane_is_the_run_that_it_would_be_alone_in_every_order(subject, order):
+def test_a_lane_is_the_run_that_it_would_be_alone_in_every_order(model, order):
     same_as_alone(
-        subject, subject.settings(functional="functional" in order, simultaneous="simultaneous" in order)
+        model, model.settings(functional="functional" in order, simultaneous="simultaneous" in order)
     )
 
 
-def same_as_alone(subject: Subject, settings: Settings) -> None:
+def same_as_alone(model: Model, settings: Settings) -> None:
     """K runs as lanes end where each of them ends alone."""
-    found, logs = together(subject, settings)
+    found, logs = together(model, settings)
     for k in range(K):
-        expected, expected_logs = alone(subject, settings, k)
+        expected, expected_logs = alone(model, settings, k)
         assert_same(lane(found, k), expected, rtol=1e-9, atol=1e-9)
         assert_same(lane(logs, k), expected_logs, rtol=1e-9, atol=1e-9)
 
 
 @every
-def test_lanes_differ_in_every_number_that_they_may_differ_in(subject):
+def test_lanes_differ_in_every_number_that_they_may_differ_in(model):
     """Weights of terms and of penalties, and both learning rates: `(K,)` each."""
-    objective = subject.objective
+    objective = model.objective
     paths = [n for n in objective.numbers() if n.endswith("weight")]
     numbers = {n: torch.tensor([0.5, 1.0, 3.0]) * (i + 1) for i, n in enumerate(paths)}
     rates = {"players": torch.tensor([0.01, 0.003, 0.02]), "critics": torch.tensor([0.005, 0.02, 0.01])}
-    settings = subject.settings(**{side: SGD(lr=lr, momentum=0.5) for side, lr in rates.items()})
-    found, logs = together(subject, settings, numbers)
+    settings = model.settings(**{side: SGD(lr=lr, momentum=0.5) for side, lr in rates.items()})
+    found, logs = together(model, settings, numbers)
     for k in range(K):
         one = objective.with_numbers({n: float(v[k]) for n, v in numbers.items()})
-        single = subject.settings(**{side: SGD(lr=float(lr[k]), momentum=0.5) for side, lr in rates.items()})
-        expected, expected_logs = alone(subject, single, k, objective=one)
+        single = model.settings(**{side: SGD(lr=float(lr[k]), momentum=0.5) for side, lr in rates.items()})
+        expected, expected_logs = alone(model, single, k, objective=one)
         assert_same(lane(found, k), expected, rtol=1e-9, atol=1e-9)
         assert_same(lane(logs, k), expected_logs, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["wgan-gp", "vgh++"])
 def test_compiled_lanes_equal_lanes(name):
-    subject = SUBJECTS[name]
-    settings = subject.settings(
+    model = SUBJECTS[name]
+    settings = model.settings(
         players=SGD(lr=torch.tensor([0.01, 0.02, 0.03])),
         critics=SGD(lr=0.02),
         functional=True,
         clip_gradient=5.0,
     )
-    numbers = {n: torch.tensor([0.5, 1.0, 3.0]) for n in subject.objective.numbers() if n.endswith("weight")}
-    expected, expected_logs = together(subject, settings, numbers)
-    found, logs = together(subject, settings, numbers, compiled=True)
+    numbers = {n: torch.tensor([0.5, 1.0, 3.0]) for n in model.objective.numbers() if n.endswith("weight")}
+    expected, expected_logs = together(model, settings, numbers)
+    found, logs = together(model, settings, numbers, compiled=True)
     assert_same(found, expected, rtol=1e-9, atol=1e-9)
     assert_same(logs, expected_logs, rtol=1e-9, atol=1e-9)
 
@@ -325,10 +325,10 @@ class Lesson:
     steps: int = 300
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def settings(self, subject: Subject) -> Settings:
+    def settings(self, model: Model) -> Settings:
         b1, b2 = self.betas
         rates = {side: Adam(getattr(self, side), beta1=b1, beta2=b2) for side in ("players", "critics")}
-        return subject.settings(**rates, average=self.average)
+        return model.settings(**rates, average=self.average)
 
 
 WGAN_GP = Lesson(critics=0.05, average=0.98, steps=600)
@@ -361,9 +361,9 @@ UNTAUGHT = {
 
 def learn(name: str, seed: int) -> dict[str, float]:
     """Linear nets at the end: how far the means of what the system matches are from one another."""
-    lesson, subject = LESSONS.get(name, Lesson()), SUBJECTS[name]
-    objective, settings = SYSTEMS[name].objective(**lesson.options), lesson.settings(subject)
-    nets = linear_nets(objective, seed, learned_scale=False, toy=subject.toy)
+    lesson, model = LESSONS.get(name, Lesson()), SUBJECTS[name]
+    objective, settings = SYSTEMS[name].objective(**lesson.options), lesson.settings(model)
+    nets = linear_nets(objective, seed, learned_scale=False, toy=model.toy)
     g = generator(seed + 100)
     state = init(objective, nets, settings)
     rounds = 2 if objective.critics else 1

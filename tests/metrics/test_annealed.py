@@ -4,15 +4,15 @@ import math
 
 import pytest
 import torch
+from distmatch.metrics.entries import explicit
 from torch import nn
 from torch.distributions import Bernoulli, Independent, MixtureSameFamily, MultivariateNormal, Normal
 from torch.distributions import Categorical as Choice
 
 from distmatch.errors import BadInput
 from distmatch.metrics import log_likelihood
-from distmatch.metrics.entries import explicit
 from distmatch.metrics.likelihood.annealed import SCHEDULES, annealed_log_likelihood, simulate
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.random import own_randomness, seeded
 
 D, PIXELS, NOISE = 3, 6, 1.0
@@ -169,14 +169,14 @@ def test_simulated_codes_are_not_the_draws_of_annealing_at_that_seed():
 
 def test_the_entry(monkeypatch):
     monkeypatch.setattr(explicit, "TEMPERATURES", 40)
-    subject = Subject(
+    model = Model(
         decode=lambda z, y: decoder(z),
         has_likelihood=True,
         latent=D,
         test=simulate(decoder, 40, D, seed=8).x.float(),
     )
     before, seen = torch.get_rng_state(), []
-    found = explicit.run_annealed_log_likelihood(subject, Options(samples=8, progress=seen.append)).metrics
+    found = explicit.run_annealed_log_likelihood(model, Options(samples=8, progress=seen.append)).metrics
     assert torch.equal(before, torch.get_rng_state())
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1.0)

@@ -8,10 +8,10 @@ from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics import (
-    DIAGNOSTICS,
+    METRICS,
     Estimate,
-    Subject,
-    by_metric,
+    Model,
+    by_key,
     evaluate,
     missing,
 )
@@ -30,7 +30,7 @@ def normal(loc, scale):
     return Independent(Normal(loc, torch.full_like(loc, scale)), 1)
 
 
-TOY = Subject(
+TOY = Model(
     sample=draw,
     encode=lambda x, y: normal(x / 2, math.sqrt(0.5)),
     decode=lambda z, y: normal(z, 1.0),
@@ -41,7 +41,7 @@ TOY = Subject(
     modes=MODES,
     mode_scale=0.1,
 )
-FACES = Subject(
+FACES = Model(
     sample=lambda n, seed: 2 * torch.rand(n, 1, 16, 16, generator=seeded(seed)) - 1,
     test=2 * torch.rand(400, 1, 16, 16, generator=seeded(5)) - 1,
     is_image=True,
@@ -57,10 +57,10 @@ def test_runs_all_that_apply_and_says_why_the_rest_do_not():
         "class_agreement": REASONS["sample_given"],
         "ms_ssim_diversity": REASONS["is_image"],
     }
-    slow = {name for name, entry in DIAGNOSTICS.items() if not entry.quick}
+    slow = {name for name, entry in METRICS.items() if not entry.quick}
     assert set(skipped) <= set(results.skipped)
     assert all(results.skipped[name] == reason for name, reason in skipped.items())
-    assert {*DIAGNOSTICS} - {*results.skipped} <= {*heard}
+    assert {*METRICS} - {*results.skipped} <= {*heard}
     assert slow <= set(results.skipped)
     assert {
         *("elbo", "rate", "distortion", "log_likelihood", "mse", "l1", "code_mean", "code_covariance"),
@@ -79,7 +79,7 @@ def test_runs_all_that_apply_and_says_why_the_rest_do_not():
 
 
 def test_a_model_that_knows_its_density_and_its_labels_is_measured_so():
-    known = Subject(
+    known = Model(
         sample_given=lambda y, seed: MODES[y] + 0.01,
         log_prob=lambda x, y: normal(torch.zeros(2), 1.0).log_prob(x),
         train=MODES.repeat(10, 1),
@@ -110,22 +110,22 @@ def test_images_get_both_conventions_and_the_data_beside_them():
 
 
 def test_an_empty_subject_gets_a_reason_for_everything():
-    results = evaluate(Subject())
+    results = evaluate(Model())
     assert not results.metrics
-    assert set(results.skipped) == set(DIAGNOSTICS)
+    assert set(results.skipped) == set(METRICS)
     assert all(reason.startswith("needs ") for reason in results.skipped.values())
 
 
 def test_a_generator_alone_has_no_elbo():
     implicit = dataclasses.replace(TOY, has_likelihood=False)
-    assert missing(DIAGNOSTICS["elbo"], implicit) == REASONS["has_likelihood"]
-    assert missing(DIAGNOSTICS["reconstruction"], implicit) is None
+    assert missing(METRICS["elbo"], implicit) == REASONS["has_likelihood"]
+    assert missing(METRICS["reconstruction"], implicit) is None
 
 
 def test_only_what_was_asked_for():
     assert set(evaluate(TOY, ["elbo"]).metrics) == {"elbo", "rate", "distortion"}
     assert set(evaluate(TOY, "elbo").metrics) == {"elbo", "rate", "distortion"}
-    with pytest.raises(BadInput, match="unknown diagnostic 'elbow'; did you mean 'elbo'"):
+    with pytest.raises(BadInput, match="unknown metric 'elbow'; did you mean 'elbo'"):
         evaluate(TOY, ["elbow"])
     with pytest.raises(BadInput, match="ms_ssim_diversity needs images"):
         evaluate(TOY, ["elbo", "ms_ssim_diversity"])
@@ -158,23 +158,21 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone():
 
 
 def test_what_an_older_version_left_out_has_no_metrics_here():
-    assert by_metric({"marginal_kl": "needs an encoder", "code_moments": "too few"}) == {
+    assert by_key({"marginal_kl": "needs an encoder", "code_moments": "too few"}) == {
         "code_mean": "too few",
         "code_covariance": "too few",
     }
 
 
 def test_every_entry_needs_only_what_has_a_reason():
-    for name, entry in DIAGNOSTICS.items():
+    for name, entry in METRICS.items():
         assert entry.name == name
-        assert set(entry.needs) <= set(REASONS) <= {f.name for f in dataclasses.fields(Subject)}
+        assert set(entry.needs) <= set(REASONS) <= {f.name for f in dataclasses.fields(Model)}
         assert entry.question.endswith("?")
 
 
 def test_no_p_value_is_better_than_another():
     """Their intervals are of the permutations alone, and a large one does not say that distributions are equal."""
-    known = {
-        name: better for d in DIAGNOSTICS.values() for name, better in d.metrics.items() if "_p_" in name
-    }
+    known = {name: better for d in METRICS.values() for name, better in d.metrics.items() if "_p_" in name}
     assert len(known) >= 4
     assert set(known.values()) == {""}

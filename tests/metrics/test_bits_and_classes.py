@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from distmatch.metrics.entries.explicit import run_bits_per_dim_bound
 from torch.distributions import Bernoulli, Beta, Distribution, Independent, Normal, Uniform
 
 from distmatch.errors import BadInput
-from distmatch.metrics import Estimate, Options, Subject, bits_per_dim, class_agreement
-from distmatch.metrics.entries.explicit import run_bits_per_dim_bound
+from distmatch.metrics import Estimate, Model, Options, bits_per_dim, class_agreement
 from distmatch.random import seeded
 
 
@@ -82,7 +82,7 @@ def binary_subject(**changes):
         "has_likelihood": True,
         "test": x,
     }
-    return Subject(**{**made, **changes})
+    return Model(**{**made, **changes})
 
 
 def test_the_bound_of_a_model_with_a_code():

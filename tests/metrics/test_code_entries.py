@@ -3,10 +3,6 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Independent, MultivariateNormal, Normal
-
-from distmatch.errors import BadInput
-from distmatch.metrics.codes.density_models import DensityFit
 from distmatch.metrics.entries import codes
 from distmatch.metrics.entries.codes import (
     run_empirical_marginal_kl,
@@ -14,8 +10,12 @@ from distmatch.metrics.entries.codes import (
     run_marginal_kl_by_ratio,
     run_population_marginal_kl,
 )
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from distmatch.errors import BadInput
+from distmatch.metrics.codes.density_models import DensityFit
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.random import seeded
 from distmatch.reports.sweep_numbers import LOWER
 
@@ -30,7 +30,7 @@ def full(x, y):
     return MultivariateNormal(x / 2, 0.5 * torch.eye(2))
 
 
-GAUSSIAN = Subject(encode=diagonal, train=lambda: X, test=X.flip(0) + 0.001, latent=2)
+GAUSSIAN = Model(encode=diagonal, train=lambda: X, test=X.flip(0) + 0.001, latent=2)
 OTHER = dataclasses.replace(GAUSSIAN, encode=full)
 OPTIONS = Options(samples=1000)
 
@@ -70,15 +70,15 @@ def test_labels_follow_their_data(monkeypatch):
     assert run_empirical_marginal_kl(labelled, OPTIONS).metrics["marginal_rate"].n == 100
 
 
-@pytest.mark.parametrize("subject", [GAUSSIAN, OTHER])
-def test_a_learned_prior_takes_the_place_of_the_fixed_one(subject):
+@pytest.mark.parametrize("model", [GAUSSIAN, OTHER])
+def test_a_learned_prior_takes_the_place_of_the_fixed_one(model):
     """Codes are N(0, 3/4) in both coordinates: nothing is left against that prior."""
     prior = Independent(Normal(torch.zeros(2), math.sqrt(0.75)), 1)
-    learned = dataclasses.replace(subject, prior=prior, standard_prior=False)
+    learned = dataclasses.replace(model, prior=prior, standard_prior=False)
     found = run_empirical_marginal_kl(learned, OPTIONS).metrics
     assert (
         found["empirical_marginal_kl"].value
-        < run_empirical_marginal_kl(subject, OPTIONS).metrics["empirical_marginal_kl"].value
+        < run_empirical_marginal_kl(model, OPTIONS).metrics["empirical_marginal_kl"].value
     )
     assert "dimension_wise_kl" not in found
     assert "prior" in found["empirical_marginal_kl"].how
@@ -111,8 +111,8 @@ def test_the_populations_codes_are_those_of_held_out_data():
     """KL of N(0, 3/4) shifted by what half of the held-out data's shift leaves; training data are not shifted."""
     truth = 0.75 - 1 - math.log(0.75) + 1
     far = dataclasses.replace(GAUSSIAN, test=torch.randn(3000, 2, generator=seeded(1)) + 2)
-    for subject in (far, dataclasses.replace(far, encode=full)):
-        found = run_population_marginal_kl(subject, Options(samples=2000)).metrics
+    for model in (far, dataclasses.replace(far, encode=full)):
+        found = run_population_marginal_kl(model, Options(samples=2000)).metrics
         low, high = (found[f"population_marginal_kl{end}"] for end in ("", "_upper"))
         assert low.n == 1200
         assert 0.4 < low.value < truth + 4 * low.standard_error

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.metrics import Subject, evaluate, mode_coverage
+from distmatch.metrics import Model, evaluate, mode_coverage
 from distmatch.metrics.samples.coverage import reached
 from distmatch.random import seeded
 
@@ -72,8 +72,8 @@ def test_the_interval_of_modes_holds_what_as_many_samples_reach_on_average(rare)
 
 
 def test_modes_on_the_bench_are_bounded_by_their_number():
-    subject = Subject(sample=lambda n, seed: draws(n, seed), modes=GRID, mode_scale=0.05)
-    found = evaluate(subject, "mode_coverage").metrics["modes"]
+    model = Model(sample=lambda n, seed: draws(n, seed), modes=GRID, mode_scale=0.05)
+    found = evaluate(model, "mode_coverage").metrics["modes"]
     assert (found.value, found.limits[1]) == (25, 25.0)
     assert "±" not in str(found)
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from distmatch.metrics.entries import explicit, likelihoods
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from distmatch.metrics.entries import explicit, likelihoods
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.likelihood.annealed import AnnealedLogLikelihood, annealed_log_likelihood, simulate
 from distmatch.metrics.likelihood.elbo import evidence_lower_bound
@@ -14,7 +14,7 @@ from distmatch.metrics.likelihood.importance import log_likelihood
 from distmatch.metrics.likelihood.latent_usage import latent_usage
 from distmatch.metrics.likelihood.low_posterior import low_posterior_samples, quantile
 from distmatch.metrics.likelihood.reconstruction import reconstruction_error
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.random import seeded
 
 RUN = {entry.name: entry.run for entry in (*likelihoods.ENTRIES, *explicit.ENTRIES)}
@@ -94,7 +94,7 @@ def test_the_error_of_a_bound_is_that_of_the_sum_of_its_parts():
     assert found.rate.value + found.distortion.value == pytest.approx(9)
 
 
-SUBJECT = Subject(
+SUBJECT = Model(
     encode=posterior,
     decode=noisy,
     prior=PRIOR,
@@ -113,14 +113,14 @@ def test_entries_take_the_learned_prior_and_held_out_data():
     assert found["rate"].value == pytest.approx(float(kl_divergence(posterior(X), PRIOR).mean()))
     assert found["elbo"].value == pytest.approx(-found["rate"].value - found["distortion"].value)
     assert RUN["elbo"](SUBJECT, Options(seed=1)).metrics["elbo"] != found["elbo"]
-    levels = Subject(**{**vars(SUBJECT), "grey_levels": 256})
+    levels = Model(**{**vars(SUBJECT), "grey_levels": 256})
     bits = RUN["bits_per_dim_bound"](levels, options).metrics["bits_per_dim_bound"]
     assert bits.value == pytest.approx(8 - float(TRUTH.mean()) / math.log(2))
 
 
 def test_a_bound_by_many_draws_is_of_a_tenth_of_the_examples_and_follows_the_seed():
     x = torch.linspace(-1, 1, 60)[:, None]
-    wide = Subject(**{**vars(SUBJECT), "test": x, "encode": lambda x, y: normal(x, 2.0), "grey_levels": 256})
+    wide = Model(**{**vars(SUBJECT), "test": x, "encode": lambda x, y: normal(x, 2.0), "grey_levels": 256})
     for name in ("log_likelihood", "bits_per_dim_bound"):
         run = RUN[name]
         first, again, other = (run(wide, Options(samples=1000, seed=s)).metrics[name] for s in (0, 0, 1))
@@ -130,12 +130,12 @@ def test_a_bound_by_many_draws_is_of_a_tenth_of_the_examples_and_follows_the_see
 
 def test_exact_densities_have_their_labels_and_grey_levels():
     y = torch.arange(7.0)
-    subject = Subject(log_prob=lambda x, y: -y - x[:, 0], test=y[:, None], test_labels=y, grey_levels=None)
+    model = Model(log_prob=lambda x, y: -y - x[:, 0], test=y[:, None], test_labels=y, grey_levels=None)
     options = Options(batch_size=3)
-    found = RUN["bits_per_dim"](subject, options).metrics
+    found = RUN["bits_per_dim"](model, options).metrics
     assert found["nll"].value == pytest.approx(6)
     assert found["nll"].standard_error == pytest.approx(float((2 * y).std()) / math.sqrt(7))
-    grey = Subject(**{**vars(subject), "grey_levels": 256})
+    grey = Model(**{**vars(model), "grey_levels": 256})
     bits = RUN["bits_per_dim"](grey, options).metrics
     assert bits["bits_per_dim"].value == pytest.approx(8 + 6 / math.log(2))
     assert "nll" not in bits
@@ -143,13 +143,13 @@ def test_exact_densities_have_their_labels_and_grey_levels():
 
 def test_reconstructions_have_their_labels():
     y = torch.arange(7.0)
-    subject = Subject(
+    model = Model(
         encode=lambda x, y: normal(x - y[:, None], 1e-6),
         decode=lambda z, y: normal(z + y[:, None], 1.0),
         test=y[:, None] * 2,
         test_labels=y,
     )
-    assert RUN["reconstruction"](subject, Options(batch_size=3)).metrics["mse"].value < 1e-9
+    assert RUN["reconstruction"](model, Options(batch_size=3)).metrics["mse"].value < 1e-9
 
 
 def test_absolute_errors_are_no_roots_of_squares():
@@ -212,10 +212,10 @@ def test_the_gap_is_of_the_same_examples_and_has_their_error():
 def test_active_units_by_either_criterion_have_their_own_name():
     """One unit that varies, and one whose mean is a constant away from 0: it costs, and says nothing."""
     x = torch.linspace(-1, 1, 50)[:, None]
-    subject = Subject(
+    model = Model(
         encode=lambda x, y: normal(torch.cat([x, 0 * x + 0.5], 1), torch.tensor([0.4, 1.0])), train=x, test=x
     )
-    found = RUN["latent_usage"](subject, Options()).metrics
+    found = RUN["latent_usage"](model, Options()).metrics
     assert (found["active_units"].value, found["active_units_kl"].value) == (1, 2)
 
 
@@ -285,13 +285,13 @@ def test_low_posterior_samples_neighbours_and_data_have_their_own_labels(monkeyp
     """G(z, y) = 5 - y is the row of label 5 - y; q(z|x, y) = N(x - y, σ²) lies at 0 where both belong together."""
     monkeypatch.setattr(explicit, "code_map", lambda codes, **more: None)
     y = torch.arange(6)
-    subject = Subject(
+    model = Model(
         encode=lambda x, y: normal((x - y[:, None]).expand(-1, 1), 0.05),
         decode=lambda z, y: normal(0 * z + 5 - y[:, None], 1.0),
         train=y[:, None].float(),
         train_labels=y,
     )
-    found = RUN["low_posterior_samples"](subject, Options(samples=30)).metrics
+    found = RUN["low_posterior_samples"](model, Options(samples=30)).metrics
     rate = float(kl_divergence(Normal(0.0, 0.05), Normal(0.0, 1.0)))
     assert found["low_posterior_rate_data"].value == pytest.approx(rate)
     assert found["low_posterior_rate_neighbours"].value == pytest.approx(rate)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from distmatch.metrics.entries.features import ENTRIES
 
 from distmatch.errors import BadInput
-from distmatch.metrics.entries.features import ENTRIES
 from distmatch.metrics.features.nets import pixel_features
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.random import seeded
 
 SCORES = {entry.name: entry for entry in ENTRIES if entry.name != "stacked_mnist_modes"}
@@ -18,7 +18,7 @@ def images(n, seed, level=1.0):
     return level * torch.rand(n, 1, 28, 28, generator=seeded(seed))
 
 
-SUBJECT = Subject(
+SUBJECT = Model(
     sample=lambda n, seed: images(n, seed + 100, 0.5),
     train=images(90, 1),
     test=lambda: images(70, 2),
@@ -99,7 +99,7 @@ def test_stacked_digits_are_counted_over_26_000_samples():
         return torch.zeros(1, 3, 28, 28).expand(50, -1, -1, -1)
 
     entry = next(e for e in ENTRIES if e.name == "stacked_mnist_modes")
-    found = entry.run(Subject(sample=sample, is_image=True), Options())
+    found = entry.run(Model(sample=sample, is_image=True), Options())
     assert asked == [26_000]
     assert set(found.metrics) == set(entry.metrics)
     assert found.metrics["stacked_modes"].value == 1

@@ -1,15 +1,15 @@
-"""Which rows, labels and draws the entries ask of a subject."""
+"""Which rows, labels and draws the entries ask of a model."""
 
 import pytest
 import torch
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.entries.gather import codes, gaussians, held_out, load, subset
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.inputs import codes, gaussians, held_out, load, subset
+from distmatch.metrics.model import Model, Options
 
 N = 40
-SUBJECT = Subject(
+SUBJECT = Model(
     encode=lambda x, y: Independent(Normal(x + (0 if y is None else 1000 * y[:, None]), 0.25), 1),
     train=torch.arange(100.0, 100 + N)[:, None],
     test=lambda: torch.arange(N, dtype=torch.float32)[:, None],
@@ -28,7 +28,7 @@ def test_held_out_examples_go_with_their_labels():
     assert torch.equal(whole, load(SUBJECT.test))
     assert torch.equal(labels, torch.arange(N))
     with pytest.raises(BadInput, match="40 examples and 3 labels"):
-        held_out(Subject(test=SUBJECT.test, test_labels=torch.zeros(3)), Options())
+        held_out(Model(test=SUBJECT.test, test_labels=torch.zeros(3)), Options())
 
 
 def test_a_subset_has_each_row_once_at_most():

@@ -5,11 +5,11 @@ import gudhi
 import numpy as np
 import pytest
 import torch
+from distmatch.metrics.entries import geometry as entries
 from scipy.spatial.distance import cdist
 
 from distmatch.errors import BadInput
-from distmatch.metrics.entries import geometry as entries
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import Barcode, Bars
 from distmatch.metrics.samples.geometry import (
     RelativeLivingTimes,
@@ -194,20 +194,20 @@ def test_degenerate_input_is_refused(points, options, match):
         mean_relative_living_times(points, **options)
 
 
-def subject():
+def model():
     def draw(n, seed):
         return torch.rand(n, 1, 4, 4, generator=seeded(seed))
 
-    return Subject(sample=draw, test=draw(300, 1), train=draw(400, 2), is_image=True)
+    return Model(sample=draw, test=draw(300, 1), train=draw(400, 2), is_image=True)
 
 
 @pytest.mark.parametrize("entry", entries.ENTRIES, ids=lambda entry: entry.name)
 def test_entries_give_what_they_announce(entry):
     told = []
-    found = entry.run(subject(), Options(samples=60, progress=told.append))
+    found = entry.run(model(), Options(samples=60, progress=told.append))
     assert found.metrics
     assert set(found.metrics) <= set(entry.metrics)
-    assert found.exhibits
+    assert found.plots
     if not entry.quick:
         assert told[-1] == 1
     for estimate in found.metrics.values():
@@ -216,7 +216,7 @@ def test_entries_give_what_they_announce(entry):
 
 
 def test_pictures_of_the_geometry_score():
-    bars, barcode = entries.run_geometry_score(subject(), Options(samples=60)).exhibits
+    bars, barcode = entries.run_geometry_score(model(), Options(samples=60)).plots
     assert isinstance(bars, Bars)
     assert set(bars.series) == set(bars.errors) == {"samples", "held-out data", "training data"}
     assert isinstance(barcode, Barcode)
@@ -224,7 +224,7 @@ def test_pictures_of_the_geometry_score():
 
 
 def test_pictures_of_the_closest_pairs():
-    *_, pictures, of_data = entries.run_birthday_test(subject(), Options(samples=60)).exhibits
+    *_, pictures, of_data = entries.run_birthday_test(model(), Options(samples=60)).plots
     assert pictures.images.shape == of_data.images.shape == (40, 1, 4, 4)
     apart = (pictures.images[:10] - pictures.images[10:20]).flatten(1).norm(dim=1)
     assert torch.equal(apart, apart.sort().values)

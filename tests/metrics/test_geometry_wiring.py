@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-
 from distmatch.metrics.entries import geometry as entries
+
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.metrics.samples.birthday import BirthdayTest
 from distmatch.metrics.samples.geometry import (
     RelativeLivingTimes,
@@ -19,7 +19,7 @@ from distmatch.metrics.samples.two_sample import NearestNeighbourTest, TwoSample
 from distmatch.random import seeded
 
 RUN = {entry.name: entry.run for entry in entries.ENTRIES}
-SUBJECT = Subject(
+SUBJECT = Model(
     sample=lambda n, seed: torch.full((n, 1), 100.0 + seed),
     train=torch.full((60, 1), 1.0),
     test=torch.arange(50.0)[:, None],

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from distmatch.metrics.entries.explicit import run_latent_usage
 from torch.distributions import Normal, kl_divergence
 
 from distmatch.errors import BadInput
-from distmatch.metrics.entries.explicit import run_latent_usage
-from distmatch.metrics.likelihood.latent_usage import latent_usage, usage_exhibits
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.likelihood.latent_usage import latent_usage, usage_plots
+from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import Histograms, Lines
 from distmatch.random import seeded
 
@@ -104,21 +104,21 @@ def test_wide_codes_are_chunked_alike():
 def test_pictures():
     loc, scale = encoder(400)
     found = latent_usage(loc, scale)
-    lines, means, scales = usage_exhibits(found, loc, scale)
+    lines, means, scales = usage_plots(found, loc, scale)
     assert isinstance(lines, Lines)
     assert (lines.series["KL of the unit"].diff() <= 0).all()
     assert isinstance(means, Histograms)
     assert means.series["active units"].shape == (400,)
     assert scales.series["other units"].shape == (1200,)
     all_off = torch.zeros(400, 2), torch.ones(400, 2)
-    assert list(usage_exhibits(latent_usage(*all_off), *all_off)[1].series) == ["other units"]
+    assert list(usage_plots(latent_usage(*all_off), *all_off)[1].series) == ["other units"]
 
 
 def test_the_entry_and_randomness():
     loc, scale = encoder(120)
-    subject = Subject(encode=lambda x, y: Normal(loc[: len(x)], scale[: len(x)]), train=torch.zeros(120, 1))
+    model = Model(encode=lambda x, y: Normal(loc[: len(x)], scale[: len(x)]), train=torch.zeros(120, 1))
     before = torch.get_rng_state()
-    found = run_latent_usage(subject, Options())
+    found = run_latent_usage(model, Options())
     assert torch.equal(before, torch.get_rng_state())
     assert {name: e.value for name, e in found.metrics.items()} == {
         "active_units": 1.0,

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from distmatch.metrics.entries.explicit import ENTRIES, run_low_posterior_samples
 from scipy.special import logsumexp
 from scipy.stats import norm
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from distmatch.errors import BadInput
 from distmatch.metrics import evidence_lower_bound
-from distmatch.metrics.entries.explicit import ENTRIES, run_low_posterior_samples
 from distmatch.metrics.likelihood.low_posterior import (
     low_posterior_of,
     low_posterior_samples,
@@ -27,7 +27,7 @@ from distmatch.metrics.likelihood.populations import (
     pixel_histograms,
     population,
 )
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import Histograms, Pictures, Scatter
 from distmatch.random import seeded
 
@@ -170,7 +170,7 @@ def test_the_entry():
     """Images are black or white wholly; the codes know which, and leave a hole in the middle."""
     shade = torch.randint(2, (300,), generator=seeded(0)).float()
     x = shade[:, None, None, None].expand(300, 1, 4, 4)
-    subject = Subject(
+    model = Model(
         encode=lambda x, y: Normal((4 * x.mean((1, 2, 3)) - 2)[:, None].expand(-1, 2), 0.3),
         decode=lambda z, y: Independent(
             Bernoulli(logits=(5 * z[:, :1, None, None]).expand(-1, 1, 4, 4), validate_args=False), 3
@@ -180,17 +180,17 @@ def test_the_entry():
         is_image=True,
     )
     before = torch.get_rng_state()
-    found = run_low_posterior_samples(subject, Options(samples=400))
+    found = run_low_posterior_samples(model, Options(samples=400))
     assert torch.equal(before, torch.get_rng_state())
     entry = {e.name: e for e in ENTRIES}["low_posterior_samples"]
     assert set(found.metrics) == set(entry.metrics)
-    assert [type(e) for e in found.exhibits] == [Pictures, Histograms, Histograms, Histograms, Scatter]
+    assert [type(e) for e in found.plots] == [Pictures, Histograms, Histograms, Histograms, Scatter]
     log_q = found.metrics["low_posterior_log_q"], found.metrics["low_posterior_log_q_codes"]
     assert log_q[0].value < log_q[1].value - 5
-    no_density = Subject(**{**vars(subject), "has_likelihood": False, "is_image": False})
+    no_density = Model(**{**vars(model), "has_likelihood": False, "is_image": False})
     found = run_low_posterior_samples(no_density, Options(samples=100))
     assert not [name for name in found.metrics if "elbo" in name]
-    assert not isinstance(found.exhibits[0], Pictures)
+    assert not isinstance(found.plots[0], Pictures)
 
 
 def test_refusals():

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from distmatch.metrics.entries import maps
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from distmatch.metrics.entries import maps
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.generator.gradients import GradientNorms, gradient_norms, interpolates
 from distmatch.metrics.generator.independent_critic import (
@@ -19,7 +19,7 @@ from distmatch.metrics.generator.independent_critic import (
 )
 from distmatch.metrics.generator.inversion import inference_via_optimization
 from distmatch.metrics.generator.jacobian import jacobian_spectrum
-from distmatch.metrics.model import Critic, Options, Subject
+from distmatch.metrics.model import Critic, Model, Options
 from distmatch.random import seeded
 
 RUN = {entry.name: entry.run for entry in maps.ENTRIES}
@@ -124,12 +124,12 @@ def judged(monkeypatch):
         return IndependentCritic(*results[:4], slope, torch.zeros(3), nn.Identity())
 
     monkeypatch.setattr(maps, "independent_critic", stand_in)
-    subject = Subject(
+    model = Model(
         sample=lambda n, seed: torch.full((n, 1), float(seed)),
         train=torch.arange(1000.0, 1300.0)[:, None],
         test=torch.arange(120.0)[:, None],
     )
-    metrics = RUN["independent_critic"](subject, Options(samples=50, seed=7)).metrics
+    metrics = RUN["independent_critic"](model, Options(samples=50, seed=7)).metrics
     return given, {name: found.value for name, found in metrics.items()}
 
 
@@ -159,9 +159,9 @@ def test_each_of_the_critics_results_has_its_name(judged):
 def test_a_held_out_set_of_an_odd_size_is_halved_without_overlap(monkeypatch):
     given = []
     monkeypatch.setattr(maps, "independent_critic", lambda *sets, **more: given.extend(sets) or 1 / 0)
-    subject = Subject(sample=lambda n, seed: torch.zeros(n, 1), train=rows(0, 20), test=rows(100, 17))
+    model = Model(sample=lambda n, seed: torch.zeros(n, 1), train=rows(0, 20), test=rows(100, 17))
     with pytest.raises(ZeroDivisionError):
-        RUN["independent_critic"](subject, Options())
+        RUN["independent_critic"](model, Options())
     validation, test = (set(x[:, 0].tolist()) for x in given[2:])
     assert not validation & test
     assert len(validation | test) == 17
@@ -182,8 +182,8 @@ class Seeds:
 def test_the_jacobian_is_looked_at_where_the_prior_draws():
     """G(z) = z²/2, so that J = diag(z): at (2, 4), cond(JᵀJ) = 4 everywhere."""
     prior = Seeds(2.0, 4.0)
-    subject = Subject(generate=lambda z, y: z.square() / 2, draw_prior=prior)
-    found = RUN["jacobian_spectrum"](subject, Options(samples=20, seed=5)).metrics
+    model = Model(generate=lambda z, y: z.square() / 2, draw_prior=prior)
+    found = RUN["jacobian_spectrum"](model, Options(samples=20, seed=5)).metrics
     assert found["log_condition_number"].value == pytest.approx(2 * math.log(2))
     assert found["log_condition_number_spread"].value == pytest.approx(0, abs=1e-6)
     assert found["log_volume"].value == pytest.approx(math.log(8))
@@ -192,20 +192,20 @@ def test_the_jacobian_is_looked_at_where_the_prior_draws():
 
 def test_all_classes_take_turns():
     seen = []
-    subject = Subject(
+    model = Model(
         generate=lambda z, y: seen.append(y) or z * (1 + y[:, None]),
         draw_prior=Seeds(1.0),
         sample_given=lambda y, seed: y,
         train_labels=torch.tensor([0, 2, 1]),
     )
-    RUN["jacobian_spectrum"](subject, Options(samples=7))
+    RUN["jacobian_spectrum"](model, Options(samples=7))
     assert seen[-1].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_inverted_are_held_out_data_with_their_labels():
     """G makes nothing but 1 + y: the held-out 3 of class 1 are 1 away, and training data 0."""
     prior = Seeds(1.0, 0.0)
-    subject = Subject(
+    model = Model(
         generate=lambda z, y: 0 * z + 1 + (0 if y is None else y[:, None]),
         draw_prior=prior,
         latent=2,
@@ -213,27 +213,27 @@ def test_inverted_are_held_out_data_with_their_labels():
         test=torch.full((30, 2), 3.0),
         test_labels=torch.ones(30),
     )
-    found = RUN["inference_via_optimization"](subject, Options(samples=10, seed=4)).metrics
+    found = RUN["inference_via_optimization"](model, Options(samples=10, seed=4)).metrics
     assert found["inversion_error"].value == pytest.approx(1)
     assert found["inversion_error"].n == 10
     assert set(prior.seen) == {4}
-    unlabelled = dataclasses.replace(subject, test_labels=None)
+    unlabelled = dataclasses.replace(model, test_labels=None)
     found = RUN["inference_via_optimization"](unlabelled, Options(samples=10)).metrics
     assert found["inversion_error"].value == pytest.approx(4)
 
 
 def test_codes_found_are_compared_with_the_models_own_prior():
     """All of whose draws have the norm 5, as have the codes of these data."""
-    subject = Subject(
+    model = Model(
         generate=lambda z, y: z, draw_prior=Seeds(3.0, 4.0), latent=2, test=torch.tensor([[4.0, 3.0]] * 9)
     )
-    found = RUN["inference_via_optimization"](subject, Options()).metrics["inversion_code_norm"]
+    found = RUN["inference_via_optimization"](model, Options()).metrics["inversion_code_norm"]
     assert found.value == pytest.approx(1, abs=0.01)
 
 
 def test_inversion_starts_at_the_encoders_code():
     """exp(-50 (z - 6)²) is a needle that no draw of the prior finds."""
-    needle = Subject(
+    needle = Model(
         generate=lambda z, y: (-50 * (z - 6) ** 2).exp(),
         encode=lambda x, y: Independent(Normal(torch.full((len(x), 1), 5.9), 1e-3), 1),
         draw_prior=lambda n, seed: torch.randn(n, 1, generator=seeded(seed)),
@@ -287,8 +287,8 @@ def test_slopes_are_taken_between_the_two_sides():
     """f′(u) = u between a target at 0 and a model at 2: all slopes from 0 to 2, with the mean 1 and spread 2/√12."""
     critic = Critic(lambda u: u[:, 0].square() / 2, (torch.zeros(500, 1),), (torch.full((500, 1), 2.0),))
     seeds = []
-    subject = Subject(critics=lambda n, seed: seeds.append(seed) or {"data": critic})
-    found = RUN["gradient_norms"](subject, Options(seed=3)).metrics
+    model = Model(critics=lambda n, seed: seeds.append(seed) or {"data": critic})
+    found = RUN["gradient_norms"](model, Options(seed=3)).metrics
     assert found["gradient_norm_data"].value == pytest.approx(1, abs=0.1)
     assert found["gradient_norm_spread_data"].value == pytest.approx(2 / math.sqrt(12), rel=0.1)
     assert seeds == [3]
@@ -307,7 +307,7 @@ def test_slopes_of_a_critic_with_a_function_for_each_side_are_refused_and_others
     one = Critic(lambda u: 3 * u[:, 0], (torch.zeros(5, 1),), (torch.ones(5, 1),))
     two = dataclasses.replace(one, apart=True)
     found = RUN["gradient_norms"](
-        Subject(critics=lambda n, seed: {"data": one, "code": two}), Options()
+        Model(critics=lambda n, seed: {"data": one, "code": two}), Options()
     ).metrics
     assert found.keys() == {"gradient_norm_data", "gradient_norm_spread_data"}
     assert gradient_norms(one.score, one.target, one.model).mean.value == 3
@@ -320,8 +320,8 @@ def test_calibration_knows_the_target_from_the_model():
     )
     other = dataclasses.replace(ratio, is_log_ratio=False)
     seeds = []
-    subject = Subject(critics=lambda n, seed: seeds.append(seed) or {"data": ratio, "code": other})
-    found = RUN["ratio_calibration"](subject, Options(seed=3)).metrics
+    model = Model(critics=lambda n, seed: seeds.append(seed) or {"data": ratio, "code": other})
+    found = RUN["ratio_calibration"](model, Options(seed=3)).metrics
     assert found["calibration_model_data"].value == pytest.approx(3)
     assert found["calibration_target_data"].value == pytest.approx(0.5)
     assert found["critic_accuracy_data"].value == 0.5  # all of the target, none of the model

@@ -1,15 +1,15 @@
-"""The bench's entries for maps and critics, on small subjects."""
+"""The bench's entries for maps and critics, on small models."""
 
 import dataclasses
 import math
 
 import pytest
 import torch
+from distmatch.metrics.entries.maps import CRITICS, ENTRIES
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.entries.maps import CRITICS, ENTRIES
-from distmatch.metrics.model import Critic, Options, Subject
+from distmatch.metrics.model import Critic, Model, Options
 from distmatch.metrics.plots import Pictures
 from distmatch.random import seeded
 
@@ -29,7 +29,7 @@ def critics(n, seed):
     }
 
 
-TOY = Subject(
+TOY = Model(
     sample=lambda n, seed: normal(n, seed) * torch.tensor([1.0, 2.0]),
     generate=lambda z, y: z * torch.tensor([1.0, 2.0]),
     draw_prior=normal,
@@ -38,7 +38,7 @@ TOY = Subject(
     train=normal(300, 5),
     test=normal(300, 6),
 )
-TILES = Subject(
+TILES = Model(
     generate=lambda z, y: (z.sum(1).sigmoid() * 2 - 1).reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8),
     encode=lambda x, y: Independent(Normal(x.flatten(1)[:, :2], 0.1), 1),
     draw_prior=normal,
@@ -56,9 +56,9 @@ def test_each_entry_gives_what_it_declares(name):
     found = entry.run(TOY, Options(samples=200, progress=shares.append))
     assert torch.equal(before, torch.get_rng_state())
     assert found.metrics.keys() <= entry.metrics.keys()
-    assert found.exhibits
+    assert found.plots
     assert all(math.isfinite(e.value) and e.how for e in found.metrics.values())
-    assert set(entry.needs) <= {f.name for f in dataclasses.fields(Subject)}
+    assert set(entry.needs) <= {f.name for f in dataclasses.fields(Model)}
     assert shares == sorted(shares)
     if not entry.quick:
         assert shares[-1] == 1
@@ -82,7 +82,7 @@ def test_values_on_the_toy():
 
 def test_images_are_shown_with_the_worst_first():
     found = RUN["inference_via_optimization"].run(TILES, Options(samples=40))
-    (pictures,) = (e for e in found.exhibits if isinstance(e, Pictures))
+    (pictures,) = (e for e in found.plots if isinstance(e, Pictures))
     assert pictures.images.shape == (2 * pictures.columns, 1, 8, 8)
     assert 0 <= pictures.images.min() <= pictures.images.max() <= 1
 

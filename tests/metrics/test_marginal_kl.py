@@ -6,10 +6,9 @@ from torch.distributions import Independent, Laplace, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics import empirical_marginal_kl
-from distmatch.metrics.codes.empirical_kl import sizes
 from distmatch.metrics.codes.mixture import log_mixture
 from distmatch.metrics.codes.surgery import Rates, Scores, summary
-from distmatch.metrics.codes.two_stage import thinned, two_stage
+from distmatch.metrics.codes.two_stage import sizes, thinned, two_stage
 from distmatch.random import seeded
 
 TWO = torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), 0.5)

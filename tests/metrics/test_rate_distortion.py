@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from distmatch.metrics.entries.likelihoods import run_elbo
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics import Estimate, evidence_lower_bound
-from distmatch.metrics.entries.likelihoods import run_elbo
 from distmatch.metrics.likelihood.rate_distortion import rate_distortion, rate_plane
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import RatePlane
 from distmatch.random import seeded
 
@@ -98,11 +98,11 @@ def test_the_errors_of_all_three_parts_cover_the_truth():
 
 def test_the_plane_of_one_model():
     x = data(300)
-    subject = Subject(
+    model = Model(
         encode=lambda x, y: encoder(0.5, 0.7)(x), decode=lambda z, y: decoder(z), has_likelihood=True, test=x
     )
-    found = run_elbo(subject, Options())
-    (plane,) = found.exhibits
+    found = run_elbo(model, Options())
+    (plane,) = found.plots
     assert isinstance(plane, RatePlane)
     assert plane.points == {"this model": (found.metrics["rate"], found.metrics["distortion"])}
     assert plane.entropy.value == -found.metrics["elbo"].value

@@ -60,16 +60,16 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("exhibit", FIGURES.values(), ids=FIGURES)
-def test_a_figure_is_a_small_svg_with_its_labels(exhibit):
-    svg = drawn(exhibit)
+@pytest.mark.parametrize("plot", FIGURES.values(), ids=FIGURES)
+def test_a_figure_is_a_small_svg_with_its_labels(plot):
+    svg = drawn(plot)
     assert isinstance(svg, str)
     assert ET.fromstring(svg).tag.endswith("svg")
     assert len(svg) < 100_000
     for label in (
-        getattr(exhibit, "label", ""),
-        getattr(exhibit, "x_label", ""),
-        getattr(exhibit, "y_label", ""),
+        getattr(plot, "label", ""),
+        getattr(plot, "x_label", ""),
+        getattr(plot, "y_label", ""),
     ):
         assert label in svg
 

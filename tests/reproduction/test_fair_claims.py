@@ -45,7 +45,7 @@ def test_as_many_tries_are_compared_on_both_sides(name, scale):
 def test_the_gap_is_of_samples_that_the_critic_has_not_seen(monkeypatch):
     """Samples of the critic's seed are black, all others are grey; f is the mean pixel, reconstructions are white."""
     images = torch.ones(8, 1, 4, 4) * torch.linspace(0, 1, 4)
-    subject = SimpleNamespace(
+    model = SimpleNamespace(
         decode=lambda z, y: SimpleNamespace(mean=torch.ones(len(z), 1, 4, 4)),
         sample=lambda n, seed: torch.full((n, 1, 4, 4), 0.25 * (seed > 0)),
     )
@@ -53,7 +53,7 @@ def test_the_gap_is_of_samples_that_the_critic_has_not_seen(monkeypatch):
     monkeypatch.setattr(e02_likelihoods, "images_of", lambda *_: images)
     monkeypatch.setattr(e02_likelihoods, "posteriors", lambda *_: (torch.zeros(4, 2), torch.ones(4, 2), None))
     monkeypatch.setattr(e02_likelihoods, "independent_critic", lambda *_, **__: critic)
-    assert e02_likelihoods.pictures(subject, 4, 1)["fresh_gap"] == pytest.approx(0.75)
+    assert e02_likelihoods.pictures(model, 4, 1)["fresh_gap"] == pytest.approx(0.75)
 
 
 def test_the_mark_of_two_clusters_is_that_of_normal_numbers():

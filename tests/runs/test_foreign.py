@@ -8,7 +8,7 @@ from distmatch import cli
 from distmatch.data import load
 from distmatch.errors import BadInput
 from distmatch.revision import revision
-from distmatch.runs.external import diagnose, read_samples, subject_of
+from distmatch.runs.external import diagnose, model_of, read_samples
 
 DIGITS = load("digits")
 BYTES = DIGITS.train.x[:400]
@@ -73,7 +73,7 @@ def test_a_text_file_is_refused(tmp_path):
 
 
 def test_more_samples_than_there_are_cannot_be_had():
-    sample = subject_of(torch.rand(10, 1, 8, 8), DIGITS).sample
+    sample = model_of(torch.rand(10, 1, 8, 8), DIGITS).sample
     assert sorted(sample(10, 3).flatten(1).sum(1).tolist()) != sample(10, 3).flatten(1).sum(1).tolist()
     with pytest.raises(BadInput, match="needs 11 samples; the file holds 10"):
         sample(11, 0)

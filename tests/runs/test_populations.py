@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from distmatch.batch_statistics import gathers, recording
 from distmatch.errors import BadInput
-from distmatch.metrics import DIAGNOSTICS, jacobian_spectrum
-from distmatch.metrics.entries.gather import codes
-from distmatch.metrics.model import Options, Subject
+from distmatch.metrics import METRICS, jacobian_spectrum
+from distmatch.metrics.inputs import codes
+from distmatch.metrics.model import Model, Options
 from distmatch.networks import BatchNorm
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.terms.distance import Distance
@@ -171,12 +171,12 @@ def test_codes_of_data_and_of_samples(system, least):
     data, samples = [(b["x"],) for b in batches], [(b["x_gen"],) for b in batches]
     truth = plain(raw, data)(x).mean
     assert off(run.encode(x).mean, truth) < 1e-5
-    assert off(run.subject().encode(x, None).mean, truth) < 1e-5
+    assert off(run.as_model().encode(x, None).mean, truth) < 1e-5
     assert off(pooled(raw, data + samples)(x).mean, truth) > least
     made = run.sample(50)
     of_samples = plain(raw, samples)(made).mean
     assert off(run.encode(made, of=Z_REC).mean, of_samples) < 1e-5
-    assert off(run.subject().encode_samples(made, None).mean, of_samples) < 1e-5
+    assert off(run.as_model().encode_samples(made, None).mean, of_samples) < 1e-5
 
 
 @pytest.mark.parametrize("system", ["alpha-gan", "vgh++", "vae-gan", "alice"])
@@ -186,17 +186,17 @@ def test_reconstructions_and_samples(system):
     batches = training_batches(run.assembly)
     raw, x = run.assembly.trainer.nets["decoder"], run.prepared("test")[:50]
     codes, prior = [(b["z_code"],) for b in batches], [(b["z_prior"],) for b in batches]
-    z, subject = run.encode(x).mean, run.subject()
+    z, model = run.encode(x).mean, run.as_model()
     truth = plain(raw, codes)(z).mean
     assert off(run.decode(z).mean, truth) < 1e-5
     assert off(run.decoded(z), truth) < 1e-5
-    assert off(subject.decode(z, None).mean, truth) < 1e-5
+    assert off(model.decode(z, None).mean, truth) < 1e-5
     assert off(pooled(raw, codes + prior)(z).mean, truth) > 0.2
     z = run.prior_draws(50)
     truth = plain(raw, prior)(z).mean
-    for found in (run.sample(50), run.generate(z), subject.generate(z, None), subject.sample(50, 0)):
+    for found in (run.sample(50), run.generate(z), model.generate(z, None), model.sample(50, 0)):
         assert off(found, truth) < 1e-5
-    assert off(subject.decode_prior(z, None).mean, truth) < 1e-5
+    assert off(model.decode_prior(z, None).mean, truth) < 1e-5
     assert off(pooled(raw, codes + prior)(z).mean, truth) > 0.2
     assert off(run.decode(z, of=X_REC).mean, truth) > 0.4
 
@@ -204,16 +204,16 @@ def test_reconstructions_and_samples(system):
 def test_a_metric_of_reconstructions_and_one_of_samples():
     run = trained("vgh++")
     batches = training_batches(run.assembly)
-    raw, subject = run.assembly.trainer.nets["decoder"], run.subject()
+    raw, model = run.assembly.trainer.nets["decoder"], run.as_model()
     x = run.prepared("test")
-    found = DIAGNOSTICS["reconstruction"].run(subject, Options())
+    found = METRICS["reconstruction"].run(model, Options())
     hand = plain(raw, [(b["z_code"],) for b in batches])
     with torch.no_grad():
-        z = codes(subject, x, None, Options())
+        z = codes(model, x, None, Options())
         mse = float((hand(z).mean - x).square().mean())
     assert found.metrics["mse"].value == pytest.approx(mse, rel=1e-5)
     hand = plain(raw, [(b["z_prior"],) for b in batches])
-    spectrum = DIAGNOSTICS["jacobian_spectrum"].run(subject, Options()).metrics["log_volume"].value
+    spectrum = METRICS["jacobian_spectrum"].run(model, Options()).metrics["log_volume"].value
     by_hand = jacobian_spectrum(lambda z: hand(z).mean, run.prior_draws(64, 0)).log_volume.value
     assert spectrum == pytest.approx(by_hand, rel=1e-4)
 
@@ -266,7 +266,7 @@ def test_populations_that_lie_far_apart():
 @pytest.mark.parametrize("system", ["gan", "vgh++", "veegan", "cgan", "pacgan", "noisy-gan"])
 def test_a_critic_with_batch_norm_scores_one_example_by_its_sides_statistics(system):
     run = trained(system)
-    (critic,) = (c for name, c in run.subject().critics(40, 0).items() if name != "code")
+    (critic,) = (c for name, c in run.as_model().critics(40, 0).items() if name != "code")
     assert critic.apart
     for side in (critic.target, critic.model):
         together = critic.score(*side)
@@ -288,7 +288,7 @@ def test_a_critic_with_batch_norm_scores_one_example_by_its_sides_statistics(sys
 
 def test_a_critic_of_batches_with_batch_norm_judges_batches_of_one_side():
     run = trained("minibatch-gan", **{"network.critic_batch_norm": True})
-    critic = run.subject().critics(40, 0)["data"]
+    critic = run.as_model().critics(40, 0)["data"]
     x, side = critic.target
     net = plain(run.assembly.trainer.nets["data"], [(b["x"],) for b in training_batches(run.assembly)])
     truth = torch.cat([net(x[:20]), net(x[20:])])
@@ -297,7 +297,7 @@ def test_a_critic_of_batches_with_batch_norm_judges_batches_of_one_side():
 
 def test_there_is_no_slope_between_two_sides_that_are_normalised_apart():
     with pytest.raises(BadInput, match="critic 'data': its batch norm scores data and samples by statistics"):
-        DIAGNOSTICS["gradient_norms"].run(trained("gan").subject(), Options())
+        METRICS["gradient_norms"].run(trained("gan").as_model(), Options())
 
 
 def validated(**more: object) -> tuple[Assembly, Tensor]:
@@ -374,14 +374,14 @@ def test_low_posterior_samples_are_decoded_as_draws_of_the_prior_and_encoded_as_
 
         return of
 
-    subject = Subject(
+    model = Model(
         encode=law("data", 0.0),
         encode_samples=law("samples", 3.0),
         decode=law("codes", 5.0),
         decode_prior=law("prior", 7.0),
         train=torch.full((30, 2), 0.5),
     )
-    found = DIAGNOSTICS["low_posterior_samples"].run(subject, Options(samples=20)).metrics
+    found = METRICS["low_posterior_samples"].run(model, Options(samples=20)).metrics
     assert found["low_posterior_pixel_low_posterior"].value == 7
     assert found["low_posterior_rate_data"].value == pytest.approx(0)
     assert found["low_posterior_rate_low_posterior"].value == pytest.approx(9)  # ½·3² for two units

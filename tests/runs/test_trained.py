@@ -31,27 +31,27 @@ def trained(system, **more):
 
 def test_codes_and_their_images():
     run = trained("gan", **{"network.latent": 3})
-    subject = run.subject()
-    z = subject.draw_prior(5, 1)
-    assert torch.equal(z, subject.draw_prior(5, 1))
-    assert torch.equal(subject.generate(z, None), subject.sample(5, 1))
-    (slope,) = torch.autograd.grad(subject.generate(z.requires_grad_(), None).sum(), z)
+    model = run.as_model()
+    z = model.draw_prior(5, 1)
+    assert torch.equal(z, model.draw_prior(5, 1))
+    assert torch.equal(model.generate(z, None), model.sample(5, 1))
+    (slope,) = torch.autograd.grad(model.generate(z.requires_grad_(), None).sum(), z)
     assert slope.abs().sum() > 0
 
 
 def test_the_mean_of_an_explicit_law_and_none_of_an_autoregressive_one():
     z = torch.zeros(2, 20)
     run = trained("vae")
-    assert torch.equal(run.subject().generate(z, None), run.decode(z).mean)
-    assert run.subject().critics is None
+    assert torch.equal(run.as_model().generate(z, None), run.decode(z).mean)
+    assert run.as_model().critics is None
     small = {"data.name": "digits", "data.limit": 64}
-    assert trained("pixelvae", **small).subject().generate is None
+    assert trained("pixelvae", **small).as_model().generate is None
 
 
 def test_a_critic_is_given_what_training_gives_it():
     """GAN on the ring: held-out points against the decoder's, scored by the trained critic itself."""
     run = trained("gan")
-    found = run.subject().critics(50, 3)
+    found = run.as_model().critics(50, 3)
     assert list(found) == ["data"]
     critic = found["data"]
     (target,), (model,) = critic.target, critic.model
@@ -60,15 +60,15 @@ def test_a_critic_is_given_what_training_gives_it():
     assert all((held_out == row).all(1).any() for row in target)
     assert torch.equal(critic.score(model), run.judges["data"](model))
     assert critic.is_log_ratio
-    again = run.subject().critics(50, 3)["data"]
+    again = run.as_model().critics(50, 3)["data"]
     assert torch.equal(again.target[0], target)
     assert torch.equal(again.model[0], model)
-    assert not torch.equal(run.subject().critics(50, 4)["data"].model[0], model)
+    assert not torch.equal(run.as_model().critics(50, 4)["data"].model[0], model)
 
 
 def test_of_joints_both_draws_of_one_row_belong_together():
     run = trained("ali")
-    critic = run.subject().critics(30, 0)["joint"]
+    critic = run.as_model().critics(30, 0)["joint"]
     made = [torch.allclose(run.decoded(z), x, atol=1e-5) for x, z in (critic.target, critic.model)]
     assert sorted(made) == [False, True]  # (x̃, z) has x̃ = G(z), and (x, ẑ) has not
 
@@ -76,14 +76,14 @@ def test_of_joints_both_draws_of_one_row_belong_together():
 def test_terms_that_share_a_critic_share_its_draws():
     """VGH++: the critic of data tells x from x̂ and from x̃, half of each, over different data."""
     run = trained("vgh++")
-    critic = run.subject().critics(20, 0)["data"]
+    critic = run.as_model().critics(20, 0)["data"]
     assert critic.target[0].shape == critic.model[0].shape == (20, 2)
     assert len(critic.target[0].unique(dim=0)) == 20
 
 
 def test_labels_are_the_last_input():
     run = trained("cgan")
-    critic = run.subject().critics(30, 0)["data"]
+    critic = run.as_model().critics(30, 0)["data"]
     x, y = critic.target
     assert torch.equal(y, critic.model[1])
     assert torch.equal(critic.score(x, y), run.judges["data"](x, y=y))
@@ -91,11 +91,11 @@ def test_labels_are_the_last_input():
 
 
 def test_packs_and_noise():
-    critic = trained("pacgan").subject().critics(30, 0)["data"]
+    critic = trained("pacgan").as_model().critics(30, 0)["data"]
     assert [v.shape for v in critic.target] == [(15, 2), (15, 2)]
     assert critic.score(*critic.target).shape == (15,)
     run = trained("noisy-gan")
-    (target,) = run.subject().critics(30, 0)["data"].target
+    (target,) = run.as_model().critics(30, 0)["data"].target
     held_out = run.prepared("test")
     assert not any((held_out == row).all(1).any() for row in target)
 
@@ -104,15 +104,15 @@ def test_packs_and_noise():
     ("system", "calibrated"), [("gan", True), ("lsgan", False), ("wgan-gp", False), ("avb-ac", True)]
 )
 def test_whose_score_is_a_log_ratio(system, calibrated):
-    (critic,) = trained(system).subject().critics(10, 0).values()
+    (critic,) = trained(system).as_model().critics(10, 0).values()
     assert critic.is_log_ratio is calibrated
 
 
 def test_critics_of_batches():
     """`mixed_batch` has none of single examples; minibatch features are scored as in training, batch by batch."""
-    assert trained("bgan").subject().critics(20, 0) == {}
+    assert trained("bgan").as_model().critics(20, 0) == {}
     run = trained("minibatch-gan")
-    critic = run.subject().critics(40, 0)["data"]
+    critic = run.as_model().critics(40, 0)["data"]
     x, side = critic.target
     assert side.tolist() == [0] * 40
     net = run.judges["data"]
@@ -122,10 +122,10 @@ def test_critics_of_batches():
 
 
 def test_global_randomness_is_left_alone():
-    subject = trained("vgh++").subject()
+    model = trained("vgh++").as_model()
     before = torch.get_rng_state()
-    subject.critics(20, 0)
-    subject.draw_prior(20, 0)
+    model.critics(20, 0)
+    model.draw_prior(20, 0)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -154,7 +154,7 @@ def test_a_law_is_moved_with_all_that_it_holds(name):
 
 
 def test_a_learned_prior_is_held_still():
-    prior = trained("vae-flow-prior").subject().prior
+    prior = trained("vae-flow-prior").as_model().prior
     assert not prior.log_prob(torch.zeros(3, 20)).requires_grad
 
 

@@ -22,7 +22,7 @@ from distmatch.runs import critics
 from distmatch.runs import model as trained
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.evaluation import evaluate
-from distmatch.runs.external import diagnose, read_samples, subject_of
+from distmatch.runs.external import diagnose, model_of, read_samples
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.model import load_trained, settle
 from distmatch.runs.train import train
@@ -62,17 +62,17 @@ def run_of(system, data=None, steps=1, **more):
 
 def test_a_subject_has_the_training_and_the_test_split_with_their_labels():
     run = run_of("cvae")
-    subject = run.subject()
+    model = run.as_model()
     for name, first in (("train", 0), ("validation", 1), ("test", 2)):
         assert run.labels(name)[:3].tolist() == [first, (first + 1) % 3, (first + 2) % 3]
-    assert subject.train().unique().tolist() == [1]
-    assert subject.test().unique().tolist() == [3]
-    assert (len(subject.train()), len(subject.test()), subject.latent) == (60, 40, 3)
-    assert subject.train_labels[:4].tolist() == [0, 1, 2, 0]
-    assert subject.test_labels[:4].tolist() == [2, 0, 1, 2]
-    assert (subject.mode_scale, subject.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
-    assert run_of("vae").subject().train_labels is None
-    assert run_of("vae", constant(test=True)).subject().test is None
+    assert model.train().unique().tolist() == [1]
+    assert model.test().unique().tolist() == [3]
+    assert (len(model.train()), len(model.test()), model.latent) == (60, 40, 3)
+    assert model.train_labels[:4].tolist() == [0, 1, 2, 0]
+    assert model.test_labels[:4].tolist() == [2, 0, 1, 2]
+    assert (model.mode_scale, model.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
+    assert run_of("vae").as_model().train_labels is None
+    assert run_of("vae", constant(test=True)).as_model().test is None
 
 
 def test_each_split_is_prepared_from_its_own_bytes():
@@ -108,33 +108,33 @@ def test_what_is_random_in_a_preparation_is_drawn_apart_for_each_split():
 
 
 def test_grey_levels_are_told_of_dequantised_images_alone():
-    assert run_of("vae", constant("images")).subject().grey_levels is None
-    assert run_of("vae", constant("images"), **{"data.binarise": "dequantise"}).subject().grey_levels == 256
-    assert run_of("vae").subject().grey_levels is None
+    assert run_of("vae", constant("images")).as_model().grey_levels is None
+    assert run_of("vae", constant("images"), **{"data.binarise": "dequantise"}).as_model().grey_levels == 256
+    assert run_of("vae").as_model().grey_levels is None
 
 
 def test_what_is_done_in_chunks_is_done_to_all_rows(monkeypatch):
     own = Split(torch.arange(80.0).reshape(40, 2), torch.zeros(40, dtype=torch.long))
     run = run_of("vgh++", replace(constant(), test=own))
-    whole = run.prepared("test"), run.sample(25, 1), run.subject().critics(40, 0)["data"].target[0]
+    whole = run.prepared("test"), run.sample(25, 1), run.as_model().critics(40, 0)["data"].target[0]
     for room in (trained, critics):
         monkeypatch.setattr(room, "CHUNK", 9)
     assert torch.equal(whole[0], own.x)
     assert torch.equal(run.prepared("test"), own.x)
     torch.testing.assert_close(run.sample(25, 1), whole[1])
-    rows = run.subject().critics(40, 0)["data"].target[0]
+    rows = run.as_model().critics(40, 0)["data"].target[0]
     assert sorted(rows.tolist()) == sorted(whole[2].tolist()) == own.x.tolist()
 
 
 @pytest.mark.parametrize("prior", ["sphere", "uniform"])
 def test_a_fixed_prior_is_drawn_from(prior):
     run = run_of("gan", **{"network.prior": prior})
-    z = run.subject().draw_prior(500, 0)
+    z = run.as_model().draw_prior(500, 0)
     if prior == "sphere":
         torch.testing.assert_close(z.norm(dim=1), torch.full((500,), math.sqrt(3)))
     else:
         assert z.abs().max() <= 1
-    assert not run.subject().standard_prior
+    assert not run.as_model().standard_prior
     assert torch.equal(run.sample(5, 4), run.generate(run.prior_draws(5, 4)))
     assert not torch.equal(run.prior_draws(5, 0), run.prior_draws(5, 1))
 
@@ -149,15 +149,15 @@ class Far(nn.Module):
 def test_a_learned_prior_is_drawn_from_and_is_the_metrics_too():
     run = run_of("vae-mixture")
     run = replace(run, nets={**run.nets, "prior": Far()})
-    subject = run.subject()
-    z = subject.draw_prior(50, 0)
+    model = run.as_model()
+    z = model.draw_prior(50, 0)
     assert (z - 9).abs().max() < 1
-    assert float(subject.prior.log_prob(torch.full((1, 3), 9.0))) > 3
-    assert not subject.standard_prior
-    assert torch.equal(subject.sample(5, 2), subject.generate(subject.draw_prior(5, 2), None))
-    assert not torch.equal(z, subject.draw_prior(50, 1))
+    assert float(model.prior.log_prob(torch.full((1, 3), 9.0))) > 3
+    assert not model.standard_prior
+    assert torch.equal(model.sample(5, 2), model.generate(model.draw_prior(5, 2), None))
+    assert not torch.equal(z, model.draw_prior(50, 1))
     near = replace(run, nets={k: v for k, v in run.nets.items() if k != "prior"})
-    rates = [bench(r.subject(), ["elbo"]).metrics["rate"].value for r in (run, near)]
+    rates = [bench(r.as_model(), ["elbo"]).metrics["rate"].value for r in (run, near)]
     assert rates[0] > rates[1] + 100
 
 
@@ -183,15 +183,15 @@ def test_each_draw_is_made_by_the_net_with_its_own_statistics():
     codes = {"encoder": 1.0, "z_code": 2.0, "z_rec": 3.0, "z_marginal": 4.0}
     images = {"decoder": 5.0, "x_rec": 6.0, "x_gen": 7.0}
     nets = {name: Says(v, 3) for name, v in codes.items()} | {name: Says(v, 2) for name, v in images.items()}
-    subject = replace(run_of("vae"), nets={**nets, "prior": Through()}).subject()
+    model = replace(run_of("vae"), nets={**nets, "prior": Through()}).as_model()
     x, z = torch.zeros(4, 2), torch.zeros(4, 3)
-    assert subject.encode(x, None).mean.unique().tolist() == [2]
-    assert subject.encode_samples(x, None).mean.unique().tolist() == [3]
-    assert subject.prior.mean.unique().tolist() == [4]
-    assert subject.decode(z, None).mean.unique().tolist() == [6]
-    for made in (subject.decode_prior(z, None).mean, subject.generate(z, None), subject.sample(4, 0)):
+    assert model.encode(x, None).mean.unique().tolist() == [2]
+    assert model.encode_samples(x, None).mean.unique().tolist() == [3]
+    assert model.prior.mean.unique().tolist() == [4]
+    assert model.decode(z, None).mean.unique().tolist() == [6]
+    for made in (model.decode_prior(z, None).mean, model.generate(z, None), model.sample(4, 0)):
         assert made.unique().tolist() == [7]
-    plain = replace(run_of("vae"), nets={"encoder": nets["encoder"], "decoder": nets["decoder"]}).subject()
+    plain = replace(run_of("vae"), nets={"encoder": nets["encoder"], "decoder": nets["decoder"]}).as_model()
     assert plain.encode_samples(x, None).mean.unique().tolist() == [1]
     assert plain.sample(4, 0).unique().tolist() == [5]
 
@@ -207,14 +207,14 @@ def test_each_draw_is_made_by_the_net_with_its_own_statistics():
     ],
 )
 def test_whose_likelihood_means_something(system, more, has):
-    assert run_of(system, **more).subject().has_likelihood is has
+    assert run_of(system, **more).as_model().has_likelihood is has
 
 
 def test_draws_for_given_labels_have_them():
     """Of more rows than are decoded at once: the label of each is its own."""
     run = run_of("cgan", steps=30)
     y = torch.arange(1500) // 700  # 0, 1 and a few of 2
-    made = run.subject().sample_given(y, 3)
+    made = run.as_model().sample_given(y, 3)
     z = run.prior_draws(1500, 3)
     for row in (0, 699, 700, 1100, 1499):
         alone = run.decode(z[row : row + 1], y[row : row + 1], of=X_GEN).mean
@@ -261,22 +261,22 @@ def test_an_implicit_encoder_draws_its_noise():
 def test_a_law_of_dequantised_levels_is_scored_at_dequantised_data():
     run = run_of("vae", constant("images"), **{"network.likelihood": "quantized-normal"})
     x = run.prepared("test")[:5]
-    law = run.subject().decode(torch.zeros(5, 3), None)
-    assert run.subject().grey_levels == 256
+    law = run.as_model().decode(torch.zeros(5, 3), None)
+    assert run.as_model().grey_levels == 256
     assert not torch.equal(law.log_prob(x), law.log_prob(x))
 
 
 def test_a_critics_target_is_drawn_from_held_out_data():
     run = run_of("gan")
-    assert run.subject().critics(20, 0)["data"].target[0].unique().tolist() == [3]
+    assert run.as_model().critics(20, 0)["data"].target[0].unique().tolist() == [3]
     alone = run_of("gan", constant(test=True))
-    assert alone.subject().critics(20, 0)["data"].target[0].unique().tolist() == [1]
+    assert alone.as_model().critics(20, 0)["data"].target[0].unique().tolist() == [1]
 
 
 def test_a_critics_pictures_are_in_its_units():
     """Of nets that see [-1, 1], a picture's values differ by twice as much."""
     run = run_of("wgan-gp", constant("images"), **{"network.family": "mlp"})
-    critic = run.subject().critics(20, 0)["data"]
+    critic = run.as_model().critics(20, 0)["data"]
     (x,) = critic.target
     assert x.unique().tolist() == pytest.approx([2 * 180 / 255])
     torch.testing.assert_close(critic.score(x), run.judges["data"](run.prepared("test", 20)))
@@ -285,7 +285,7 @@ def test_a_critics_pictures_are_in_its_units():
 def test_a_critics_draws_follow_the_seed():
     held_out = Split(torch.arange(80.0).reshape(40, 2), torch.zeros(40, dtype=torch.long))
     run = run_of("gan", replace(constant(), test=held_out))
-    rows = [run.subject().critics(8, seed)["data"].target[0][:, 0].tolist() for seed in (0, 0, 1)]
+    rows = [run.as_model().critics(8, seed)["data"].target[0][:, 0].tolist() for seed in (0, 0, 1)]
     assert rows[0] == rows[1]
     assert set(rows[0]) != set(rows[2])
     assert set(rows[0]) != set(range(0, 16, 2))  # not the first ones
@@ -293,7 +293,7 @@ def test_a_critics_draws_follow_the_seed():
 
 def test_rows_of_both_sides_are_scored_in_their_own_order():
     run = run_of("gan", **{"network.critic_batch_norm": True}, steps=5)
-    critic = run.subject().critics(10, 0)["data"]
+    critic = run.as_model().critics(10, 0)["data"]
     (x, side), (made, other) = critic.target, critic.model
     assert (side.tolist(), other.tolist()) == ([0] * 10, [1] * 10)
     assert torch.equal(x, torch.full((10, 2), 3.0))
@@ -308,7 +308,7 @@ def test_terms_that_share_a_critic_show_it_different_rows():
     """The first term's target and samples are of every second row, and the second's of the others."""
     held_out = Split(torch.arange(80.0).reshape(40, 2), torch.zeros(40, dtype=torch.long))
     run = run_of("vgh++", replace(constant(), test=held_out))
-    target = run.subject().critics(40, 0)["data"].target[0][:, 0]
+    target = run.as_model().critics(40, 0)["data"].target[0][:, 0]
     assert len(target.unique()) == 40
 
 
@@ -316,18 +316,18 @@ def test_a_ramp_is_where_training_left_it():
     """Noise on what a critic sees falls to 0 within the run: after it there is none."""
     terms = "match(x_gen, x, instance_noise=ramp(4, 0, 5))"
     run = run_of(None, **{"terms": terms, "training.steps": 20}, steps=20)
-    assert run.subject().critics(10, 0)["data"].target[0].unique().tolist() == [3]
+    assert run.as_model().critics(10, 0)["data"].target[0].unique().tolist() == [3]
 
 
 def test_foreign_samples_meet_the_training_and_the_test_split():
     x = torch.arange(20.0).reshape(10, 2)
-    subject = subject_of(x, constant())
-    assert subject.train().unique().tolist() == [1]
-    assert subject.test().unique().tolist() == [3]
-    assert not torch.equal(subject.sample(10, 0), subject.sample(10, 1))
-    assert sorted(subject.sample(10, 1)[:, 0].tolist()) == x[:, 0].tolist()
-    assert (subject.mode_scale, subject.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
-    images = subject_of(torch.rand(10, 1, 4, 4), constant("images"))
+    model = model_of(x, constant())
+    assert model.train().unique().tolist() == [1]
+    assert model.test().unique().tolist() == [3]
+    assert not torch.equal(model.sample(10, 0), model.sample(10, 1))
+    assert sorted(model.sample(10, 1)[:, 0].tolist()) == x[:, 0].tolist()
+    assert (model.mode_scale, model.modes.tolist()) == (0.25, [[0, 1], [2, 3]])
+    images = model_of(torch.rand(10, 1, 4, 4), constant("images"))
     assert images.test().unique().tolist() == pytest.approx([180 / 255])
     assert images.train().unique().tolist() == pytest.approx([60 / 255])
 
@@ -343,7 +343,7 @@ def test_foreign_samples_are_measured_with_the_seed_that_was_given(tmp_path):
     assert values[0] == values[1] != values[2]
     diagnose(tmp_path / "x.npy", "ring", None, tmp_path / "out", only=only)  # all that there are
     alone = bench(
-        subject_of(read_samples(tmp_path / "x.npy", load("ring"))[0], load("ring")), only, samples=200
+        model_of(read_samples(tmp_path / "x.npy", load("ring"))[0], load("ring")), only, samples=200
     )
     kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert kept["metrics"]["sliced_wasserstein"]["value"] == alone.metrics["sliced_wasserstein"].value
@@ -356,19 +356,19 @@ def test_a_run_is_measured_with_the_seed_that_was_given(tmp_path):
     )
     run, _ = load_trained(RunFolder.open(tmp_path / "r"))
     for seed in (0, 4):
-        found, _ = evaluate(tmp_path / "r", ["maximum_mean_discrepancy"], samples=40, seed=seed)
-        alone = bench(run.subject(), ["maximum_mean_discrepancy"], samples=40, seed=seed)
+        found, _ = evaluate(tmp_path / "r", ["mmd"], samples=40, seed=seed)
+        alone = bench(run.as_model(), ["mmd"], samples=40, seed=seed)
         assert found.metrics == alone.metrics
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert (kept["seed"], kept["metrics"]["mmd"]["value"]) == (4, alone.metrics["mmd"].value)
     content = {**kept, "metrics": {"mse": {"value": 7.0}, "mmd": {"value": 8.0}}}
     (tmp_path / "r" / "metrics.json").write_text(json.dumps(content))
-    evaluate(tmp_path / "r", ["maximum_mean_discrepancy"], samples=40, seed=4)
+    evaluate(tmp_path / "r", ["mmd"], samples=40, seed=4)
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
     assert kept["mse"]["value"] == 7
     assert kept["mmd"]["value"] == alone.metrics["mmd"].value
     (tmp_path / "r" / "metrics.json").write_text(json.dumps({**content, "step": 1}))
-    _, notes = evaluate(tmp_path / "r", ["maximum_mean_discrepancy"], samples=40, seed=4)
+    _, notes = evaluate(tmp_path / "r", ["mmd"], samples=40, seed=4)
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
     assert "mse" not in kept  # it is of another step
     assert any("were of step 1 and are dropped" in note for note in notes)

@@ -85,7 +85,7 @@ def test_a_whole_file(tmp_path):
         ("seeds = -1", "seeds is -1; give a whole number"),
         ("seeds = [0, -1]", "seeds names -1"),
         ("seeds = 2\n[base]\nseed = 3", "seeds are given, and a seed elsewhere"),
-        ("evaluate = ['mode_coverag']", "unknown diagnostic 'mode_coverag'"),
+        ("evaluate = ['mode_coverag']", "unknown metric 'mode_coverag'"),
         ("samples = true", "samples is True; give a whole number"),
         ("[systems.vae.gird]\na = [1]", "unknown section of [systems.vae] 'gird'"),
         ("[systems.vae.random]\na = [1]", "adds ranges to [random], which is not there"),

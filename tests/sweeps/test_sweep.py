@@ -36,7 +36,7 @@ def swept(here, content, engine=None, name="s", lanes=4, **options):
 
 
 def test_the_table_of_a_sweep(here):
-    table, engine = swept(here, {**GRID, "evaluate": ["maximum_mean_discrepancy", "elbo"], "samples": 100})
+    table, engine = swept(here, {**GRID, "evaluate": ["mmd", "elbo"], "samples": 100})
     assert [len(task.runs) for task in engine.given] == [4]
     assert [row["state"] for row in table["runs"]] == ["finished"] * 4
     row = table["runs"][3]
@@ -52,7 +52,7 @@ def test_the_table_of_a_sweep(here):
     assert [r["name"] for r in rows] == [r["name"] for r in table["runs"]]
     assert float(rows[3]["elbo"]) == row["metrics"]["elbo"]["value"]
     assert float(rows[3]["loss/nll"]) == row["losses"]["nll"]
-    again, idle = swept(here, {**GRID, "evaluate": ["maximum_mean_discrepancy", "elbo"], "samples": 100})
+    again, idle = swept(here, {**GRID, "evaluate": ["mmd", "elbo"], "samples": 100})
     assert again == table
     assert idle.given == []
 
@@ -60,7 +60,7 @@ def test_the_table_of_a_sweep(here):
 def test_a_diagnostic_that_does_not_apply_is_told_and_no_error(here):
     content = {
         "base": {**BASE, "training.steps": 4},
-        "evaluate": ["elbo", "maximum_mean_discrepancy"],
+        "evaluate": ["elbo", "mmd"],
         "samples": 100,
     }
     table, _ = swept(here, {**content, "grid": {"system": ["gan"]}})
@@ -109,7 +109,7 @@ def test_interrupted_and_gone_on_with_from_its_folder(here):
     table = json.loads((here / "runs/s/table.json").read_text())
     assert [row["state"] for row in table["runs"]] == ["finished", "finished", "waiting", "waiting"]
     engine = Here()
-    sweep = opened(here / "runs/s", None, ["maximum_mean_discrepancy"], 100)  # and measured besides
+    sweep = opened(here / "runs/s", None, ["mmd"], 100)  # and measured besides
     table = perform(sweep, Machine(1, 4, lambda jobs: engine))
     assert [row["state"] for row in table["runs"]] == ["finished"] * 4
     assert all("mmd" in row["metrics"] for row in table["runs"])
@@ -251,7 +251,7 @@ def test_a_plan_writes_nothing(distmatch, here):
         (["--jobs", "0"], "--jobs is 0"),
         (["--address", "x"], "--address and --gpu-share are for Ray"),
         (["--samples", "0"], "--samples is 0"),
-        (["--evaluate", "mode_coverag"], "unknown diagnostic 'mode_coverag'"),
+        (["--evaluate", "mode_coverag"], "unknown metric 'mode_coverag'"),
         (["--engine", "ray", "--gpu-share", "2"], "--gpu-share is 2"),
     ],
 )

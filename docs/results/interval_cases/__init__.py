@@ -1,4 +1,4 @@
-"""Diagnostics on distributions whose numbers are known: what `interval_coverage.py` repeats."""
+"""Metrics on distributions whose numbers are known: what `interval_coverage.py` repeats."""
 
 from collections.abc import Mapping
 

@@ -16,17 +16,17 @@ from distmatch.random import seeded
 
 Estimates = Mapping[str, Estimate]
 REPETITIONS = 400
-APART = 1_000_000_007  # added to the seeds of data, so that a diagnostic at that seed draws other numbers
+APART = 1_000_000_007  # added to the seeds of data, so that a metric at that seed draws other numbers
 
 
 @dataclass(frozen=True)
 class Case:
-    """One diagnostic on fresh draws of one distribution, for which its metrics' population values are known.
+    """One metric on fresh draws of one distribution, for which its metrics' population values are known.
 
     Attributes:
-        name: the distribution, in a few words; of its diagnostic's cases no other has it.
+        name: the distribution, in a few words; of its metric's cases no other has it.
         draw: seed -> the metrics, on data of that seed.
-        truths: () -> metric -> its population value, by another route than the diagnostic's.
+        truths: () -> metric -> its population value, by another route than the metric's.
         repetitions: seeds.
         bounds: metrics that are lower bounds in expectation: an interval covers if its low end is not above the truth.
         known: metric -> why its interval fails here, where it does and that is left so.

@@ -177,7 +177,7 @@ def _wider(seed: int) -> tuple[Tensor, Tensor]:
 
 
 CASES = {
-    "maximum_mean_discrepancy": (
+    "mmd": (
         _mmd(
             "100 of N(0, I) and of N((1, 0), I)",
             apart(lambda seed: normal(seed, 200, 2), 1.0),

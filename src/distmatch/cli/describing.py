@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class List:
-    """List systems, data sets, diagnostics or networks."""
+    """List systems, data sets, metrics or networks."""
 
-    what: Positional[Literal["systems", "data", "diagnostics", "networks"]]
+    what: Positional[Literal["systems", "data", "metrics", "networks"]]
     """Which."""
 
     def run(self, console: Console) -> None:

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a run: every diagnostic that applies; those that do not are listed with the reason."""
+    """Measure a run: every metric that applies; those that do not are listed with the reason."""
 
     run_folder: Run
     """The run folder."""
     only: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME ...", help_behavior_hint="")
     ] = ()
-    """Names of diagnostics (`distmatch list diagnostics`); all that apply if none is given. Earlier results of the
+    """Names of metrics (`distmatch list metrics`); all that apply if none is given. Earlier results of the
     same checkpoint are kept beside them."""
     samples: Annotated[int, option("N", int, "a whole number")] = 10_000
     """Codes, samples or examples at most."""
     seed: Annotated[int, option("N", int, "a whole number")] = 0
     """Of what is drawn."""
     quick: bool = False
-    """Leave out the diagnostics that take more than seconds."""
+    """Leave out the metrics that take more than seconds."""
     features: Name = None
     """The feature net of scores on images: mnist, inception (needs distmatch[fidelity]), pixels, or the .safetensors
     of a classifier; the one that is made for the data, if any."""
@@ -63,7 +63,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Diagnose:
-    """Measure samples of any model against a data set: every diagnostic that needs samples alone."""
+    """Measure samples of any model against a data set: every metric that needs samples alone."""
 
     samples: Annotated[Path, option("PATH", Path, "a path")]
     """A .npy file, or a .npz with one array: images (n, h, w), (n, h, w, c) or (n, c, h, w), of bytes or of numbers in
@@ -75,13 +75,13 @@ class Diagnose:
     only: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME ...", help_behavior_hint="")
     ] = ()
-    """Names of diagnostics (`distmatch list diagnostics`); all that apply if none is given."""
+    """Names of metrics (`distmatch list metrics`); all that apply if none is given."""
     at_most: Annotated[int, option("N", int, "a whole number")] = 10_000
     """Samples and examples at most."""
     seed: Annotated[int, option("N", int, "a whole number")] = 0
     """Of what is drawn."""
     quick: bool = False
-    """Leave out the diagnostics that take more than seconds."""
+    """Leave out the metrics that take more than seconds."""
     features: Name = None
     """The feature net of scores on images: mnist, inception (needs distmatch[fidelity]), pixels, or the .safetensors
     of a classifier; the one that is made for the data, if any."""

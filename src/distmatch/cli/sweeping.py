@@ -46,7 +46,7 @@ class Sweep:
     evaluate: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME ...", help_behavior_hint="")
     ] = ()
-    """Diagnostics to run on each finished run, besides those that the file names."""
+    """Metrics to run on each finished run, besides those that the file names."""
     samples: Count = None
     """Codes, samples or examples for these at most (10000)."""
     plan: bool = False

@@ -7,17 +7,13 @@ from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit
 from distmatch.metrics.codes.empirical_kl import empirical_marginal_kl
 from distmatch.metrics.codes.kl_by_density import marginal_kl_by_density
 from distmatch.metrics.codes.kl_by_ratio import RatioKL, marginal_kl_by_ratio
-from distmatch.metrics.codes.moments import (
-    CodeMoments,
-    RatioCalibration,
-    code_moments,
-    ratio_calibration,
-)
+from distmatch.metrics.codes.moments import CodeMoments, code_moments
 from distmatch.metrics.codes.population_kl import PopulationKL, population_marginal_kl
 from distmatch.metrics.codes.posterior_kl import empirical_marginal_kl_of
 from distmatch.metrics.codes.surgery import EmpiricalKL
+from distmatch.metrics.declaration import Metric, metric
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.evaluation import Results, by_metric, evaluate
+from distmatch.metrics.evaluation import Results, by_key, evaluate
 from distmatch.metrics.features.frechet import (
     FrechetDistances,
     frechet_distance,
@@ -38,6 +34,7 @@ from distmatch.metrics.features.nets import (
     image_logits,
 )
 from distmatch.metrics.features.stacked import StackedModes, stacked_mnist_modes
+from distmatch.metrics.generator.calibration import RatioCalibration, ratio_calibration
 from distmatch.metrics.generator.gradients import (
     GradientNorms,
     LayerGradientNorms,
@@ -54,7 +51,7 @@ from distmatch.metrics.likelihood.annealed import (
     simulate,
 )
 from distmatch.metrics.likelihood.bits import bits_per_dim
-from distmatch.metrics.likelihood.elbo import EvidenceLowerBound, evidence_lower_bound
+from distmatch.metrics.likelihood.elbo import EvidenceLowerBound, evidence_lower_bound, rate_plane
 from distmatch.metrics.likelihood.importance import log_likelihood
 from distmatch.metrics.likelihood.latent_usage import LatentUsage, latent_usage
 from distmatch.metrics.likelihood.low_posterior import LowPosterior, low_posterior_of, low_posterior_samples
@@ -72,11 +69,10 @@ from distmatch.metrics.likelihood.rate_distortion import (
     RateDistortion,
     RatePoint,
     rate_distortion,
-    rate_plane,
 )
 from distmatch.metrics.likelihood.reconstruction import ReconstructionError, reconstruction_error
-from distmatch.metrics.model import Critic, Diagnostic, Findings, Options, Subject, missing
-from distmatch.metrics.registry import DIAGNOSTICS
+from distmatch.metrics.model import Critic, Model, Options, Result
+from distmatch.metrics.registry import BETTER, METRICS, find
 from distmatch.metrics.samples.birthday import BirthdayTest, birthday_test
 from distmatch.metrics.samples.conditional import class_agreement
 from distmatch.metrics.samples.coverage import ModeCoverage, mode_coverage
@@ -97,21 +93,20 @@ from distmatch.metrics.samples.two_sample import (
 )
 
 __all__ = [
+    "BETTER",
     "DENSITY_MODELS",
-    "DIAGNOSTICS",
     "FEATURE_NETS",
+    "METRICS",
     "AnnealedLogLikelihood",
     "BirthdayTest",
     "ClosestPairs",
     "CodeMoments",
     "Critic",
     "DensityFit",
-    "Diagnostic",
     "EmpiricalKL",
     "Estimate",
     "EvidenceLowerBound",
     "FeatureNet",
-    "Findings",
     "FrechetDistances",
     "GradientNorms",
     "IndependentCritic",
@@ -120,7 +115,9 @@ __all__ = [
     "LatentUsage",
     "LayerGradientNorms",
     "LowPosterior",
+    "Metric",
     "ModeCoverage",
+    "Model",
     "NearestNeighbourTest",
     "Neighbours",
     "Options",
@@ -133,15 +130,15 @@ __all__ = [
     "RatioKL",
     "ReconstructionError",
     "RelativeLivingTimes",
+    "Result",
     "Results",
     "Simulated",
     "StackedModes",
-    "Subject",
     "TwoSampleTest",
     "annealed_log_likelihood",
     "birthday_test",
     "bits_per_dim",
-    "by_metric",
+    "by_key",
     "class_agreement",
     "closest_pairs",
     "code_map",
@@ -153,6 +150,7 @@ __all__ = [
     "evaluate",
     "evidence_lower_bound",
     "feature_net",
+    "find",
     "frechet_distance",
     "frechet_distances",
     "frechet_from_moments",
@@ -175,7 +173,7 @@ __all__ = [
     "marginal_kl_by_ratio",
     "maximum_mean_discrepancy",
     "mean_relative_living_times",
-    "missing",
+    "metric",
     "mode_coverage",
     "ms_ssim",
     "ms_ssim_diversity",

@@ -1,4 +1,4 @@
-"""What every diagnostic asks of its tensors before it computes anything."""
+"""What every metric asks of its tensors before it computes anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench: every diagnostic that applies to a subject, in one call."""
+"""Every metric that applies to a model, in one call."""
 
 from __future__ import annotations
 
@@ -7,45 +7,43 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from distmatch.errors import BadInput, unknown
+from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.nets import FeatureNet
-from distmatch.metrics.model import Diagnostic, Options, Subject, missing
-from distmatch.metrics.plots import Exhibit
-from distmatch.metrics.registry import DIAGNOSTICS
-
-__all__ = ["DIAGNOSTICS", "Diagnostic", "Options", "Results", "Subject", "by_metric", "evaluate", "missing"]
+from distmatch.metrics.model import Model, Options
+from distmatch.metrics.plots import Plot
+from distmatch.metrics.registry import BETTER, METRICS, find
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, which diagnostics were not run and why, and what each shows."""
+    """What was measured, which metrics were not measured and why, and what each shows."""
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    exhibits: dict[str, tuple[Exhibit, ...]] = field(default_factory=dict)
+    plots: dict[str, tuple[Plot, ...]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: metrics (value, standard_error, n, unit, how, which way is better) and skipped, by name."""
-        better = {name: way for d in DIAGNOSTICS.values() for name, way in d.metrics.items()}
-        metrics = {k: {**v.as_dict(), "better": better.get(k, "")} for k, v in self.metrics.items()}
+        metrics = {k: {**v.as_dict(), "better": BETTER.get(k, "")} for k, v in self.metrics.items()}
         return {"metrics": metrics, "skipped": dict(self.skipped)}
 
 
-def by_metric(skipped: Mapping[str, str]) -> dict[str, str]:
-    """Reasons by diagnostic, as reasons by the metrics that are therefore missing; none for a diagnostic that an older
-    version had.
+def by_key(skipped: Mapping[str, str]) -> dict[str, str]:
+    """Return reasons by metric as reasons by the keys that are therefore missing.
 
-    >>> by_metric({"reconstruction": "needs an encoder"})
+    A metric that only an older version had gives none.
+
+    >>> by_key({"reconstruction": "needs an encoder"})
     {'mse': 'needs an encoder', 'l1': 'needs an encoder'}
     """
-    known = {name: reason for name, reason in skipped.items() if name in DIAGNOSTICS}
-    return {m: reason for name, reason in known.items() for m in DIAGNOSTICS[name].metrics}
+    known = {name: reason for name, reason in skipped.items() if name in METRICS}
+    return {key: reason for name, reason in known.items() for key in METRICS[name].better}
 
 
 def evaluate(
-    subject: Subject,
+    model: Model,
     only: Iterable[str] | None = None,
     samples: int = Options.samples,
     seed: int = 0,
@@ -55,36 +53,35 @@ def evaluate(
     features: FeatureNet | None = None,
     batch_size: int = Options.batch_size,
 ) -> Results:
-    """Runs the diagnostics in `only`, or all that apply, and says why the others do not.
+    """Return what the metrics in `only`, or all that apply, say of a model, and why the others do not apply.
 
     Args:
-        subject: the model under test.
-        only: names of `DIAGNOSTICS`, a single name too; None for all that apply.
+        model: the model under test.
+        only: names of `METRICS` or keys of their results, a single one too; None for all that apply.
         samples: codes, samples or examples at most.
-        progress: called with a diagnostic's name and the share of it that is done, first with 0.
+        progress: called with a metric's name and the share of it that is done, first with 0.
         features: the feature net of scores on images; None for the one that is made for the data, if any.
         quick: leave out those that take more than seconds; they are named with that reason.
 
     Raises:
         BadInput: a name that is not known, one that was asked for and does not apply, counts below one.
-            Without `only`, a diagnostic that finds its input unusable is skipped with its sentence.
+            Without `only`, a metric that finds its input unusable is skipped with its sentence.
 
-    >>> evaluate(Subject()).skipped["elbo"]
+    >>> evaluate(Model()).skipped["elbo"]
     'needs an encoder; this system has none'
     """
     at_least(1, samples=samples, batch_size=batch_size)
-    names = [only] if isinstance(only, str) else None if only is None else list(only)
-    for name in names or ():
-        if name not in DIAGNOSTICS:
-            raise unknown("diagnostic", name, DIAGNOSTICS)
-        reason = missing(DIAGNOSTICS[name], subject)
-        if reason:
+    chosen = (
+        METRICS if only is None else {m.name: m for m in map(find, [only] if isinstance(only, str) else only)}
+    )
+    for name, metric in chosen.items():
+        reason = metric.missing(model)
+        if only is not None and reason:
             raise BadInput(f"{name} {reason}")
     results = Results()
-    for name in DIAGNOSTICS if names is None else names:
-        diagnostic = DIAGNOSTICS[name]
-        reason = missing(diagnostic, subject)
-        if not reason and quick and not diagnostic.quick:
+    for name, metric in chosen.items():
+        reason = metric.missing(model)
+        if not reason and quick and not metric.quick:
             reason = "takes longer than seconds; left out of a quick evaluation"
         if reason:
             results.skipped[name] = reason
@@ -93,13 +90,13 @@ def evaluate(
         if tick is not None:
             tick(0.0)
         try:
-            found = diagnostic.run(subject, Options(samples, seed, batch_size, tick, features))
+            found = metric(model, Options(samples, seed, batch_size, tick, features))
         except BadInput as error:
-            if names is not None:
+            if only is not None:
                 raise
             results.skipped[name] = str(error)
             continue
         results.metrics.update(found.metrics)
-        if found.exhibits:
-            results.exhibits[name] = found.exhibits
+        if found.plots:
+            results.plots[name] = found.plots
     return results

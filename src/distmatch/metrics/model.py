@@ -1,17 +1,16 @@
-"""What a model under test offers, what a diagnostic needs of it and finds, and why one does not apply."""
+"""A model under test, how much work a metric may do, and what it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.nets import FeatureNet
-from distmatch.metrics.plots import Exhibit
+from distmatch.metrics.plots import Plot
 
 Data = Tensor | Callable[[], Tensor]
 
@@ -37,8 +36,8 @@ class Critic:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model under test: every field is optional, and the diagnostics that need a missing one do not apply.
+class Model:
+    """A model under test: every field is optional, and the metrics that need a missing one do not apply.
 
     Attributes:
         sample: (n, seed) -> x, n draws from the model.
@@ -60,7 +59,7 @@ class Subject:
         is_image: whether x is (n, c, h, w); image_range: the values of black and white.
         stacked_digits: whether x is three digits of MNIST as channels.
 
-    >>> Subject().has_likelihood
+    >>> Model().has_likelihood
     False
     """
 
@@ -106,37 +105,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What one diagnostic gives: its metrics, and what it shows beside them."""
+class Result:
+    """What one metric gives: estimates by key, and plots beside them."""
 
     metrics: dict[str, Estimate]
-    exhibits: tuple[Exhibit, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
-@dataclass(frozen=True)
-class Diagnostic:
-    """One entry of the bench.
-
-    Attributes:
-        name: what it is asked for by.
-        question: the question that it answers.
-        needs: the subject's fields that it needs.
-        run: the function from subject and options to what it finds.
-        reference: where it comes from.
-        metrics: the metrics that it may give, each with which way is better, or "" where neither is.
-        quick: whether it takes seconds at most; `--quick` leaves out the others.
-    """
-
-    name: str
-    question: str
-    needs: tuple[str, ...]
-    run: Callable[[Subject, Options], Findings]
-    reference: str
-    metrics: Mapping[str, Literal["lower", "higher", ""]] = field(default_factory=dict)
-    quick: bool = True
-
-
-REASONS = {
+REASONS = {  # why a metric that needs a field does not apply
     "sample": "needs samples; this system cannot be sampled",
     "encode": "needs an encoder; this system has none",
     "decode": "needs a decoder; this system has none",
@@ -156,16 +132,3 @@ REASONS = {
     "stacked_digits": "needs stacked MNIST, three digits as channels; this data is not",
     "is_image": "needs images; this data is not made of images",
 }
-
-
-def missing(diagnostic: Diagnostic, subject: Subject) -> str | None:
-    """The plain reason why the diagnostic does not apply to the subject; None if it does.
-
-    >>> missing(Diagnostic("elbo", "", ("encode",), lambda subject, options: {}, ""), Subject())
-    'needs an encoder; this system has none'
-    """
-    for need in diagnostic.needs:
-        value = getattr(subject, need)
-        if value is None or value is False:
-            return REASONS[need]
-    return None

@@ -1,4 +1,4 @@
-"""What a diagnostic shows beside its numbers: plain data that the report room draws."""
+"""What a metric shows beside its numbers: plain data that the report room draws."""
 
 from __future__ import annotations
 
@@ -109,4 +109,4 @@ class RatePlane:
     entropy: Estimate | None = None
 
 
-Exhibit = Histograms | Lines | Bars | Barcode | Scatter | Pictures | RatePlane
+Plot = Histograms | Lines | Bars | Barcode | Scatter | Pictures | RatePlane

@@ -45,9 +45,9 @@ class RunView:
         config: nested and resolved; `environment`: versions, seed, git revision, device, threads.
         log: parsed lines of `log.jsonl`.
         metrics: name -> {"value", "standard_error", "n", "unit", "how"[, "better": "lower" or "higher"]}.
-        skipped: diagnostic -> why it was not run; `missing`: metric -> why there is no value.
+        skipped: metric -> why it was not run; `missing`: metric -> why there is no value.
         pictures: caption -> PNG bytes; `figures`: caption -> SVG text.
-        exhibits: diagnostic -> what it shows, each as a caption with PNG bytes or SVG text.
+        plots: metric -> what it shows, each as a caption with PNG bytes or SVG text.
         timing: steps_per_second, seconds, peak_memory_mb, ...
         status: "finished", "interrupted", "diverged at step 1200: nll is nan", ...
     """
@@ -64,7 +64,7 @@ class RunView:
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
     pictures: dict[str, bytes] = dataclasses.field(default_factory=dict)
     figures: dict[str, str] = dataclasses.field(default_factory=dict)
-    exhibits: dict[str, list[tuple[str, bytes | str]]] = dataclasses.field(default_factory=dict)
+    plots: dict[str, list[tuple[str, bytes | str]]] = dataclasses.field(default_factory=dict)
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)
     status: str = "finished"
 
@@ -90,7 +90,7 @@ class Card:
     pictures: list[Picture]
     figures: list[Picture]
     curves: list[Picture]
-    exhibits: list[Picture]
+    plots: list[Picture]
     config: dict[str, str]
     environment: dict[str, str]
 
@@ -152,9 +152,7 @@ def _card(run: RunView) -> Card:
         pictures=[_png(caption, data) for caption, data in run.pictures.items()],
         figures=[svg_picture(caption, svg) for caption, svg in run.figures.items()],
         curves=[svg_picture(caption, svg) for caption, svg in drawn.items() if caption not in run.figures],
-        exhibits=[
-            _shown(f"{name}: {c}", shown) for name, entries in run.exhibits.items() for c, shown in entries
-        ],
+        plots=[_shown(f"{name}: {c}", shown) for name, entries in run.plots.items() for c, shown in entries],
         config=flatten(run.config),
         environment=flatten(run.environment),
     )

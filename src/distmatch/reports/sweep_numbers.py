@@ -58,7 +58,7 @@ class Metric:
     """A number of a run that is shown.
 
     Args:
-        name: of a diagnostic's metric, or of a loss in the log.
+        name: of a metric's metric, or of a loss in the log.
         sign: 1 where less is better, -1 where more is, 0 where neither is known.
         assumed: whether `sign` is this report's word, and not the sweep file's.
         loss: whether it is the last logged value of a loss.

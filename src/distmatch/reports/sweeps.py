@@ -272,6 +272,6 @@ def _step(row: Mapping[str, Any]) -> str:
 
 
 def _not_measured(table: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """Diagnostic, why it was not run, and on how many runs."""
+    """Metric, why it was not run, and on how many runs."""
     found = Counter((name, why) for row in table["runs"] for name, why in row["not_measured"].items())
     return [(name, why, number) for (name, why), number in found.items()]

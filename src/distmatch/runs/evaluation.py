@@ -1,4 +1,4 @@
-"""Measuring a run: its diagnostics, into `metrics.json`, and its pictures."""
+"""Measuring a run: its metrics, into `metrics.json`, and its pictures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from distmatch.data import DataSet
 from distmatch.distributions.functions import reparameterise
 from distmatch.distributions.likelihoods import LIKELIHOODS
-from distmatch.errors import BadInput, unknown
-from distmatch.metrics import DIAGNOSTICS, Options, Results
+from distmatch.errors import BadInput
+from distmatch.metrics import Options, Results, find
 from distmatch.metrics import evaluate as run_bench
 from distmatch.metrics.features.nets import feature_net
 from distmatch.revision import revision
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.model import Trained, load_trained
-from distmatch.runs.pictures import save_exhibits, save_reconstructions, save_samples
+from distmatch.runs.pictures import save_plots, save_reconstructions, save_samples
 
 
 def evaluate(
@@ -31,9 +31,9 @@ def evaluate(
     features: str | None = None,
     data: DataSet | None = None,
 ) -> tuple[Results, list[str]]:
-    """Measure a run: all diagnostics that apply, or those named; `metrics.json` and pictures are written.
+    """Measure a run: all metrics that apply, or those named; `metrics.json` and pictures are written.
 
-    `quick` leaves out the diagnostics that take more than seconds; `features` names the feature net of the scores.
+    `quick` leaves out the metrics that take more than seconds; `features` names the feature net of the scores.
     `data` is what the run's configuration names, where it is at hand.
     With `only`, earlier results of the same step that are not measured again are kept.
 
@@ -42,15 +42,20 @@ def evaluate(
     """
     only = [only] if isinstance(only, str) else None if only is None else list(only)
     for name in only or ():
-        if name not in DIAGNOSTICS:
-            raise unknown("diagnostic", name, DIAGNOSTICS)
+        find(name)  # before anything is loaded
     folder, made_with = RunFolder.open(path), revision()
     before = _earlier(folder) if only is not None else {}
     net = None if features is None else feature_net(features)
     trained, notes = load_trained(folder, data)
     _check_finite(trained, path)
     results = run_bench(
-        trained.subject(), only=only, samples=samples, seed=seed, progress=progress, quick=quick, features=net
+        trained.as_model(),
+        only=only,
+        samples=samples,
+        seed=seed,
+        progress=progress,
+        quick=quick,
+        features=net,
     )
     config = trained.assembly.config
     grey = trained.assembly.data.is_image and config.data.binarise not in ("threshold", "dynamic")
@@ -72,10 +77,10 @@ def evaluate(
         )
     about = {"step": step, "data": trained.assembly.data.bits, "samples": samples, "seed": seed}
     shown = {
-        **(before.get("exhibits", {}) if before.get("step") == step else {}),
-        **save_exhibits(folder.path, results),
+        **(before.get("plots", {}) if before.get("step") == step else {}),
+        **save_plots(folder.path, results),
     }
-    folder.write_json("metrics.json", {**about, **after, "exhibits": shown})
+    folder.write_json("metrics.json", {**about, **after, "plots": shown})
     save_samples(trained.assembly, folder, step, trained)
     save_reconstructions(trained, folder)
     return results, notes

@@ -16,14 +16,14 @@ from torch import Tensor
 from distmatch.data import DataSet, load, to_unit
 from distmatch.errors import BadInput
 from distmatch.files import put
-from distmatch.metrics import Options, Results, Subject
+from distmatch.metrics import Model, Options, Results
 from distmatch.metrics import evaluate as run_bench
 from distmatch.metrics.features.nets import feature_net
 from distmatch.reports.grids import image_grid, png_bytes
 from distmatch.reports.html import RunView, write_report
 from distmatch.revision import revision
-from distmatch.runs.pictures import save_exhibits
-from distmatch.runs.view import saved_exhibits
+from distmatch.runs.pictures import save_plots
+from distmatch.runs.view import saved_plots
 
 SHOWN = 64
 
@@ -55,9 +55,9 @@ def diagnose(
     net = None if features is None else feature_net(features)
     data = load(data_name, data_dir)
     x, note = read_samples(path, data)
-    subject = subject_of(x, data)
+    model = model_of(x, data)
     results = run_bench(
-        subject,
+        model,
         only=only,
         samples=min(samples, len(x)),
         seed=seed,
@@ -66,9 +66,9 @@ def diagnose(
         features=net,
     )
     out.mkdir(parents=True, exist_ok=True)
-    shown = save_exhibits(out, results)
+    shown = save_plots(out, results)
     about = {"samples": path.name, "n": len(x), "data": data.name, "seed": seed, "revision": revision()}
-    content = {**about, **results.as_dict(), "exhibits": shown}
+    content = {**about, **results.as_dict(), "plots": shown}
     put(out / "metrics.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     pictures = {"Samples": png_bytes(image_grid(x[:SHOWN], columns=8))} if data.is_image else {}
     view = RunView(
@@ -77,14 +77,14 @@ def diagnose(
         metrics=results.as_dict()["metrics"],
         skipped=results.skipped,
         pictures=pictures,
-        exhibits=saved_exhibits(out, shown),
+        plots=saved_plots(out, shown),
         status=f"measured against {data.name}",
     )
     write_report(out / "report.html", [view])
     return results, [note] if note else []
 
 
-def subject_of(x: Tensor, data: DataSet) -> Subject:
+def model_of(x: Tensor, data: DataSet) -> Model:
     """Samples and data, as the bench takes them. More samples than there are cannot be had."""
 
     def sample(n: int, seed: int) -> Tensor:
@@ -93,7 +93,7 @@ def subject_of(x: Tensor, data: DataSet) -> Subject:
         return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
 
     prepare: Callable[[Tensor], Tensor] = to_unit if data.is_image else lambda values: values
-    return Subject(
+    return Model(
         sample=sample,
         train=lambda: prepare(data.train.x),
         test=(lambda: prepare(data.test.x)) if len(data.test) else None,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distmatch.data import DATA_SETS
-from distmatch.metrics import DIAGNOSTICS
+from distmatch.metrics import METRICS
 from distmatch.networks import NETWORKS
 from distmatch.objectives.objective import Objective
 from distmatch.runs.build import DEFAULT_LATENT, assemble
@@ -24,7 +24,7 @@ from distmatch.systems import SYSTEMS, find
 
 
 def table_of(what: str) -> Table:
-    """The systems, data, diagnostics or networks, a row each."""
+    """The systems, data, metrics or networks, a row each."""
     if what == "systems":
         return _table(
             ("system", "equation", "what", "reference"),
@@ -35,10 +35,10 @@ def table_of(what: str) -> Table:
             ("data set", "what", "shape", "licence"),
             [(n, e.description, e.shape, e.licence) for n, e in DATA_SETS.items()],
         )
-    if what == "diagnostics":
+    if what == "metrics":
         return _table(
-            ("diagnostic", "question", "needs", "reference"),
-            [(n, d.question, ", ".join(d.needs), d.reference) for n, d in DIAGNOSTICS.items()],
+            ("metric", "question", "needs", "reference"),
+            [(n, d.question, ", ".join(d.needs), d.reference) for n, d in METRICS.items()],
         )
     return _table(
         ("network", "what", "options", "reference"),

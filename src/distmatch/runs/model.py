@@ -14,7 +14,7 @@ from distmatch.distributions.autoregressive import TeacherForced
 from distmatch.distributions.dequantised import Dequantised
 from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.errors import BadInput
-from distmatch.metrics import Subject
+from distmatch.metrics import Model
 from distmatch.metrics.model import Critic
 from distmatch.networks import NETWORKS, POSTERIORS, PixelDecoder
 from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_MARGINAL, Z_REC, Variable
@@ -145,8 +145,8 @@ class Trained:
         """A split's labels, where the objective is given them."""
         return getattr(self.assembly.data, split).y if self.assembly.objective.given else None
 
-    def subject(self) -> Subject:
-        """What the diagnostics may ask of this run."""
+    def as_model(self) -> Model:
+        """What the metrics may ask of this run."""
         data, given = self.assembly.data, self.assembly.objective.given
         encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
         autoregressive = isinstance(self.nets.get("decoder"), PixelDecoder)
@@ -155,7 +155,7 @@ class Trained:
         conditional = (
             not known and network.likelihood != "implicit" and network.prior not in ("sphere", "uniform")
         )
-        return Subject(
+        return Model(
             sample=lru_cache(maxsize=1)(self.sample) if decodes else None,
             sample_given=(lambda y, seed: self.sample(len(y), seed, y)) if decodes and given else None,
             encode=self.encode if encodes else None,

@@ -62,21 +62,21 @@ def save_reconstructions(trained: Trained, folder: RunFolder) -> None:
     put(folder.path / "reconstructions.png", png_bytes(reconstruction_grid(x, x_rec.clamp(0, 1), columns=8)))
 
 
-def save_exhibits(folder: Path, results: Results) -> dict[str, list[dict[str, str]]]:
-    """Draw what the diagnostics show into `figures/`.
+def save_plots(folder: Path, results: Results) -> dict[str, list[dict[str, str]]]:
+    """Draw what the metrics show into `figures/`.
 
     Returns:
-        For each diagnostic, the captions and the files' places in the folder.
+        For each metric, the captions and the files' places in the folder.
     """
     saved: dict[str, list[dict[str, str]]] = {}
-    for name, exhibits in results.exhibits.items():
-        for number, exhibit in enumerate(exhibits, 1):
-            picture = drawn(exhibit)
+    for name, plots in results.plots.items():
+        for number, plot in enumerate(plots, 1):
+            picture = drawn(plot)
             kind, content = ("svg", picture.encode()) if isinstance(picture, str) else ("png", picture)
             place = f"figures/{name}-{number}.{kind}"
             (folder / "figures").mkdir(exist_ok=True)
             put(folder / place, content)
-            saved.setdefault(name, []).append({"caption": exhibit.caption, "file": place})
+            saved.setdefault(name, []).append({"caption": plot.caption, "file": place})
     return saved
 
 

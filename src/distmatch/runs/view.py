@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from distmatch.errors import BadInput
-from distmatch.metrics import by_metric
+from distmatch.metrics import by_key
 from distmatch.objectives.objective import Objective
 from distmatch.reports.html import RunView, write_report
 from distmatch.reports.table import comparison_table
@@ -58,19 +58,19 @@ def view_of(path: Path) -> RunView:
         log=folder.read_log(),
         metrics=measured.get("metrics", {}),
         skipped=measured.get("skipped", {}),
-        missing=by_metric(measured.get("skipped", {})),
+        missing=by_key(measured.get("skipped", {})),
         pictures=pictures,
         figures=figures,
-        exhibits=saved_exhibits(path, measured.get("exhibits", {})),
+        plots=saved_plots(path, measured.get("plots", {})),
         timing=folder.read_json("timing.json") or {},
         status=folder.status(),
     )
 
 
-def saved_exhibits(
+def saved_plots(
     path: Path, saved: Mapping[str, list[dict[str, str]]]
 ) -> dict[str, list[tuple[str, bytes | str]]]:
-    """What each diagnostic shows, read from its folder; a picture that is gone is left out."""
+    """What each metric shows, read from its folder; a picture that is gone is left out."""
     found: dict[str, list[tuple[str, bytes | str]]] = {}
     for name, entries in saved.items():
         for entry in entries:
@@ -91,7 +91,7 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Path:
 
 
 def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
-    """Metrics by run, and by run the diagnostics that were not run, with the reason.
+    """Metrics by run, and by run the metrics that were not run, with the reason.
 
     Raises:
         BadInput: a run has not been evaluated.
@@ -112,4 +112,4 @@ def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str
 def comparison(paths: Sequence[Path]) -> Table:
     """The metrics of several runs side by side, for the terminal."""
     metrics, skipped = measured(paths)
-    return comparison_table(metrics, {run: by_metric(reasons) for run, reasons in skipped.items()})
+    return comparison_table(metrics, {run: by_key(reasons) for run, reasons in skipped.items()})

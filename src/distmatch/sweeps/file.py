@@ -1,7 +1,7 @@
 """The sweep file: what is fixed, what varies, how long, and what is measured. TOML, or the same as JSON.
 
 seeds = 3                          # or a list; each setting is run with each
-evaluate = ["mmd", "elbo"]         # diagnostics of each finished run
+evaluate = ["mmd", "elbo"]         # metrics of each finished run
 [base]                             # what all runs share, by the paths of `--set`
 data.name = "digits"
 training.steps = 2000
@@ -74,7 +74,7 @@ class SweepFile:
         draws: how many at random.
         search: Optuna's part.
         halving: how hopeless runs are stopped.
-        evaluate: diagnostics to run on each finished run.
+        evaluate: metrics to run on each finished run.
         samples: for these.
     """
 
@@ -210,15 +210,12 @@ def _seeds(given: Any, common: Part) -> tuple[int, ...] | None:
 
 
 def _names(given: Any) -> tuple[str, ...]:
-    from distmatch.metrics import DIAGNOSTICS
+    from distmatch.metrics import find
 
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BadInput(f"evaluate is {given!r}; give a list of diagnostics (`distmatch list diagnostics`)")
-    for name in names:
-        if name not in DIAGNOSTICS:
-            raise unknown("diagnostic", name, DIAGNOSTICS)
-    return tuple(dict.fromkeys(names))
+        raise BadInput(f"evaluate is {given!r}; give a list of metrics (`distmatch list metrics`)")
+    return tuple(dict.fromkeys(find(name).name for name in names))
 
 
 def _count(what: str, given: Any) -> int:

@@ -54,7 +54,7 @@ class Sweep:
 
     @property
     def evaluate(self) -> tuple[str, ...]:
-        """The diagnostics for each finished run."""
+        """The metrics for each finished run."""
         return self.file.evaluate if self.trials is None else self.trials.evaluate
 
     @property
@@ -78,7 +78,7 @@ def opened(source: Path, out: Path | None, evaluate: Sequence[str] = (), samples
     Args:
         source: a sweep file, or the folder of a sweep.
         out: where a new one goes; `runs/<name of the file>`.
-        evaluate: diagnostics besides those that the file names.
+        evaluate: metrics besides those that the file names.
         samples: for these.
 
     Raises:

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from distmatch.errors import BadInput
-from distmatch.metrics import DIAGNOSTICS
+from distmatch.metrics import BETTER, find
 from distmatch.sweeps.file import SweepFile
 from distmatch.sweeps.plan import (
     Cell,
@@ -193,11 +193,8 @@ def _suggest(trial: Trial, path: str, axis: Axis) -> Value:
 
 
 def _with_owner(evaluate: Sequence[str], metric: str) -> tuple[str, ...]:
-    """The diagnostics asked for, and the one that gives the metric, if it is one's."""
-    if any(metric in DIAGNOSTICS[name].metrics for name in evaluate):
-        return tuple(evaluate)
-    owner = next((name for name, d in DIAGNOSTICS.items() if metric in d.metrics), None)
-    return tuple(evaluate) if owner is None else (*evaluate, owner)
+    """Return the metrics asked for, and the one whose result has this key, where there is one."""
+    return tuple(dict.fromkeys([*evaluate, find(metric).name])) if metric in BETTER else tuple(evaluate)
 
 
 def _sampler(optuna: Any, search: Search, cell: int, trials: int) -> Any:

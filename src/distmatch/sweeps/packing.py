@@ -21,7 +21,7 @@ class How:
     Args:
         slots: how many are performed at a time.
         lanes: for each structure, how many runs are one program at most.
-        evaluate: diagnostics of finished runs.
+        evaluate: metrics of finished runs.
         samples: for these.
         threads: of torch in each worker.
         other: the same for structures that were not foreseen, such as those of trials.

@@ -16,7 +16,7 @@ from torch import Tensor, tensor
 
 from distmatch.data import DataSet
 from distmatch.errors import BadInput
-from distmatch.metrics import DIAGNOSTICS
+from distmatch.metrics import BETTER
 from distmatch.objectives.objective import Objective
 from distmatch.runs.build import assemble, data_of, layered, objective_of, resolved
 from distmatch.runs.config import RunConfig
@@ -191,10 +191,10 @@ def structure_of(config: RunConfig) -> Structure:
 
 
 def check_metric(metric: str, config: RunConfig, where: str, of_log: bool) -> None:
-    """Raise `BadInput` for a metric that neither a run's log nor, unless `of_log`, a diagnostic gives."""
+    """Raise `BadInput` for a metric that neither a run's log nor, unless `of_log`, a metric of models gives."""
     known = losses_of(config)
     if not of_log:
-        known += [m for d in DIAGNOSTICS.values() for m in d.metrics]
+        known += BETTER
     if metric not in known:
         raise BadInput(
             f"[{where}] metric {metric!r} is none of a run of {config.system or config.terms}; "

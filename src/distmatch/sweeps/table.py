@@ -17,7 +17,7 @@
     - `why`: of a diverged run, what was not finite and when, or of a stopped one, its place; else null;
     - `losses`: name -> number, of the last line of the log that has it; of a diverged run, the last finite ones;
     - `metrics`: name -> {`value`, `standard_error`, `n`, `unit`, `how`}, where it was evaluated;
-    - `not_measured`: diagnostic -> the reason, of those asked for;
+    - `not_measured`: metric -> the reason, of those asked for;
     - `seconds`: that were spent training it; where it shared its clock with other lanes, its share of it.
 
 Numbers that are not finite are null. `table.csv` has a column for each of `varied`, then state, step, steps, seconds,

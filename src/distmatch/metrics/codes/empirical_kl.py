@@ -12,10 +12,14 @@ from torch.distributions import Distribution, Independent, Normal
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked, same_shape
 from distmatch.metrics.codes.mixture import ROWS, log_marginals, log_mixture, log_normal
+from distmatch.metrics.codes.posterior_kl import empirical_marginal_kl_of
 from distmatch.metrics.codes.surgery import EmpiricalKL as EmpiricalKL
 from distmatch.metrics.codes.surgery import Rates, Scores, density_of, family, rates_of, summary
-from distmatch.metrics.codes.two_stage import of_some, thinned
+from distmatch.metrics.codes.two_stage import of_some, sizes, thinned
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import check_prior, gaussians, load, training
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness, seeded
 
 CODES, MOST_CODES = 10_000, 100_000  # codes drawn unless told otherwise: more where the mixture is small ...
@@ -160,24 +164,6 @@ def _draw(
     return noise.mul_(scale[place]).add_(loc[place]), own
 
 
-def sizes(total: int, codes: int, samples: int | None, evaluate: int | None) -> tuple[int, int]:
-    """How many of `total` components to draw from, and how often from each, for about that many codes.
-
-    >>> sizes(60_000, 10_000, None, None), sizes(60_000, 333, None, None), sizes(2, 10_000, None, None)
-    ((1000, 10), (166, 3), (2, 5000))
-
-    Raises:
-        BadInput: counts below one (components below two), more components than there are.
-    """
-    n = min(1000, total, max(2, codes // 2)) if evaluate is None else evaluate
-    at_least(2, evaluate=n)
-    if n > total:
-        raise BadInput(f"evaluate is {n}, but the mixture has only {total} components")
-    k = max(2, math.ceil(codes / n)) if samples is None else samples
-    at_least(1, samples=k)
-    return n, k
-
-
 def _decompose(
     codes: Tensor,
     own: Tensor | None,
@@ -202,3 +188,76 @@ def _decompose(
 def _log_prior(codes: Tensor) -> Tensor:
     """log N(z_j; 0, 1) per coordinate, (*, D)."""
     return -0.5 * (codes.square() + math.log(2 * math.pi))
+
+
+GENERAL_DATA, GENERAL_CODES = 2_000, 1_000  # of posteriors that are not Gaussian: each pair costs a log_prob
+
+
+@metric(
+    "empirical_marginal_kl",
+    question="How far from the prior is the mixture of the training data's own posteriors?",
+    needs=("encode", "train"),
+    reference="Rosca et al., 1802.06847, Algorithm 2",
+    better={
+        "empirical_marginal_kl": "",
+        "marginal_rate": "",
+        "mutual_information": "",
+        "total_correlation": "",
+        "dimension_wise_kl": "",
+    },
+)
+def measure(model: Model, options: Options) -> Result:
+    """Algorithm 2 over the encodings of the whole training set, or of a subset where they are no Gaussians."""
+    check_prior(model)
+    found = (_of_gaussians if _is_gaussian(model, options) else _of_others)(model, options)
+    found["marginal_rate"] = found.pop("rate")  # over the training set: not the held-out rate of "elbo"
+    return Result(found)
+
+
+def _is_gaussian(model: Model, options: Options) -> bool:
+    """Whether the encoder returns diagonal Gaussians, by its answer to a few data."""
+    assert model.encode is not None
+    x, y = training(model, 2, options)
+    with torch.no_grad(), own_randomness(options.seed):
+        q = model.encode(x, y)
+    while isinstance(q, Independent):
+        q = q.base_dist
+    return isinstance(q, Normal)
+
+
+def _of_gaussians(model: Model, options: Options) -> dict[str, Estimate]:
+    loc, scale = gaussians(model, options)
+    evaluate = max(2, min(len(loc), options.samples // 10))
+    return empirical_marginal_kl(
+        loc,
+        scale,
+        prior=model.prior,
+        samples=max(2, options.samples // evaluate),
+        evaluate=evaluate,
+        seed=options.seed,
+        progress=options.progress,
+    ).estimates()
+
+
+def _of_others(model: Model, options: Options) -> dict[str, Estimate]:
+    encode = model.encode
+    assert encode is not None
+    x, y = training(model, GENERAL_DATA, options)
+    parts = torch.arange(len(x)).split(options.batch_size)
+    batches = [(x[rows], None if y is None else y[rows]) for rows in parts]
+    evaluate = max(2, min(len(x), min(options.samples, GENERAL_CODES) // 2))
+    found = empirical_marginal_kl_of(
+        lambda batch: encode(*batch),
+        batches,
+        model.prior,
+        samples=2,
+        evaluate=evaluate,
+        seed=options.seed,
+        progress=options.progress,
+    ).estimates()
+    whole = load(model.train)
+    assert whole is not None
+    if len(x) == len(whole):
+        return found
+    limit = f"; a random {len(x)} of {len(whole)} training data: a smaller ln N, and so a larger KL"
+    return {name: estimate.explained(estimate.how + limit) for name, estimate in found.items()}

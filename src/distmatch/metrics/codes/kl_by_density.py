@@ -14,7 +14,10 @@ from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import checked
 from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit, fit_standardised
 from distmatch.metrics.codes.surgery import density_of
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import held_out_codes
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness, seeded
 
 TRAINING, VALIDATION = 0.7, 0.1  # shares of the codes; the rest is for the estimate
@@ -84,3 +87,24 @@ def _log_prior(codes: Tensor, prior: Distribution | None) -> Tensor:
     if prior is not None:
         return density_of(prior, codes)
     return -0.5 * (codes.square() + math.log(2 * math.pi)).sum(1)
+
+
+FIT = DensityFit(steps=400, width=32)
+
+
+@metric(
+    "marginal_kl_by_density",
+    question="How far from the prior do density models place the codes, at least?",
+    needs=("encode", "test", "standard_prior"),
+    reference="Rosca et al., 1802.06847, Algorithm 4",
+    better={f"kl_by_{name}": "lower" for name in DENSITY_MODELS},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Algorithm 4 on one code for each of at most 10,000 held-out data, with every density model."""
+    drawn, found = held_out_codes(model, options), {}
+    for i, name in enumerate(DENSITY_MODELS):
+        found[f"kl_by_{name}"] = marginal_kl_by_density(drawn, name, fit=FIT, seed=options.seed)
+        if options.progress is not None:
+            options.progress((i + 1) / len(DENSITY_MODELS))
+    return Result(found)

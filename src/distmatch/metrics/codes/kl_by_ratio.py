@@ -13,7 +13,10 @@ from torch.nn import functional as F
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import held_out_codes
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness, seeded
 
 Codes = Tensor | Callable[[int, int], Tensor]
@@ -223,3 +226,27 @@ def _fresh(sampler: Callable[[int, int], Tensor], batch_size: int, seed: int) ->
         seed += 1
         pool = checked(sampler(POOL * batch_size, seed), "codes", "n, D", dtype=torch.float32)
         yield from pool.split(batch_size)
+
+
+RATIO_STEPS, RATIO_WIDTH = 600, 128  # of the metric
+
+
+@metric(
+    "marginal_kl_by_ratio",
+    question="What does a classifier make of the codes' KL to the prior (never to be used alone)?",
+    needs=("encode", "test", "standard_prior"),
+    reference="Rosca et al., 1802.06847, Algorithm 3; Nguyen et al., 0809.0853, for the bound",
+    better={"kl_by_ratio": "", "kl_by_ratio_bound": "lower"},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Algorithm 3 on one code for each of at most 10,000 held-out data."""
+    found = marginal_kl_by_ratio(
+        held_out_codes(model, options),
+        width=RATIO_WIDTH,
+        steps=RATIO_STEPS,
+        lr=1e-3,
+        seed=options.seed,
+        progress=options.progress,
+    )
+    return Result({"kl_by_ratio": found.mean_score, "kl_by_ratio_bound": found.lower})

@@ -1,4 +1,4 @@
-"""Cheap invariants: do the codes look like N(0, I), is a density ratio calibrated."""
+"""Mean and covariance of codes beside those of N(0, I)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
-
-LARGEST = 350.0  # a score whose exponential can still be squared in float64
+from distmatch.metrics.inputs import codes, held_out
+from distmatch.metrics.model import Model, Options, Result
 
 
 @dataclass(frozen=True)
@@ -64,48 +64,15 @@ def _of_many(largest: Estimate, entries: int) -> Estimate:
     return replace(largest, limits=(max(0.0, low), high))
 
 
-@dataclass(frozen=True)
-class RatioCalibration:
-    """E_q e^t and E_p e^-t (both 1 for the true log-ratio t), and the accuracy of t > 0."""
-
-    model: Estimate
-    target: Estimate
-    accuracy: Estimate
-
-
-def ratio_calibration(scores_target: Tensor, scores_model: Tensor) -> RatioCalibration:
-    """Whether a score t(x) is the log-ratio log p/q: then E_q[e^t] = 1 and E_p[e^-t] = 1.
-
-    Heavy tails make both expectations' errors optimistic when p and q hardly overlap. The accuracy is that
-    of the classifier t > 0 with equal weight on both sides (a tie is half right).
-
-    Args:
-        scores_target: (n,) t at draws of the target p; scores_model: (m,) t at draws of the model q.
-
-    Raises:
-        BadInput: another shape, fewer than two scores, NaN, scores whose exponential overflows.
-
-    >>> found = ratio_calibration(torch.zeros(10), torch.zeros(10))
-    >>> found.model.value, found.target.value, found.accuracy.value
-    (1.0, 1.0, 0.5)
-    """
-    p, q = checked(scores_target, "scores_target", "n"), checked(scores_model, "scores_model", "n")
-    right_p, right_q = (1 + p.sign()) / 2, (1 - q.sign()) / 2
-    sides = Estimate.fraction(right_p), Estimate.fraction(right_q)
-    error = math.hypot(*(side.standard_error for side in sides)) / 2
-    value = sum(side.value for side in sides) / 2
-    how = "{}: 1 for the true ratio; its error is too small where the two sides hardly overlap"
-    return RatioCalibration(
-        model=Estimate.mean(_exponential(q), how=how.format("E_q e^t")),
-        target=Estimate.mean(_exponential(-p), how=how.format("E_p e^-t")),
-        accuracy=Estimate(value, error, len(p) + len(q), how="of t > 0, both sides weighted equally"),
-    )
-
-
-def _exponential(scores: Tensor) -> Tensor:
-    if float(scores.max()) > LARGEST:
-        raise BadInput(
-            f"the scores reach {float(scores.abs().max()):.0f} and their exponential overflows: "
-            "this critic's score is no usable log-ratio"
-        )
-    return scores.exp()
+@metric(
+    "code_moments",
+    question="Have the codes the prior's mean and covariance?",
+    needs=("encode", "test", "standard_prior"),
+    reference="the first two moments of N(0, I)",
+    better={"code_mean": "lower", "code_covariance": "lower"},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Mean and covariance of codes of held-out data."""
+    x, y = held_out(model, options)
+    found = code_moments(codes(model, x, y, options).flatten(1))
+    return Result({"code_mean": found.mean, "code_covariance": found.covariance})

@@ -18,7 +18,10 @@ from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit, f
 from distmatch.metrics.codes.mixture import log_mixture
 from distmatch.metrics.codes.posterior_kl import log_mixture_of, standard_normal, with_events
 from distmatch.metrics.codes.surgery import NEAR, density_of
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import FITTED_CODES, check_prior, held_out, training
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness, seeded
 
 FITTING, WEIGHING = 0.3, 0.1  # shares of the held-out codes that densities are fitted to, and weighed by; the
@@ -259,3 +262,38 @@ def stacking_weights(log_densities: Tensor) -> Tensor:
     for _ in range(EM_STEPS):
         weights = ((log_densities + weights.log()).softmax(1).sum(0) + extra) / (n + 1)
     return weights
+
+
+QUICK_FIT = DensityFit(components=16)
+
+
+@metric(
+    "population_marginal_kl",
+    question="Do codes of any data of the kind, taken together, follow the prior?",
+    needs=("encode", "train", "test"),
+    reference="Rosca et al., 1802.06847, Algorithm 4, with the training posteriors among the densities",
+    better={"population_marginal_kl": "lower", "population_marginal_kl_upper": ""},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Bounds from held-out codes, by densities that know at most 10,000 training data."""
+    encode = model.encode
+    assert encode is not None
+    check_prior(model)
+    known = training(model, min(FITTED_CODES, options.samples), options)
+    found = population_marginal_kl(
+        lambda batch: encode(*batch),
+        _batches(*held_out(model, options), options),
+        _batches(*known, options),
+        model.prior,
+        fit=QUICK_FIT,
+        seed=options.seed,
+        progress=options.progress,
+    )
+    upper = {} if found.upper is None else {"population_marginal_kl_upper": found.upper}
+    return Result({"population_marginal_kl": found.population_marginal_kl, **upper})
+
+
+def _batches(x: Tensor, y: Tensor | None, options: Options) -> list[tuple[Tensor, Tensor | None]]:
+    """Data with their labels, in random order."""
+    order = torch.randperm(len(x), generator=seeded(options.seed)).to(x.device)
+    return [(x[rows], None if y is None else y[rows]) for rows in order.split(options.batch_size)]

@@ -12,7 +12,6 @@ from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked
-from distmatch.metrics.codes.empirical_kl import sizes
 from distmatch.metrics.codes.surgery import (
     EmpiricalKL,
     Rates,
@@ -22,7 +21,7 @@ from distmatch.metrics.codes.surgery import (
     rates_of,
     summary,
 )
-from distmatch.metrics.codes.two_stage import of_some, thinned
+from distmatch.metrics.codes.two_stage import of_some, sizes, thinned
 from distmatch.metrics.estimate import Estimate
 from distmatch.random import own_randomness, seeded
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distmatch.errors import BadInput
+from distmatch.metrics.checks import at_least
 from distmatch.metrics.estimate import Estimate
 
 
@@ -122,3 +124,21 @@ def information(values: Tensor, total: int) -> Mean:
     found = two_stage(values, total)
     least = 3 / values.numel() if rests_on_few(values.flatten()) else 0.0
     return found._replace(error=max(found.error, least))
+
+
+def sizes(total: int, codes: int, samples: int | None, evaluate: int | None) -> tuple[int, int]:
+    """How many of `total` components to draw from, and how often from each, for about that many codes.
+
+    >>> sizes(60_000, 10_000, None, None), sizes(60_000, 333, None, None), sizes(2, 10_000, None, None)
+    ((1000, 10), (166, 3), (2, 5000))
+
+    Raises:
+        BadInput: counts below one (components below two), more components than there are.
+    """
+    n = min(1000, total, max(2, codes // 2)) if evaluate is None else evaluate
+    at_least(2, evaluate=n)
+    if n > total:
+        raise BadInput(f"evaluate is {n}, but the mixture has only {total} components")
+    k = max(2, math.ceil(codes / n)) if samples is None else samples
+    at_least(1, samples=k)
+    return n, k

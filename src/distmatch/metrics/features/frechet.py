@@ -12,8 +12,12 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked, same_shape
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.feature_sets import checked_sets, described
+from distmatch.metrics.features.inputs import MARKED, MOST, SETS, fakes, feature_sets
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Scatter
 from distmatch.random import seeded
 
 ROUNDING = 1e-10  # the share of Tr (Σ₁Σ₂)^½ that rounding may make
@@ -299,3 +303,40 @@ def _root(covariance: Tensor, name: str, d: int) -> Tensor:
     if values[0] < -1e-3 * values.abs().max():
         raise BadInput(f"{name} has the eigenvalue {float(values[0]):.3g}; a covariance has none below zero")
     return values.clamp(min=0).sqrt()[:, None] * vectors.T
+
+
+SHOWN = 500  # points of each set in a picture, whose axes are found from twice as many
+
+
+@metric(
+    "frechet_distance",
+    question="Have the features of samples the mean and covariance of those of data?",
+    needs=("sample", "test", "is_image"),
+    reference=f"Heusel et al., 1706.08500; without its bias: Chong and Forsyth, 1911.07023{MARKED}",
+    better={
+        "frechet_distance_unbiased": "lower",
+        "frechet_distance": "",
+        "frechet_distance_unbiased_data": "",
+        "frechet_distance_data": "",
+    },
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Of the samples from held-out data; and of training data, whose plain distance is what this n alone makes."""
+    features, net = feature_sets(model, options, MOST)
+    found: dict[str, Estimate] = {}
+    for suffix, fake in fakes(features).items():
+        both = frechet_distances(features[SETS["test"]], fake, seed=options.seed, features=str(net))
+        found[f"frechet_distance_unbiased{suffix}"] = both.unbiased
+        found[f"frechet_distance{suffix}"] = both.plain
+    caption = f"Features of {net}: the two directions in which held-out data vary most"
+    return Result(found, (Scatter(caption, _projected(features), "first direction", "second direction"),))
+
+
+def _projected(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each set in the two directions in which held-out data vary most, (n, 2)."""
+    real = features[SETS["test"]][: 2 * SHOWN].double()
+    centre = real.mean(0)
+    directions = torch.linalg.svd(real - centre, full_matrices=False)[2][:2].T
+    shown = (SETS["test"], "samples")
+    return {name: (features[name][:SHOWN].double() - centre) @ directions for name in shown}

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.features.inputs import MARKED, MOST, image_sets, part_of
+from distmatch.metrics.features.nets import image_logits
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Bars
 from distmatch.random import seeded
 
 
@@ -70,3 +75,30 @@ def _score(logits: Tensor) -> tuple[float, float]:
     kl = (log_p.exp() * (log_p - log_marginal)).sum(1)
     score = float(kl.mean().exp())
     return score, score**2 * float(kl.var()) / len(logits)
+
+
+@metric(
+    "inception_score",
+    question="Is each sample clearly of one class, and are the classes even?",
+    needs=("sample", "test", "is_image"),
+    reference=f"Salimans et al., 1606.03498{MARKED}",
+    better={"inception_score": "higher", "inception_score_data": ""},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Of the samples, and of held-out data as the mark that this classifier gives to real images."""
+    sets, net = image_sets(model, options, MOST, ("test",))
+    found: dict[str, Estimate] = {}
+    classes = {}
+    for done, (name, images) in enumerate(sets.items()):
+        logits = image_logits(net, images, progress=part_of(options, done, len(sets)))
+        suffix = "" if name == "samples" else "_data"
+        found[f"inception_score{suffix}"] = inception_score(logits, _splits(len(logits)), classifier=str(net))
+        classes[name] = logits.softmax(1).mean(0)
+    caption = f"Mean probability of each class, by {net}"
+    return Result(found, (Bars(caption, classes, "class", "mean probability"),))
+
+
+def _splits(n: int) -> int:
+    """Ten, as published; fewer where a part would have less than 50 images."""
+    return max(1, min(10, n // 50))

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from distmatch.metrics.checks import at_least
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.feature_sets import checked_sets, described
+from distmatch.metrics.features.inputs import MARKED, MOST, SETS, fakes, feature_sets
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import seeded
 
 ROWS = 500  # rows of a kernel matrix at once
@@ -154,3 +157,23 @@ def _means(a: Tensor, b: Tensor, degree: int, tick: Callable[[float], None]) -> 
         squares / (len(a) * (len(b) - same)) - row.square().mean() - column.square().mean() + row.mean() ** 2
     )
     return row, column, max(0.0, float(left))
+
+
+@metric(
+    "kernel_distance",
+    question="Have the features of samples the moments of those of data?",
+    needs=("sample", "test", "is_image"),
+    reference=f"Bińkowski et al., 1801.01401{MARKED}",
+    better={"kernel_distance": "lower", "kernel_distance_data": ""},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Of the samples from held-out data; and of training data."""
+    features, net = feature_sets(model, options, MOST)
+    real = features[SETS["test"]]
+    return Result(
+        {
+            f"kernel_distance{suffix}": kernel_distance(real, fake, seed=options.seed, features=str(net))
+            for suffix, fake in fakes(features).items()
+        }
+    )

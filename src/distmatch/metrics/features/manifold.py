@@ -11,8 +11,11 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.feature_sets import checked_sets, described
+from distmatch.metrics.features.inputs import FAKES, MARKED, SETS, fakes, feature_sets
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import seeded
 
 ROWS, COLUMNS = (
@@ -223,3 +226,30 @@ def _radii(points: _Points, k: int, chunk: int, tick: Callable[[int], None]) -> 
         found.append(squared.topk(k, largest=False).values[:, -1])
         tick(rows.stop)
     return torch.cat(found) * (1 - TIE)
+
+
+MOST_NEIGHBOURS = 5_000  # ... where every pair is compared
+
+
+@metric(
+    "precision_recall_density_coverage",
+    question="Are samples where data are, and data where samples are?",
+    needs=("sample", "test", "is_image"),
+    reference=f"Kynkäänniemi et al., 1904.06991; Naeem et al., 2002.09797{MARKED}",
+    better={
+        f"{name}{suffix}": "" if suffix else "higher"
+        for suffix in FAKES
+        for name in ("precision", "recall", "density", "coverage")
+    },
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Of the samples in held-out data; and of training data."""
+    features, net = feature_sets(model, options, MOST_NEIGHBOURS)
+    found: dict[str, Estimate] = {}
+    for suffix, fake in fakes(features).items():
+        scores = precision_recall_density_coverage(
+            features[SETS["test"]], fake, seed=options.seed, features=str(net)
+        )
+        found |= {f"{name}{suffix}": e for name, e in scores.estimates().items()}
+    return Result(found)

@@ -11,8 +11,12 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.features.inputs import in_unit_range
 from distmatch.metrics.features.nets import FeatureNet, feature_net, image_logits
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Histograms
 from distmatch.metrics.samples.coverage import reached
 
 SAMPLES = 26_000  # the protocol's number of samples
@@ -136,3 +140,21 @@ def _checked_target(target: Tensor) -> Tensor:
             f"target must hold {MODES} positive shares; got {len(target)}, least {float(target.min()):.3g}"
         )
     return target / target.sum()
+
+
+@metric(
+    "stacked_mnist_modes",
+    question="How many of the 1,000 triples of digits does the model reach, and how evenly?",
+    needs=("sample", "is_image", "stacked_digits"),
+    reference="Srivastava et al., 1705.07761; Lin et al., 1712.04086",
+    better={"stacked_modes": "higher", "stacked_kl": "lower"},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Always 26,000 samples, for both numbers depend on how many there are."""
+    assert model.sample is not None
+    images = in_unit_range(model.sample(SAMPLES, options.seed), model)
+    found = stacked_mnist_modes(images, progress=options.progress)
+    caption = f"How many of {SAMPLES:,} samples fall on each of the {MODES:,} modes; even ones have {SAMPLES // MODES}"
+    counts = Histograms(caption, {"modes": found.counts.double()}, "samples of a mode")
+    return Result({"stacked_modes": found.modes, "stacked_kl": found.kl}, (counts,))

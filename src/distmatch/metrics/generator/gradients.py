@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked, same_shape
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.generator.inputs import CRITICS, critics_of
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Histograms
 from distmatch.metrics.spread import spread
 from distmatch.random import own_randomness, seeded
 
@@ -218,3 +222,37 @@ def _over_batches(values: Tensor, how: str) -> Estimate:
     if len(values) == 1:
         return Estimate(float(values[0]), math.inf, 1, "", how)
     return Estimate.mean(values, "", how)
+
+
+STEEP = 512  # pairs between which a trained critic's slope is taken
+
+
+@metric(
+    "gradient_norms",
+    question="How steep is each critic between data and samples?",
+    needs=("critics",),
+    reference="Gulrajani et al., 1704.00028",
+    better={f"gradient_norm_{part}{name}": "" for name in CRITICS for part in ("", "spread_")},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Of each trained critic that scores examples one by one."""
+    metrics: dict[str, Estimate] = {}
+    norms: dict[str, Tensor] = {}
+    refusals: list[str] = []
+    for name, critic in critics_of(model, options, STEEP).items():
+        try:
+            if critic.apart:
+                raise BadInput(
+                    "its batch norm scores data and samples by statistics of their own, so that there is no one "
+                    "slope between them"
+                )
+            found = gradient_norms(critic.score, critic.target, critic.model, seed=options.seed)
+        except BadInput as refusal:
+            refusals.append(f"critic {name!r}: {refusal}")
+            continue
+        metrics |= {f"gradient_norm_{name}": found.mean, f"gradient_norm_spread_{name}": found.spread}
+        norms[name] = found.norms
+    if not metrics:
+        raise BadInput("; ".join(refusals))
+    caption = "Slopes of the trained critics between data and samples; a Wasserstein critic's should be 1"
+    return Result(metrics, (Histograms(caption, norms, "‖∇f‖"),))

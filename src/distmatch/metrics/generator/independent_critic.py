@@ -12,8 +12,15 @@ from torch import Tensor, nn
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.generator.gradients import GradientNorms, Score, gradient_norms, slopes
+from distmatch.metrics.inputs import (
+    load,
+    subset,
+)
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Lines
 from distmatch.random import own_randomness, seeded
 
 SLOPE = 0.2  # of the leaky ReLUs
@@ -261,3 +268,58 @@ def _difference(first: Tensor, second: Tensor, how: str) -> Estimate:
     degrees = variance**2 / sum(part**2 / of for part, of in parts) if variance else None
     value, n = float(first.mean() - second.mean()), len(first) + len(second)
     return Estimate(value, math.sqrt(variance), n, "", how, degrees)
+
+
+JUDGED = 4000  # examples of each set that the fresh critic sees
+CRITIC_STEPS = {True: 200, False: 500}  # on images, on other data
+
+
+@metric(
+    "independent_critic",
+    question="How far are samples from data that neither model nor critic has seen, and from the training data?",
+    needs=("sample", "train", "test"),
+    reference="Danihelka et al., 1705.05263",
+    better={
+        "critic_distance_train": "lower",
+        "critic_distance_validation": "lower",
+        "critic_distance_test": "lower",
+        "critic_overfitting": "lower",
+        "critic_slope": "",
+    },
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """One half of the held-out data is for the critic (its training and validation), one for the test."""
+    assert model.sample is not None
+    count, seed = min(options.samples, JUDGED), options.seed
+    train, test = load(model.train), load(model.test)
+    assert train is not None
+    assert test is not None
+    test = subset(test, min(2 * count, len(test)), seed)
+    test = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(seed)).to(test.device)]
+    middle = len(test) // 2
+    found = independent_critic(
+        model.sample(count, seed),
+        subset(train, count, seed),
+        test[:middle],
+        test[middle:],
+        steps=CRITIC_STEPS[model.is_image],
+        seed=seed,
+        progress=options.progress,
+    )
+    assert found.test is not None
+    metrics = {
+        "critic_distance_train": found.train,
+        "critic_distance_validation": found.validation,
+        "critic_distance_test": found.test,
+        "critic_overfitting": found.overfitting,
+        "critic_slope": found.slope.mean,
+    }
+    curve = Lines(
+        "The fresh critic's loss: still falling at the end means that it could tell more apart",
+        torch.arange(1, len(found.losses) + 1),
+        {"critic": found.losses},
+        "step",
+        "loss",
+    )
+    return Result(metrics, (curve,))

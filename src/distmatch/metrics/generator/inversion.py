@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.generator.inputs import generator_of
 from distmatch.metrics.generator.jacobian import Decoder, image_of
+from distmatch.metrics.inputs import codes, held_out
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Lines, Pictures, Plot
 from distmatch.random import own_randomness, seeded
 
 DECAYS = 0.9, 0.999  # of Adam's two averages
@@ -202,3 +207,59 @@ def _norm_ratio(codes: Tensor, prior: Tensor) -> Estimate:
     error = math.hypot(found.standard_error, ratio * drawn.standard_error) / drawn.value
     how = "norm of the codes found over the norm of prior draws; far from 1: codes that the model never draws"
     return Estimate(ratio, error, len(codes), "", how)
+
+
+INVERTED = 64  # held-out examples for which a code is sought
+INVERSION_STEPS = 80
+SHOWN = 16
+
+
+@metric(
+    "inference_via_optimization",
+    question="Can the model make held-out data at all, from the best code for each?",
+    needs=("generate", "draw_prior", "latent", "test"),
+    reference="Metz et al., 1611.02163; Srivastava et al., 1705.07761",
+    better={"inversion_error": "lower", "inversion_code_norm": ""},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """For held-out examples, from draws of the prior and, where there is an encoder, from its code."""
+    assert model.draw_prior is not None
+    assert model.latent is not None
+    x, y = held_out(model, replace(options, samples=min(options.samples, INVERTED)))
+    start = None if model.encode is None else codes(model, x, y, options).flatten(1)
+    found = inference_via_optimization(
+        generator_of(model),
+        x,
+        model.latent,
+        y=y,
+        start=start,
+        draw_prior=model.draw_prior,
+        restarts=2 if start is None else 1,
+        steps=INVERSION_STEPS,
+        seed=options.seed,
+        progress=options.progress,
+    )
+    plots: list[Plot] = [
+        Lines(
+            "The least error found, step by step: still falling at the end means that more steps would help",
+            torch.arange(len(found.history)),
+            {"mean over examples": found.history},
+            "step",
+            "squared error per pixel",
+            log="y",
+        )
+    ]
+    if model.is_image:
+        low, high = model.image_range
+        worst = found.errors.argsort(descending=True)[:SHOWN]
+        pair = torch.cat([x[worst], found.reconstructions[worst]])
+        plots.append(
+            Pictures(
+                "Held-out images that are hardest for the model, over the nearest that it can make",
+                ((pair - low) / (high - low)).clamp(0, 1),
+                len(worst),
+                ("data", "nearest G(z)"),
+            )
+        )
+    return Result({"inversion_error": found.error, "inversion_code_norm": found.code_norm}, tuple(plots))

@@ -17,7 +17,11 @@ from torch.func import jvp, vjp, vmap
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.generator.inputs import generator_of, labels_in_turn
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Histograms, Lines, Plot
 from distmatch.metrics.spread import spread
 from distmatch.random import own_randomness
 
@@ -267,3 +271,60 @@ def _row_by_row(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         for total in totals
     ]
     return torch.stack(rows, 1).double()
+
+
+MAPPED = 64  # codes at which the decoder's Jacobian is looked at
+MAPPED_ENTRIES = 2**22  # of all these Jacobians together
+
+
+@metric(
+    "jacobian_spectrum",
+    question="Does the decoder stretch all directions of z alike, or does it flatten some?",
+    needs=("generate", "draw_prior"),
+    reference="Odena et al., 1802.08768",
+    better={"log_condition_number": "lower", "log_condition_number_spread": "lower", "log_volume": ""},
+)
+def measure(model: Model, options: Options) -> Result:
+    """At codes from the prior; with the labels in turn where the model is given labels."""
+    assert model.generate is not None
+    assert model.draw_prior is not None
+    z = model.draw_prior(max(2, min(options.samples, MAPPED)), options.seed)
+    y = labels_in_turn(model, len(z))
+    with torch.no_grad():
+        size = model.generate(z[:1], None if y is None else y[:1]).numel()
+    n = max(2, MAPPED_ENTRIES // (size * z.shape[1]))
+    found = jacobian_spectrum(
+        generator_of(model), z[:n], y=None if y is None else y[:n], progress=options.progress
+    )
+    metrics = {
+        "log_condition_number": found.log_condition_number,
+        "log_condition_number_spread": found.log_condition_number_spread,
+        "log_volume": found.log_volume,
+    }
+    return Result(metrics, _spectra(found))
+
+
+def _spectra(found: JacobianSpectrum) -> tuple[Plot, ...]:
+    singular = found.singular_values
+    tiny = singular.max() * 1e-8
+    rank = torch.arange(1, singular.shape[1] + 1)
+    log_condition = 2 * (singular[:, 0] / singular[:, -1].clamp_min(tiny)).log()
+    return (
+        Histograms(
+            "Condition numbers of the decoder's metric at codes from the prior: two clusters foretell bad samples",
+            {"codes": log_condition},
+            "log cond(JᵀJ), nats",
+        ),
+        Lines(
+            "Singular values of the decoder's Jacobian: how much each direction of z moves x",
+            rank,
+            {
+                "geometric mean over codes": singular.clamp_min(tiny).log().mean(0).exp(),
+                "of the averaged J": found.of_mean.clamp_min(tiny),
+                "of the averaged JᵀJ (root)": found.of_mean_metric[: len(rank)].clamp_min(tiny),
+            },
+            "rank",
+            "singular value",
+            log="y",
+        ),
+    )

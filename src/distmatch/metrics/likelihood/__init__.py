@@ -1,1 +1,1 @@
-"""Diagnostics of models with an encoder and a decoder: bounds, likelihoods, use of the code."""
+"""Metrics of models with an encoder and a decoder: bounds, likelihoods, use of the code."""

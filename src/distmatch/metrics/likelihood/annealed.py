@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from types import MappingProxyType
@@ -12,12 +12,16 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
+from torch.utils.flop_counter import FlopCounterMode
 
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import held_out, load
 from distmatch.metrics.likelihood.elbo import per_example
 from distmatch.metrics.likelihood.hamiltonian import ACCEPTANCE, Path, anneal, pilot_steps
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness
 
 STEEPNESS = 4.0  # δ of the sigmoid schedule
@@ -272,3 +276,68 @@ def _ticker(progress: Callable[[float], None] | None, total: int) -> Callable[[]
             progress(min(1.0, share))
 
     return tick
+
+
+ANNEALED, CHAINS, TEMPERATURES, LEAPFROG = 32, 4, 250, 4  # of the metric
+WORK, FEWEST = 5e11, 4  # operations of the decoder's calls, forward; so many examples however costly it is
+
+
+@metric(
+    "annealed_log_likelihood",
+    question="How likely is held-out data, whatever the encoder misses?",
+    needs=("decode", "has_likelihood", "latent", "test"),
+    reference="Wu et al., 1611.04273; Grosse et al., 1511.02543",
+    better={"annealed_log_likelihood": "higher", "annealed_gap": "lower", "annealed_acceptance": ""},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """A lower bound on a few held-out examples, and how far it can be off: the gap on data the model made."""
+    decode, latent = model.decode, model.latent
+    assert decode is not None
+    assert latent is not None
+
+    def decoder(z: Tensor, y: Tensor | None = None) -> Distribution:
+        return decode(z, y)
+
+    count = min(_affordable(model, latent), max(2, options.samples))
+    x, y = held_out(model, replace(options, samples=count))
+    made = simulate(decoder, len(x), latent, model.prior, y=y, seed=options.seed)
+    anneal = partial(
+        annealed_log_likelihood,
+        decoder,
+        latent=latent,
+        prior=model.prior,
+        y=y,
+        temperatures=TEMPERATURES,
+        chains=CHAINS,
+        leapfrog=LEAPFROG,
+        seed=options.seed,
+    )
+    held = anneal(x, progress=_share(options, 0.0, 0.4))
+    own = anneal(made.x.to(x), codes=made.codes, progress=_share(options, 0.4, 0.6))
+    assert own.gap is not None
+    return Result(
+        {
+            "annealed_log_likelihood": held.lower,
+            "annealed_gap": own.gap.explained(
+                f"upper less lower bound on {len(x)} examples that the model made: how far the lower one may be off"
+            ),
+            "annealed_acceptance": held.acceptance,
+        }
+    )
+
+
+def _affordable(model: Model, latent: int) -> int:
+    """How many examples to anneal: fewer where the decoder is costly, by the operations of one call."""
+    assert model.decode is not None
+    labels = load(model.test_labels)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.decode(torch.zeros(1, latent), None if labels is None else labels[:1])
+    calls = 3 * CHAINS * TEMPERATURES * LEAPFROG  # forward, and on simulated data both ways
+    return max(FEWEST, min(ANNEALED, int(WORK / calls / max(1, counter.get_total_flops()))))
+
+
+def _share(options: Options, before: float, width: float) -> Callable[[float], None] | None:
+    """Progress of one part of the work."""
+    progress = options.progress
+    return None if progress is None else lambda done: progress(before + width * done)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import (
+    codes,
+    held_out,
+)
+from distmatch.metrics.likelihood.importance import WEIGHTED, log_likelihood
+from distmatch.metrics.model import Model, Options, Result
 
 
 def bits_per_dim(
@@ -69,3 +79,71 @@ def bits_per_dim(
         unit="bits per dimension",
         how=f"{known}; {noise}",
     )
+
+
+@metric(
+    "bits_per_dim",
+    question="How many bits does the model need to code held-out data?",
+    needs=("log_prob", "test"),
+    reference="Theis, van den Oord and Bethge, 1511.01844",
+    better={"bits_per_dim": "lower", "nll": "lower"},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Of held-out data, where log p(x) is known."""
+    assert model.log_prob is not None
+    x, y = held_out(model, options)
+    parts = []
+    for start in range(0, len(x), options.batch_size):
+        part = slice(start, start + options.batch_size)
+        parts.append(model.log_prob(x[part], None if y is None else y[part]))
+    log_p = torch.cat(parts)
+    found = {"bits_per_dim": bits_per_dim(log_p, x[0].numel(), model.grey_levels)}
+    if model.grey_levels is None:
+        found["nll"] = Estimate.mean(-log_p.double(), "nats per example", "exact; error over examples")
+    return Result(found)
+
+
+@metric(
+    "bits_per_dim_bound",
+    question="How many bits does the model need at most to code held-out data?",
+    needs=("encode", "decode", "has_likelihood", "test"),
+    reference="Theis, van den Oord and Bethge, 1511.01844; Burda et al., 1509.00519",
+    better={"bits_per_dim_bound": "lower"},
+)
+def measure_bound(model: Model, options: Options) -> Result:
+    """An upper bound from the importance-weighted one, where the decoder's law is of levels or dequantised."""
+    encode, decode = model.encode, model.decode
+    assert encode is not None
+    assert decode is not None
+    x, y = held_out(model, replace(options, samples=max(2, min(options.samples, WEIGHTED) // 10)))
+    if model.grey_levels is None:
+        first = None if y is None else y[:1]
+        law = as_distribution(decode(codes(model, x[:1], first, options), first), "the decoder")
+        _check_levels(law, x)
+    found = log_likelihood(
+        lambda x, y=None: encode(x, y),
+        lambda z, y=None: decode(z, y),
+        x,
+        y=y,
+        prior=model.prior,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    return Result({"bits_per_dim_bound": bits_per_dim(found, x[0].numel(), model.grey_levels, bound=True)})
+
+
+def _check_levels(law: Distribution, x: Tensor) -> None:
+    """Raises BadInput unless the law says that it is one of discrete values, and the data are among these."""
+    try:
+        support = law.support
+    except NotImplementedError:
+        support = None
+    if support is None:
+        who = type(getattr(law, "base_dist", law)).__name__
+        raise BadInput(f"needs a probability of grey levels; {who} does not say by `support` that it is one")
+    if not support.is_discrete:
+        raise BadInput("needs a probability of grey levels, or dequantised data; this decoder's is a density")
+    if not torch.as_tensor(support.check(x)).all():
+        raise BadInput(
+            "needs a probability of grey levels; the data hold values that this decoder's law excludes"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,11 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import held_out
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import RatePlane
 from distmatch.random import own_randomness
 
 
@@ -127,3 +131,56 @@ def standard_normal_like(q: Distribution) -> Distribution:
 def per_example(values: Tensor) -> Tensor:
     """Sums all but the first dimension, in float64: (B, *) -> (B,)."""
     return values.double().flatten(1).sum(1) if values.ndim > 1 else values.double()
+
+
+@metric(
+    "elbo",
+    question="How likely is held-out data, and what do its code and its reconstruction cost?",
+    needs=("encode", "decode", "has_likelihood", "test"),
+    reference="Kingma and Welling, 1312.6114",
+    better={"elbo": "higher", "rate": "", "distortion": ""},
+)
+def measure(model: Model, options: Options) -> Result:
+    """ELBO, rate and distortion on held-out data, and the model's place in the plane of the two."""
+    encode, decode = model.encode, model.decode
+    assert encode is not None
+    assert decode is not None
+    x, y = held_out(model, options)
+    found = evidence_lower_bound(
+        lambda x, y=None: encode(x, y),
+        lambda z, y=None: decode(z, y),
+        x,
+        y=y,
+        prior=model.prior,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    metrics = {"elbo": found.elbo, "rate": found.rate, "distortion": found.distortion}
+    return Result(metrics, (rate_plane({"this model": found}),))
+
+
+def rate_plane(found: Mapping[str, EvidenceLowerBound], entropy: Estimate | None = None) -> RatePlane:
+    """The picture of models whose bounds are known, with the bound of the entropy (default: their best).
+
+    >>> e = Estimate(1.0, 0.1, 10)
+    >>> rate_plane({"vae": EvidenceLowerBound(Estimate(-2.0, 0.1, 10), e, e)}).entropy.value
+    2.0
+    """
+    bound = entropy_bound(found) if entropy is None else entropy
+    return RatePlane(
+        "Rate against distortion. On a line of slope -1 the ELBO is the same; no model lies below the line "
+        f"D + R = H, and H is at most {bound}. At rate 0 the code is ignored.",
+        {name: (parts.rate, parts.distortion) for name, parts in found.items()},
+        bound,
+    )
+
+
+def entropy_bound(found: Mapping[str, EvidenceLowerBound]) -> Estimate:
+    """The lowest -ELBO."""
+    name, best = max(found.items(), key=lambda item: item[1].elbo.value)
+    how = f"the lowest -ELBO, of {name}: an upper bound of H; the best of several, so low by up to about its error"
+    return negative(best.elbo, how)
+
+
+def negative(elbo: Estimate, how: str) -> Estimate:
+    return Estimate(-elbo.value, elbo.standard_error, elbo.n, elbo.unit, how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,8 +12,11 @@ from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import held_out
 from distmatch.metrics.likelihood.elbo import per_example, standard_normal_like
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness
 
 
@@ -72,3 +76,31 @@ def log_likelihood(
             found.append(torch.stack(log_w).logsumexp(0) - math.log(samples))
     how = f"importance-weighted lower bound, {samples} draws of z from the encoder per example; error over examples"
     return Estimate.mean(torch.cat(found), "nats per example", how)
+
+
+WEIGHTED = 5000  # a tenth of this many examples, at most, for the importance-weighted bound
+
+
+@metric(
+    "log_likelihood",
+    question="How likely is held-out data, with many draws of the code for each?",
+    needs=("encode", "decode", "has_likelihood", "test"),
+    reference="Burda, Grosse and Salakhutdinov, 1509.00519",
+    better={"log_likelihood": "higher"},
+)
+def measure(model: Model, options: Options) -> Result:
+    """The importance-weighted bound on a tenth of the held-out data."""
+    encode, decode = model.encode, model.decode
+    assert encode is not None
+    assert decode is not None
+    x, y = held_out(model, replace(options, samples=max(2, min(options.samples, WEIGHTED) // 10)))
+    found = log_likelihood(
+        lambda x, y=None: encode(x, y),
+        lambda z, y=None: decode(z, y),
+        x,
+        y=y,
+        prior=model.prior,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    return Result({"log_likelihood": found})

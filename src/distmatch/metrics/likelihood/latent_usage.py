@@ -10,8 +10,11 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked, same_shape
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.plots import Exhibit, Histograms, Lines
+from distmatch.metrics.inputs import gaussians
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Histograms, Lines, Plot
 from distmatch.random import seeded
 
 UNITS, REPLICATES = 512, 50  # units and resamples at once
@@ -149,11 +152,11 @@ def _errors(
     return by_variance, by_kl
 
 
-def usage_exhibits(found: LatentUsage, loc: Tensor, scale: Tensor) -> tuple[Exhibit, ...]:
+def usage_plots(found: LatentUsage, loc: Tensor, scale: Tensor) -> tuple[Plot, ...]:
     """Histograms of means and of σ, active units apart from the others, and every unit's KL in falling order.
 
     >>> loc, scale = torch.linspace(-1, 1, 150).reshape(50, 3), torch.ones(50, 3)
-    >>> [type(e).__name__ for e in usage_exhibits(latent_usage(loc, scale), loc, scale)]
+    >>> [type(e).__name__ for e in usage_plots(latent_usage(loc, scale), loc, scale)]
     ['Lines', 'Histograms', 'Histograms']
     """
     order = found.kl.argsort(descending=True)
@@ -183,3 +186,20 @@ def _thinned(values: Tensor) -> Tensor:
     """At most `SHOWN` of the entries, evenly spaced."""
     flat = values.detach().flatten()
     return flat[:: max(1, math.ceil(len(flat) / SHOWN))].cpu()
+
+
+@metric(
+    "latent_usage",
+    question="How many units of the code does the encoder use?",
+    needs=("encode", "train", "standard_prior"),
+    reference="Burda, Grosse and Salakhutdinov, 1509.00519",
+    better={"active_units": "", "active_units_kl": ""},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Over the encodings of the training set."""
+    loc, scale = gaussians(model, options)
+    found = latent_usage(loc, scale, seed=options.seed)
+    return Result(
+        {"active_units": found.active_by_variance, "active_units_kl": found.active_by_kl},
+        usage_plots(found, loc, scale),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
 
@@ -15,7 +15,21 @@ from torch.distributions import Distribution
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked, same_shape
 from distmatch.metrics.codes.mixture import ROWS, log_mixture
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import gaussians, load
+from distmatch.metrics.likelihood.populations import (
+    Population,
+    code_map,
+    cost_histograms,
+    mean_pixel,
+    nearest_neighbours,
+    paired_pictures,
+    pixel_histograms,
+    population,
+)
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Plot
 from distmatch.random import own_randomness, seeded
 
 LEVELS = (0.01, 0.1, 0.5, 0.9)  # of the quantiles
@@ -249,3 +263,131 @@ def quantile(values: Tensor, level: float, unit: str = "") -> Estimate:
     low, middle, high = torch.lerp(ordered[below], ordered[below + 1], (place - below).to(ordered)).tolist()
     how = f"the {level:g} quantile; error by Woodruff's interval"
     return Estimate(middle, (high - low) / (2 * z), len(values), unit, how, limits=(low, high))
+
+
+KEPT, COMPARED, MAPPED = 64, 1_000, 900  # low-posterior samples, data beside them, points of the t-SNE
+SCORING = 0.9  # of the time of `low_posterior_samples` goes into log q(z)
+Group = tuple[Tensor, Tensor | None]  # images, and their labels
+
+
+@metric(
+    "low_posterior_samples",
+    question="What does the model make of codes that no datum is encoded to?",
+    needs=("encode", "decode", "train", "standard_prior"),
+    reference="Rosca et al., 1802.06847, Algorithm 1",
+    better={
+        "low_posterior_log_q": "higher",
+        "low_posterior_log_q_codes": "",
+        **{
+            f"low_posterior_{what}_{name}": ""
+            for what in ("rate", "elbo")
+            for name in ("data", "neighbours", "low_posterior")
+        },
+        "low_posterior_pixel_data": "",
+        "low_posterior_pixel_low_posterior": "",
+    },
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Algorithm 1 over the encodings of the training set, with its three populations."""
+    decode, progress = model.decode_prior or model.decode, options.progress
+    assert decode is not None
+    x, y = load(model.train), load(model.train_labels)
+    assert x is not None
+    keep = min(KEPT, max(2, options.samples))
+    labels = None if y is None else y[_rows(len(y), keep, options.seed)]
+    found = low_posterior_samples(
+        *gaussians(model, options),
+        lambda z, y=None: decode(z, y),
+        y=labels,
+        draws=max(2, options.samples),
+        keep=keep,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        progress=None if progress is None else lambda share: progress(SCORING * share),
+    )
+    images = _like(found.images.to(x).reshape(keep, *x.shape[1:]), x)
+    near = nearest_neighbours(images, x).index.to(x.device)
+    some = _rows(len(x), min(COMPARED, len(x)), options.seed)
+    groups: dict[str, Group] = {
+        "data": (x[some], None if y is None else y[some]),
+        "neighbours": (x[near], None if y is None else y[near.to(y.device)]),
+        "low_posterior": (images, labels),
+    }
+    of_samples = replace(model, encode=model.encode_samples or model.encode)
+    costs = {
+        name: _cost(of_samples if name == "low_posterior" else model, options, *group)
+        for name, group in groups.items()
+    }
+    pictures = {name: group[0] for name, group in groups.items()}
+    shown = _shown(model, pictures, costs)
+    codes_of = {"prior": found.prior, "codes of q(z)": found.codes, "low-posterior": found.z}
+    shown.append(code_map(codes_of, most=MAPPED, seed=options.seed))
+    return Result(_low_posterior_metrics(found, costs, pictures), tuple(shown))
+
+
+def _rows(n: int, count: int, seed: int) -> Tensor:
+    """`count` of n row numbers at random, none twice before all are used."""
+    return torch.randperm(n, generator=seeded(seed))[torch.arange(count) % n]
+
+
+def _cost(model: Model, options: Options, x: Tensor, y: Tensor | None) -> Population:
+    """Rate, and ELBO where there is a likelihood, of one population."""
+    encode, decode = model.encode, model.decode
+    assert encode is not None
+    assert decode is not None
+    return population(
+        lambda x, y=None: encode(x, y),
+        (lambda z, y=None: decode(z, y)) if model.has_likelihood else None,
+        x,
+        y=y,
+        prior=model.prior,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+
+
+def _shown(model: Model, pictures: dict[str, Tensor], costs: dict[str, Population]) -> list[Plot]:
+    """Samples over neighbours, where they are images, and the three populations' histograms."""
+    shown: list[Plot] = []
+    if model.is_image:
+        low, high = model.image_range
+        unit = {name: (images - low) / (high - low) for name, images in pictures.items()}
+        shown.append(paired_pictures(unit["low_posterior"], unit["neighbours"]))
+    shown.append(pixel_histograms({name.replace("_", "-"): images for name, images in pictures.items()}))
+    return [*shown, *cost_histograms({name.replace("_", "-"): cost for name, cost in costs.items()})]
+
+
+def _low_posterior_metrics(
+    found: LowPosterior, costs: dict[str, Population], pictures: dict[str, Tensor]
+) -> dict[str, Estimate]:
+    """The populations' means, and where log q(z) of prior draws and of codes lie."""
+    metrics = {
+        "low_posterior_log_q": found.quantiles[0.01].explained(
+            "the lowest 1 % of prior draws lie below this log q(z); error by Woodruff's interval"
+        ),
+        "low_posterior_log_q_codes": found.code_quantiles[0.5].explained(
+            "median of log q(z) at codes of the data, for comparison; error by Woodruff's interval"
+        ),
+    }
+    for name, cost in costs.items():
+        metrics[f"low_posterior_rate_{name}"] = _of_lowest(name, cost.rate, cost.rates, found)
+        if cost.elbo is not None and cost.elbos is not None:
+            metrics[f"low_posterior_elbo_{name}"] = _of_lowest(name, cost.elbo, cost.elbos, found)
+    for name in ("data", "low_posterior"):
+        pixels = pictures[name].flatten(1).mean(1)
+        metrics[f"low_posterior_pixel_{name}"] = _of_lowest(name, mean_pixel(pictures[name]), pixels, found)
+    return metrics
+
+
+def _of_lowest(group: str, mean: Estimate, values: Tensor, found: LowPosterior) -> Estimate:
+    """The mean over a group's images; of the lowest draws, and their neighbours, with the error that these have."""
+    if group == "data":
+        return mean
+    return tail_mean(values, found.log_q, len(found.prior), mean.unit, mean.how)
+
+
+def _like(images: Tensor, data: Tensor) -> Tensor:
+    """Images binarised at ½ where the data hold nothing but 0 and 1; otherwise as they are."""
+    some = data[:COMPARED]
+    return (images > 0.5).to(images) if ((some == 0) | (some == 1)).all() else images

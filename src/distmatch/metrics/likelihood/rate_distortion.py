@@ -11,7 +11,13 @@ from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
 from distmatch.metrics.estimate import Estimate
-from distmatch.metrics.likelihood.elbo import EvidenceLowerBound, evidence_lower_bound
+from distmatch.metrics.likelihood.elbo import (
+    EvidenceLowerBound,
+    entropy_bound,
+    evidence_lower_bound,
+    negative,
+    rate_plane,
+)
 from distmatch.metrics.plots import RatePlane
 
 ERRORS = 3.0  # standard errors that a point may lie below H by
@@ -107,51 +113,24 @@ def rate_distortion(
         )
         if progress is not None:
             progress((i + 1) / len(models))
-    best = entropy or _entropy(found)
+    best = entropy or entropy_bound(found)
     ordered = sorted(found.items(), key=lambda item: item[1].rate.value)
     points = {name: _point(parts, best, given=entropy is not None) for name, parts in ordered}
     feasible = None if entropy is None else all(p.feasible for p in points.values())
     return RateDistortion(points, best, feasible, rate_plane(found, best))
 
 
-def rate_plane(found: Mapping[str, EvidenceLowerBound], entropy: Estimate | None = None) -> RatePlane:
-    """The picture of models whose bounds are known, with the bound of the entropy (default: their best).
-
-    >>> e = Estimate(1.0, 0.1, 10)
-    >>> rate_plane({"vae": EvidenceLowerBound(Estimate(-2.0, 0.1, 10), e, e)}).entropy.value
-    2.0
-    """
-    bound = _entropy(found) if entropy is None else entropy
-    return RatePlane(
-        "Rate against distortion. On a line of slope -1 the ELBO is the same; no model lies below the line "
-        f"D + R = H, and H is at most {bound}. At rate 0 the code is ignored.",
-        {name: (parts.rate, parts.distortion) for name, parts in found.items()},
-        bound,
-    )
-
-
-def _entropy(found: Mapping[str, EvidenceLowerBound]) -> Estimate:
-    """The lowest -ELBO."""
-    name, best = max(found.items(), key=lambda item: item[1].elbo.value)
-    how = f"the lowest -ELBO, of {name}: an upper bound of H; the best of several, so low by up to about its error"
-    return _negative(best.elbo, how)
-
-
-def _negative(elbo: Estimate, how: str) -> Estimate:
-    return Estimate(-elbo.value, elbo.standard_error, elbo.n, elbo.unit, how)
-
-
 def _point(parts: EvidenceLowerBound, entropy: Estimate, given: bool) -> RatePoint:
-    negative = _negative(parts.elbo, f"rate plus distortion; {parts.elbo.how}")
-    error = math.hypot(negative.standard_error, entropy.standard_error)
-    excess = negative.value - entropy.value
+    whole = negative(parts.elbo, f"rate plus distortion; {parts.elbo.how}")
+    error = math.hypot(whole.standard_error, entropy.standard_error)
+    excess = whole.value - entropy.value
     how = (
         "-ELBO less the bound of H; error as if the two were independent, so too large for the same examples"
     )
     return RatePoint(
         rate=parts.rate,
         distortion=parts.distortion,
-        negative_elbo=negative,
-        excess=Estimate(excess, error if given or excess > 0 else math.nan, negative.n, negative.unit, how),
+        negative_elbo=whole,
+        excess=Estimate(excess, error if given or excess > 0 else math.nan, whole.n, whole.unit, how),
         feasible=excess >= -ERRORS * error if given else None,
     )

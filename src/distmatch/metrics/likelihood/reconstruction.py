@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from distmatch.metrics.checks import checked, same_shape
+from distmatch.metrics.checks import as_distribution, checked, same_shape
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import (
+    codes,
+    held_out,
+)
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.random import own_randomness
 
 
 @dataclass(frozen=True)
@@ -41,3 +49,28 @@ def reconstruction_error(x: Tensor, x_rec: Tensor) -> ReconstructionError:
         ),
         Estimate.mean(difference.abs().mean(1), how="absolute error, mean over pixels, error over examples"),
     )
+
+
+@metric(
+    "reconstruction",
+    question="How far is a reconstruction from its datum?",
+    needs=("encode", "decode", "test"),
+    reference="mean squared and absolute error per pixel",
+    better={"mse": "lower", "l1": "lower"},
+)
+def measure(model: Model, options: Options) -> Result:
+    """The decoder's mean at one draw of the code, against held-out data."""
+    assert model.decode is not None
+    x, y = held_out(model, options)
+    z = codes(model, x, y, options)
+    made = []
+    with torch.no_grad(), own_randomness(options.seed):
+        for start in range(0, len(x), options.batch_size):
+            part = slice(start, start + options.batch_size)
+            p = as_distribution(model.decode(z[part], None if y is None else y[part]), "the decoder")
+            try:
+                made.append(p.mean)
+            except NotImplementedError:
+                made.append(p.sample())
+    found = reconstruction_error(x, torch.cat(made).reshape(x.shape))
+    return Result({"mse": found.mse, "l1": found.l1})

@@ -12,9 +12,13 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Lines, Pictures, Plot
 from distmatch.metrics.samples.distances import squared_distances
-from distmatch.metrics.samples.duplicates import features_of
+from distmatch.metrics.samples.duplicates import closest_pairs, duplicate_threshold, features_of
+from distmatch.metrics.samples.inputs import DATA, SAMPLES, part_of, samples_and_data
 from distmatch.random import seeded
 
 ROWS = 256  # samples compared at once with all before them
@@ -261,3 +265,71 @@ def _support(rate: Estimate) -> tuple[Estimate | None, tuple[float, float]]:
     return Estimate(
         1 / rate.value, rate.standard_error / rate.value**2, rate.n, "things", how, limits=limits
     ), limits
+
+
+REPEATED = 4000  # samples of the birthday test, at most
+ROW = 10  # pairs in a row of pictures
+
+
+@metric(
+    "birthday_test",
+    question="How soon does the model repeat itself?",
+    needs=("sample", "test"),
+    reference="Arora and Zhang, 1706.08224; those named _data are of held-out data, with the same threshold",
+    better={
+        "birthday_collision_rate": "lower",
+        "birthday_support": "higher",
+        "birthday_batch": "higher",
+        "birthday_collision_rate_data": "",
+        "birthday_support_data": "",
+        "birthday_batch_data": "",
+    },
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Samples and held-out data, with the threshold that data of this number give."""
+    sets = samples_and_data(model, options, REPEATED)
+    threshold = duplicate_threshold(sets[DATA])
+    tests = {
+        name: birthday_test(points, threshold, progress=part_of(options, i, len(sets)))
+        for i, (name, points) in enumerate(sets.items())
+    }
+    found: dict[str, Estimate] = {}
+    judge = f"; closer than {threshold:.3g}, as 1 % of the data are to a neighbour: see the pictures"
+    for name, suffix in ((SAMPLES, ""), (DATA, "_data")):
+        measured = {
+            "collision_rate": tests[name].collision_rate,
+            "support": tests[name].support,
+            "batch": tests[name].half,
+        }
+        for key, estimate in measured.items():
+            if estimate is not None:
+                found[f"birthday_{key}{suffix}"] = estimate.explained(estimate.how + judge)
+    plots: list[Plot] = [_collisions(tests)] if any(t.probability for t in tests.values()) else []
+    if model.is_image:
+        low, high = model.image_range
+        plots += [_pairs(f"Closest pairs of {len(x)} {k}", x, low, high) for k, x in sets.items()]
+    return Result(found, tuple(plots))
+
+
+def _collisions(tests: dict[str, BirthdayTest]) -> Lines:
+    """P(a batch of s holds a duplicate) against s."""
+    curves = {name: t.probability for name, t in tests.items() if t.probability}
+    return Lines(
+        "How often a batch holds a duplicate, judged by distance",
+        {name: torch.tensor(list(p)) for name, p in curves.items()},
+        {name: torch.tensor([e.value for e in p.values()]) for name, p in curves.items()},
+        "samples in the batch",
+        "share of batches",
+        errors={name: torch.tensor([e.standard_error for e in p.values()]) for name, p in curves.items()},
+        log="x",
+        marks={"half of the batches": 0.5},
+    )
+
+
+def _pairs(caption: str, images: Tensor, low: float, high: float) -> Pictures:
+    """Pairs in columns, the closest first: one above the other, `ROW` of them in a row."""
+    pairs = closest_pairs(images).indices.to(images.device)
+    shown = torch.cat([images[part.T.flatten()] for part in pairs.split(ROW)])
+    unit = ((shown - low) / (high - low)).clamp(0, 1)
+    return Pictures(caption + ", one above the other: are they the same?", unit, columns=min(ROW, len(pairs)))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import (
+    held_out,
+    load,
+    subset,
+)
+from distmatch.metrics.model import Model, Options, Result
 
 NEIGHBOURS = 3
 ROUNDING = 1e-6  # of an image's largest value: one that varies by less is constant
@@ -66,3 +75,31 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
 def _varies(x: Tensor) -> Tensor:
     """Which images (n, D) are not constant, up to rounding, (n,)."""
     return x.amax(1) - x.amin(1) > ROUNDING * x.abs().amax(1)
+
+
+JUDGED = 20_000  # labelled examples of the judge of classes
+
+
+@metric(
+    "class_agreement",
+    question="Does the model draw the class that it was asked for?",
+    needs=("sample_given", "train", "train_labels"),
+    reference="a 3-nearest-neighbour classifier of data; class_agreement_data is its mark on real ones",
+    better={"class_agreement": "higher", "class_agreement_data": ""},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Samples of all classes, and held-out data as the judge's own mark."""
+    assert model.sample_given is not None
+    data, classes = load(model.train), load(model.train_labels)
+    assert data is not None
+    assert classes is not None
+    data, classes = subset(data, JUDGED, options.seed), subset(classes, JUDGED, options.seed)
+    asked = torch.arange(min(options.samples, 1000)) % (int(classes.max()) + 1)
+    found = {
+        "class_agreement": class_agreement(model.sample_given(asked, options.seed), asked, data, classes)
+    }
+    if model.test is not None and model.test_labels is not None:
+        x, y = held_out(model, replace(options, samples=1000))
+        assert y is not None
+        found["class_agreement_data"] = class_agreement(x, y, data, classes)
+    return Result(found)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.model import Model, Options, Result
 
 SAMPLES = 2_500  # the protocol's number of samples
 
@@ -106,3 +108,22 @@ def _histogram_kl(nearest: Tensor, total: int) -> Estimate:
     how = "all samples to the nearest mode, against the uniform; 0 for equal shares, ln K for one mode; "
     how += f"biased up by about {bias:.2g}, which the error takes in"
     return replace(found, standard_error=math.hypot(found.standard_error, bias, alone), how=how)
+
+
+@metric(
+    "mode_coverage",
+    question="How many of the data's modes does the model reach, and how well?",
+    needs=("sample", "modes", "mode_scale"),
+    reference="Srivastava et al., 1705.07761",
+    better={"modes": "higher", "high_quality": "higher", "mode_kl": "lower"},
+)
+def measure(model: Model, options: Options) -> Result:
+    """The VEEGAN protocol: always 2,500 samples, for the count depends on their number."""
+    assert model.sample is not None
+    assert model.modes is not None
+    assert model.mode_scale is not None
+    found = mode_coverage(model.sample(SAMPLES, options.seed), model.modes, model.mode_scale)
+    how = f"of {found.total}; captured by at least one high-quality sample of {SAMPLES}"
+    limits = reached(found.modes, found.total, found.modes_error)
+    modes = Estimate(found.modes, found.modes_error, SAMPLES, "modes", how, limits=limits)
+    return Result({"modes": modes, "high_quality": found.high_quality, "mode_kl": found.kl})

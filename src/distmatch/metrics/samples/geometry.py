@@ -14,7 +14,12 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import load, subset
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Barcode, Bars
+from distmatch.metrics.samples.inputs import DATA, SAMPLES, TRAIN, part_of, samples_and_data
 from distmatch.metrics.samples.witness import hole_intervals, lift, living_times
 from distmatch.random import seeded
 
@@ -216,3 +221,49 @@ def _in_process(cloud: np.ndarray, chosen: np.ndarray, gamma: float, i_max: int)
         gc.freeze()
         np.empty(LARGER, dtype=np.uint8)
     return living_times(cloud, chosen, gamma, i_max)
+
+
+POINTS, DRAWS = 1500, 100  # of the metric, at most; its γ follows the number of points
+
+
+@metric(
+    "geometry_score",
+    question="Have samples the holes that data have?",
+    needs=("sample", "test"),
+    reference="Khrulkov and Oseledets, 1802.02664; geometry_score_data is that of training data",
+    better={"geometry_score": "lower", "geometry_score_data": ""},
+    quick=False,
+)
+def measure(model: Model, options: Options) -> Result:
+    """Samples against held-out data and, as the mark, training data against held-out data."""
+    sets = samples_and_data(model, options, POINTS)
+    train = load(model.train)
+    if train is not None and len(train) >= len(sets[DATA]):
+        sets[TRAIN] = subset(train, len(sets[DATA]), options.seed)
+    times: dict[str, RelativeLivingTimes] = {}
+    for i, (name, points) in enumerate(sets.items()):
+        progress = part_of(options, i, len(sets))
+        times[name] = mean_relative_living_times(points, draws=DRAWS, seed=options.seed, progress=progress)
+    found = {"geometry_score": geometry_score(times[SAMPLES], times[DATA])}
+    if TRAIN in times:
+        found["geometry_score_data"] = geometry_score(times[TRAIN], times[DATA])
+    return Result(found, (_holes(times), _barcode(sets, options.seed)))
+
+
+def _holes(times: dict[str, RelativeLivingTimes]) -> Bars:
+    """The mean relative living times, as far as any is above a thousandth."""
+    used = torch.stack([t.mean for t in times.values()]).amax(0) > 1e-3
+    count = int(used.nonzero().max()) + 1 if bool(used.any()) else 1
+    return Bars(
+        "Mean relative living times: for which share of scales the points show so many holes",
+        {name: t.mean[:count] for name, t in times.items()},
+        "one-dimensional holes",
+        "share of scales",
+        {name: t.standard_error[:count] for name, t in times.items()},
+    )
+
+
+def _barcode(sets: dict[str, Tensor], seed: int) -> Barcode:
+    """The holes of one draw of landmarks from each set."""
+    series = {name: persistence_intervals(points, seed=seed)[0] for name, points in sets.items()}
+    return Barcode("Birth and death of the holes, for one draw of landmarks", series, "scale α")

@@ -24,7 +24,13 @@ from torch import Tensor
 
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import at_least, checked, same_shape
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.inputs import (
+    load,
+    subset,
+)
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import seeded
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -176,3 +182,28 @@ def _some_pairs(a: list[_Level], b: list[_Level], i: Tensor, j: Tensor, conventi
             term = term * (crossed + C1) / (x_mean.square() + y_mean.square() + C1)
         product = product * term.mean(over).clamp_min(0) ** weight
     return product if convention == "rescaled" else product.mean(1)
+
+
+@metric(
+    "ms_ssim_diversity",
+    question="Are samples as different from one another as data are?",
+    needs=("sample", "is_image"),
+    reference="Fedus, Rosca et al., 1710.08446, section 5.3",
+    better={f"ms_ssim_diversity_{c}{suffix}": "" for c in CONVENTIONS for suffix in ("", "_data")},
+)
+def measure(model: Model, options: Options) -> Result:
+    """Both conventions, of the samples and, where there is enough of it, of the held-out data."""
+    assert model.sample is not None
+    count = BATCHES * BATCH_SIZE
+    sets = {"": model.sample(count, options.seed)}
+    test = load(model.test)
+    if test is not None and len(test) >= count:
+        sets["_data"] = subset(test, count, options.seed)
+    low, high = model.image_range
+    found = {}
+    for suffix, images in sets.items():
+        unit = ((images - low) / (high - low)).clamp(0, 1)
+        for convention in CONVENTIONS:
+            key = f"ms_ssim_diversity_{convention}{suffix}"
+            found[key] = ms_ssim_diversity(unit, convention=convention, seed=options.seed)
+    return Result(found)

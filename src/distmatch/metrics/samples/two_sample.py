@@ -11,9 +11,15 @@ from torch import Tensor
 
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate, binomial_limits
+from distmatch.metrics.model import Model, Options, Result
+from distmatch.metrics.plots import Histograms
 from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others, squared_distances
+from distmatch.metrics.samples.inputs import DATA, SAMPLES, samples_and_data
 from distmatch.random import seeded
+
+COMPARED = 1000  # samples and as many data, at most
 
 MEDIAN_OF = 1000  # points whose distances the bandwidth is the median of, at most
 PERMUTED = 50  # permutations at once along one projection
@@ -274,3 +280,69 @@ def _mmd_error(inside: Tensor, rows: Tensor, n: int) -> float:
     of_a = 2 * (inside[:n] / (n - 1) - outside[:n] / m)
     of_b = 2 * (outside[n:] / (m - 1) - inside[n:] / n)
     return math.sqrt(float(of_a.var() / n + of_b.var() / m))
+
+
+@metric(
+    "mmd",
+    question="Does a kernel tell samples from data?",
+    needs=("sample", "test"),
+    reference="Gretton et al., A kernel two-sample test (JMLR 2012)",
+    better={"mmd": "lower", "mmd_p_value": ""},
+)
+def measure_mmd(model: Model, options: Options) -> Result:
+    """Samples against held-out data, both kernels' common default: the median distance."""
+    return _tested("mmd", model, options, maximum_mean_discrepancy)
+
+
+@metric(
+    "sliced_wasserstein",
+    question="How far must samples be moved, along random directions, to become data?",
+    needs=("sample", "test"),
+    reference="Rabin et al., Wasserstein barycenter and its application to texture mixing (2011)",
+    better={"sliced_wasserstein": "lower", "sliced_wasserstein_p_value": ""},
+)
+def measure_sliced_wasserstein(model: Model, options: Options) -> Result:
+    """Samples against held-out data."""
+    return _tested("sliced_wasserstein", model, options, sliced_wasserstein)
+
+
+@metric(
+    "nearest_neighbour_two_sample",
+    question="Are the nearest neighbours of samples samples, and those of data data?",
+    needs=("sample", "test"),
+    reference="Lopez-Paz and Oquab, 1610.06545; one half is best, less for copies",
+    better={
+        "nn_accuracy": "",
+        "nn_accuracy_samples": "",
+        "nn_accuracy_data": "",
+        "nn_p_value": "",
+        "nn_p_copying": "",
+    },
+)
+def measure_nearest_neighbours(model: Model, options: Options) -> Result:
+    """Samples against held-out data: a's side are the samples."""
+    sets = samples_and_data(model, options, COMPARED)
+    test = nearest_neighbour_two_sample(sets[SAMPLES], sets[DATA], seed=options.seed)
+    found = {
+        "nn_accuracy": test.accuracy,
+        "nn_accuracy_samples": test.accuracy_a,
+        "nn_accuracy_data": test.accuracy_b,
+        "nn_p_value": test.p_value,
+        "nn_p_copying": test.p_copying,
+    }
+    return Result(found, (_null(test.null, test.accuracy),))
+
+
+def _tested(name: str, model: Model, options: Options, test: Callable[..., TwoSampleTest]) -> Result:
+    """A test of samples against as many held-out data."""
+    sets = samples_and_data(model, options, COMPARED)
+    found = test(sets[SAMPLES], sets[DATA], seed=options.seed)
+    return Result(
+        {name: found.statistic, f"{name}_p_value": found.p_value}, (_null(found.null, found.statistic),)
+    )
+
+
+def _null(null: Tensor, measured: Estimate) -> Histograms:
+    """Where permuted labels put the statistic, and where it is."""
+    series = {"labels permuted": null, "measured": torch.tensor([measured.value], dtype=null.dtype)}
+    return Histograms("The statistic among those of permuted labels", series, "statistic", log=True)

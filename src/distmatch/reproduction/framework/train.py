@@ -44,7 +44,7 @@ def measure_run(path: Path | None, only: Sequence[str], samples: int = 10_000, s
 
     Args:
         path: what `train_run` gave.
-        only: names of diagnostics.
+        only: names of metrics.
     """
     if path is None:
         return Numbers({"diverged": 1.0})

@@ -23,8 +23,8 @@ from distmatch.reproduction.rosca2018.latents import (
     SATURATED,
     bars,
     kl_of_codes,
+    model_of,
     settings,
-    subject_of,
 )
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     path = train_run(settings(bench.scale, str(cell["data"]), STEPS, **chosen), seed, bench)
     if path is None:
         return Numbers({"diverged": 1.0})
-    subject = subject_of(path)
+    model = model_of(path)
     count = 100 if bench.scale == "smoke" else 10_000
-    found = kl_of_codes(subject, codes=count)
-    low = kl_of_codes(subject, codes=count, leave_one_out=True)
+    found = kl_of_codes(model, codes=count)
+    low = kl_of_codes(model, codes=count, leave_one_out=True)
     return Numbers(
         {
             "kl": found.empirical_marginal_kl.value,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distmatch.metrics import Subject, independent_critic, reconstruction_error
+from distmatch.metrics import Model, independent_critic, reconstruction_error
 from distmatch.metrics.generator.independent_critic import critic_distance
 from distmatch.reproduction.framework.common import less, numbers
 from distmatch.reproduction.framework.experiment import (
@@ -29,9 +29,9 @@ from distmatch.reproduction.rosca2018.latents import (
     bars,
     images_of,
     kl_of_codes,
+    model_of,
     posteriors,
     settings,
-    subject_of,
 )
 
 if TYPE_CHECKING:
@@ -70,39 +70,39 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     path = train_run(settings(bench.scale, data, STEPS, **chosen), seed, bench)
     if path is None:
         return Numbers({"diverged": 1.0})
-    subject = subject_of(path)
+    model = model_of(path)
     count, steps = CRITIC[bench.scale]
-    found = kl_of_codes(subject, codes=100 if bench.scale == "smoke" else 10_000)
+    found = kl_of_codes(model, codes=100 if bench.scale == "smoke" else 10_000)
     return Numbers(
         {
             "kl": found.empirical_marginal_kl.value,
             "rate": found.rate.value,
             "information": found.mutual_information.value,
-            **pictures(subject, count, steps),
+            **pictures(model, count, steps),
         }
     )
 
 
-def pictures(subject: Subject, count: int, steps: int) -> dict[str, float]:
+def pictures(model: Model, count: int, steps: int) -> dict[str, float]:
     """How good reconstructions and samples are, both as the decoder's means.
 
     Ŵ = E f(data) - E f(samples) is that of a critic f trained on held-out images; the gap is
     E f(reconstructions) - E f(samples), of samples that f has not seen.
     """
-    assert subject.decode is not None
-    assert subject.sample is not None
-    x = images_of(subject, "test", 2 * count)
+    assert model.decode is not None
+    assert model.sample is not None
+    x = images_of(model, "test", 2 * count)
     x, held = x[: len(x) // 2], x[len(x) // 2 :]
-    loc, scale, _ = posteriors(subject, x)
+    loc, scale, _ = posteriors(model, x)
     z = loc + scale * torch.randn(loc.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        back = torch.cat([subject.decode(part, None).mean for part in z.split(100)])
-    fake = subject.sample(len(held), 0)
+        back = torch.cat([model.decode(part, None).mean for part in z.split(100)])
+    fake = model.sample(len(held), 0)
     judged = independent_critic(fake, x, held, x, steps=steps, rate=5e-4)
     score = judged.critic
     assert judged.test is not None
     with torch.no_grad():
-        gap = critic_distance(lambda images: score(images).flatten(), back, subject.sample(len(held), 1))
+        gap = critic_distance(lambda images: score(images).flatten(), back, model.sample(len(held), 1))
     return {
         "mse": reconstruction_error(x, back).mse.value,
         "sharpness": _contrast(back) / _contrast(x),

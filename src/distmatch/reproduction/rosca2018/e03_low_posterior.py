@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, normalize
 
 from distmatch.metrics import (
     LowPosterior,
-    Subject,
+    Model,
     code_map,
     low_posterior_samples,
     nearest_neighbours,
@@ -30,7 +30,7 @@ from distmatch.reproduction.framework.experiment import (
 )
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
-from distmatch.reproduction.rosca2018.latents import images_of, posteriors, quantiles, settings, subject_of
+from distmatch.reproduction.rosca2018.latents import images_of, model_of, posteriors, quantiles, settings
 from distmatch.reproduction.rosca2018.low_posterior_figures import (
     SHOWN,
     SIDE,
@@ -67,11 +67,11 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     path = train_run(chosen, seed, bench)
     if path is None:
         return Numbers({"diverged": 1.0})
-    subject = subject_of(path)
-    decode, (draws, keep) = subject.decode_prior or subject.decode, DRAWS[bench.scale]
+    model = model_of(path)
+    decode, (draws, keep) = model.decode_prior or model.decode, DRAWS[bench.scale]
     assert decode is not None
-    x = images_of(subject, "train")
-    loc, scale, _ = posteriors(subject, x)
+    x = images_of(model, "train")
+    loc, scale, _ = posteriors(model, x)
     found = low_posterior_samples(loc, scale, lambda z: decode(z, None), draws=draws, keep=keep, seed=seed)
     images = found.images.reshape(keep, *x.shape[1:])
     groups = {
@@ -79,23 +79,23 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         "neighbours": x[nearest_neighbours(images, x).index],
         "low": images,
     }
-    values, curves = _populations(subject, groups)
+    values, curves = _populations(model, groups)
     values["cosine"] = mean_cosine(found.z)
     values["log_q_gap"] = float(found.codes_log_q.median() - found.prior_log_q.median())
     curves |= {"log_q/prior": quantiles(found.prior_log_q), "log_q/codes": quantiles(found.codes_log_q)}
-    return Numbers(values, curves | (_shown(found, groups, subject) if seed == 0 else {}))
+    return Numbers(values, curves | (_shown(found, groups, model) if seed == 0 else {}))
 
 
 def _populations(
-    subject: Subject, groups: Mapping[str, Tensor]
+    model: Model, groups: Mapping[str, Tensor]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Means of cost, bound and brightness of each population, and the quantiles of cost, bound and pixels."""
-    decode = subject.decode
+    decode = model.decode
     assert decode is not None
     values: dict[str, float] = {}
     curves: dict[str, list[float]] = {}
     for name, images in groups.items():
-        encode = (name == "low" and subject.encode_samples) or subject.encode
+        encode = (name == "low" and model.encode_samples) or model.encode
         assert encode is not None
         cost = population(lambda x, q=encode: q(x, None), lambda z: decode(z, None), images)
         assert cost.elbos is not None
@@ -116,10 +116,10 @@ def mean_cosine(z: Tensor) -> float:
     return float((unit.sum(0).square().sum() - len(z)) / (len(z) * (len(z) - 1)))
 
 
-def _shown(found: LowPosterior, groups: Mapping[str, Tensor], subject: Subject) -> dict[str, list[float]]:
+def _shown(found: LowPosterior, groups: Mapping[str, Tensor], model: Model) -> dict[str, list[float]]:
     """For the figures of one seed: a few small grey pictures of each population, and a t-SNE of the codes."""
-    assert subject.sample is not None
-    pictures = {**groups, "samples": subject.sample(SHOWN, 0)}
+    assert model.sample is not None
+    pictures = {**groups, "samples": model.sample(SHOWN, 0)}
     curves = {}
     for name, images in pictures.items():
         small = interpolate(images[:SHOWN].mean(1, keepdim=True), (SIDE, SIDE), mode="area")

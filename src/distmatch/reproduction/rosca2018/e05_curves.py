@@ -64,7 +64,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 def _look(trained: Trained, system: str, bench: Bench) -> dict[str, float]:
     """KL(q̂(z)‖p(z)) by Algorithm 2, and the KL that the critic of the moment reports, E[-log of its ratio]."""
     codes = sized(bench.scale, 100, 1_000, 2_000)
-    found = {"kl": kl_of_codes(trained.subject(), codes=codes).empirical_marginal_kl.value}
+    found = {"kl": kl_of_codes(trained.as_model(), codes=codes).empirical_marginal_kl.value}
     if system == "vae":
         return found
     (critic,) = trained.critics(HELD_OUT).values()

@@ -23,9 +23,9 @@ from distmatch.reproduction.rosca2018.latents import (
     bars,
     frechet,
     images_of,
+    model_of,
     posteriors,
     settings,
-    subject_of,
 )
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         coded = train_run({**chosen, "training.steps": LONG[system]}, seed, bench, "long")
     if sampled is None or coded is None:
         return Numbers({"diverged": 1.0})
-    subject = subject_of(coded)
-    x = images_of(subject, "test", LOOKED_AT)
-    loc, scale, _ = posteriors(subject, x)
+    model = model_of(coded)
+    x = images_of(model, "test", LOOKED_AT)
+    loc, scale, _ = posteriors(model, x)
     used = latent_usage(loc, scale, resamples=RESAMPLES)
     spread = used.variances.sqrt().sort(descending=True).values
     return Numbers(
@@ -77,7 +77,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
             "units": used.active_by_variance.value,
             "mean_size": float(loc.square().mean().sqrt()),
             "scale": float(scale.median()),
-            "frechet": frechet(subject_of(sampled), LOOKED_AT),
+            "frechet": frechet(model_of(sampled), LOOKED_AT),
         },
         {"spread": thin(spread.tolist()), "scales": thin(scale.mean(0).sort().values.tolist())},
     )

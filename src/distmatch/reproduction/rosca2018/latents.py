@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, Normal, TransformedDi
 
 from distmatch.metrics import (
     EmpiricalKL,
-    Subject,
+    Model,
     empirical_marginal_kl,
     frechet_distance,
     image_features,
@@ -66,28 +66,28 @@ def settings(scale: Scale, data: str, steps: int, **more: Any) -> dict[str, Any]
     return {"system": "vae", "data.name": data, **SETTINGS[scale], **own.get(scale, {}), **given}
 
 
-def subject_of(path: Path) -> Subject:
-    """A trained run, as the diagnostics take it."""
-    return load_trained(RunFolder.open(path))[0].subject()
+def model_of(path: Path) -> Model:
+    """A trained run, as the metrics take it."""
+    return load_trained(RunFolder.open(path))[0].as_model()
 
 
-def images_of(subject: Subject, split: str, most: int | None = None) -> Tensor:
+def images_of(model: Model, split: str, most: int | None = None) -> Tensor:
     """The first prepared images of a split, train or test."""
-    data = getattr(subject, split)
+    data = getattr(model, split)
     x: Tensor = data() if callable(data) else data
     return x[:most]
 
 
-def posteriors(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor, Distribution | None]:
+def posteriors(model: Model, x: Tensor) -> tuple[Tensor, Tensor, Distribution | None]:
     """Mean and σ of the Gaussians q(z₀|x), `(n, D)` each, and p(z₀) where a flow leads from z₀ to z.
 
     With z = f(z₀) for one bijection f, KL(q(z)‖p(z)) is that of z₀ from p(z₀) = p(f(z₀))·|det ∂f/∂z₀|. None: N(0, I).
     """
-    assert subject.encode is not None
+    assert model.encode is not None
     loc, scale, flow = [], [], None
     with torch.no_grad():
         for part in x.split(BATCH):
-            law = subject.encode(part, None)
+            law = model.encode(part, None)
             if isinstance(law, TransformedDistribution):
                 flow, law = law.transforms, law.base_dist
             while isinstance(law, Independent):
@@ -107,9 +107,9 @@ EMPIRICAL_KL = "KL(q̂(z)‖p(z))"
 """In labels: q̂(z) = 1/N Σ_n q(z|x_n) over the N training data, not the population's q(z)."""
 
 
-def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = False) -> EmpiricalKL:
+def kl_of_codes(model: Model, *, codes: int = 10_000, leave_one_out: bool = False) -> EmpiricalKL:
     """KL(q̂(z)‖p(z)) of the whole training set's Gaussian posteriors, also through a flow, by Algorithm 2."""
-    loc, scale, prior = posteriors(subject, images_of(subject, "train"))
+    loc, scale, prior = posteriors(model, images_of(model, "train"))
     evaluate = min(len(loc), max(2, codes // 10))
     with torch.no_grad():
         return empirical_marginal_kl(
@@ -123,12 +123,12 @@ def kl_of_codes(subject: Subject, *, codes: int = 10_000, leave_one_out: bool = 
         )
 
 
-def frechet(subject: Subject, count: int) -> float:
+def frechet(model: Model, count: int) -> float:
     """The Fréchet distance of samples from held-out images, in the features of a classifier of digits."""
-    assert subject.sample is not None
-    real = images_of(subject, "test", count)
+    assert model.sample is not None
+    real = images_of(model, "test", count)
     net = digits_net()
-    found = [image_features(net, x.clamp(0, 1)) for x in (real, subject.sample(len(real), 0))]
+    found = [image_features(net, x.clamp(0, 1)) for x in (real, model.sample(len(real), 0))]
     return frechet_distance(*found, features=str(net)).value
 
 

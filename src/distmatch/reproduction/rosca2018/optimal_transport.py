@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from distmatch.metrics import empirical_marginal_kl
-from distmatch.metrics.entries.gather import gaussians
+from distmatch.metrics.inputs import gaussians
 from distmatch.metrics.model import Options
 from distmatch.random import own_randomness
 from distmatch.reports.style import COLOURS, INK, legend, new_figure, styled
@@ -106,7 +106,7 @@ def _debiased(a: Tensor, b: Tensor) -> float:
 
 def _surgery(trained: Trained, seed: int) -> dict[str, float]:
     """R, KL(q̂(z)‖p(z)) and I(x; z) in nats, over the training data."""
-    loc, scale = gaussians(trained.subject(), Options(seed=seed))
+    loc, scale = gaussians(trained.as_model(), Options(seed=seed))
     found = empirical_marginal_kl(loc, scale, samples=2, evaluate=min(len(loc), 2000), seed=seed)
     return {
         "rate": found.rate.value,

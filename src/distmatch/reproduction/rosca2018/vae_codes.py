@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distmatch.metrics import empirical_marginal_kl
-from distmatch.metrics.entries.gather import gaussians
+from distmatch.metrics.inputs import gaussians
 from distmatch.metrics.model import Options
 from distmatch.random import seeded
 from distmatch.reproduction.framework.experiment import Bench, Cell, Scale
@@ -85,7 +85,7 @@ def codes_of_vae(cell: Cell, seed: int, bench: Bench) -> Codes | None:
     if path is None:
         return None
     trained, _ = load_trained(RunFolder.open(path))
-    loc, scale = (part.cpu() for part in gaussians(trained.subject(), Options(seed=seed)))
+    loc, scale = (part.cpu() for part in gaussians(trained.as_model(), Options(seed=seed)))
     some = min(len(loc), 1000)
     whole, left_out = (
         empirical_marginal_kl(loc, scale, samples=2, evaluate=some, seed=seed, leave_one_out=without)

@@ -23,9 +23,7 @@ from distmatch.runs.folder import RunFolder
 from distmatch.runs.lanes import RunPlan, Shared, train_together
 from distmatch.training import checkpoint
 
-MEASURED = (
-    "asked.json"  # in a run's folder: which diagnostics a sweep has asked for, and those that do not apply
-)
+MEASURED = "asked.json"  # in a run's folder: which metrics a sweep has asked for, and those that do not apply
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Task:
         runs: their folders and configurations.
         lanes: how many are trained as one program.
         until: the step to stop at for now; None for the end.
-        evaluate: diagnostics for those that are finished.
+        evaluate: metrics for those that are finished.
         samples: for these.
         threads: of torch.
     """
@@ -84,7 +82,7 @@ def perform(task: Task) -> Ended:
 
 
 def measure(path: Path, names: Iterable[str], samples: int, shared: Shared) -> None:
-    """Run diagnostics on a finished run, once; what does not apply to it is kept with the reason."""
+    """Run metrics on a finished run, once; what does not apply to it is kept with the reason."""
     folder = RunFolder(path)
     if is_measured(path, names, samples) or not is_finished(path):
         return
@@ -100,7 +98,7 @@ def measure(path: Path, names: Iterable[str], samples: int, shared: Shared) -> N
                 refused[name] = str(error).removeprefix(f"{name} ")
     step = checkpoint.steps(folder.checkpoints)[-1]
     folder.write_json(
-        MEASURED, {"diagnostics": list(names), "samples": samples, "step": step, "not_measured": refused}
+        MEASURED, {"metrics": list(names), "samples": samples, "step": step, "not_measured": refused}
     )
 
 
@@ -110,6 +108,6 @@ def is_finished(path: Path) -> bool:
 
 
 def is_measured(path: Path, names: Iterable[str], samples: int) -> bool:
-    """Whether these diagnostics have been run on it, or do not apply."""
+    """Whether these metrics have been run on it, or do not apply."""
     asked = RunFolder(path).read_json(MEASURED) or {}
-    return set(names) <= set(asked.get("diagnostics", ())) and asked.get("samples") == samples
+    return set(names) <= set(asked.get("metrics", ())) and asked.get("samples") == samples

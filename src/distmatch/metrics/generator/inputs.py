@@ -1,0 +1,35 @@
+"""A model's generator and critics, as metrics of them ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from distmatch.errors import BadInput
+from distmatch.metrics.inputs import load
+from distmatch.metrics.model import Critic, Model, Options
+
+CRITICS = ("data", "code", "joint")  # their usual names
+
+
+def critics_of(model: Model, options: Options, most: int) -> Mapping[str, Critic]:
+    """The model's critics, with at most so many draws."""
+    assert model.critics is not None
+    found = model.critics(max(2, min(options.samples, most)), options.seed)
+    if not found:
+        raise BadInput("needs a critic of single examples; every critic of this system judges whole batches")
+    return found
+
+
+def generator_of(model: Model) -> Callable[..., Tensor]:
+    generate = model.generate
+    assert generate is not None
+    return lambda z, y=None: generate(z, y)
+
+
+def labels_in_turn(model: Model, n: int) -> Tensor | None:
+    """All classes in turn, where the model is given labels."""
+    known = load(model.train_labels) if model.sample_given is not None else None
+    return None if known is None else torch.arange(n) % (int(known.max()) + 1)
