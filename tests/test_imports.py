@@ -6,9 +6,10 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
 # Each room, and the rooms it may import, from the ground up.
-GROUND = {"errors", "files", "schedules", "distributions", "batch_statistics"}
+GROUND = {"errors", "random", "files", "schedules", "distributions", "batch_statistics"}
 MAY_IMPORT = {
     "errors": set(),
+    "random": set(),
     "revision": set(),
     "batch_statistics": set(),
     "files": {"errors"},
@@ -17,8 +18,8 @@ MAY_IMPORT = {
     "objectives": {"errors", "schedules", "distributions"},
     "systems": {"errors", "schedules", "objectives"},
     "networks": GROUND,
-    "data": {"errors", "files"},
-    "metrics": {"errors"},
+    "data": {"errors", "files", "random"},
+    "metrics": {"errors", "random"},
     "dirac": {"errors", "schedules", "objectives"},
     "training": GROUND | {"objectives"},
 }

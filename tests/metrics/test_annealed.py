@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries import explicit
 from torch import nn
 from torch.distributions import Bernoulli, Independent, MixtureSameFamily, MultivariateNormal, Normal
 from torch.distributions import Categorical as Choice
 
 from distmatch.errors import BadInput
-from distmatch.metrics import log_likelihood
+from distmatch.metrics import METRICS, log_likelihood
+from distmatch.metrics.likelihood import annealed
 from distmatch.metrics.likelihood.annealed import SCHEDULES, annealed_log_likelihood, simulate
 from distmatch.metrics.model import Model, Options
 from distmatch.random import own_randomness, seeded
@@ -168,7 +168,7 @@ def test_simulated_codes_are_not_the_draws_of_annealing_at_that_seed():
 
 
 def test_the_entry(monkeypatch):
-    monkeypatch.setattr(explicit, "TEMPERATURES", 40)
+    monkeypatch.setattr(annealed, "TEMPERATURES", 40)
     model = Model(
         decode=lambda z, y: decoder(z),
         has_likelihood=True,
@@ -176,7 +176,7 @@ def test_the_entry(monkeypatch):
         test=simulate(decoder, 40, D, seed=8).x.float(),
     )
     before, seen = torch.get_rng_state(), []
-    found = explicit.run_annealed_log_likelihood(model, Options(samples=8, progress=seen.append)).metrics
+    found = METRICS["annealed_log_likelihood"](model, Options(samples=8, progress=seen.append)).metrics
     assert torch.equal(before, torch.get_rng_state())
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1.0)

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries.explicit import run_bits_per_dim_bound
 from torch.distributions import Bernoulli, Beta, Distribution, Independent, Normal, Uniform
 
 from distmatch.errors import BadInput
-from distmatch.metrics import Estimate, Model, Options, bits_per_dim, class_agreement
+from distmatch.metrics import METRICS, Estimate, Model, Options, bits_per_dim, class_agreement
 from distmatch.random import seeded
 
 
@@ -86,7 +85,7 @@ def binary_subject(**changes):
 
 
 def test_the_bound_of_a_model_with_a_code():
-    found = run_bits_per_dim_bound(binary_subject(), Options()).metrics["bits_per_dim_bound"]
+    found = METRICS["bits_per_dim_bound"](binary_subject(), Options()).metrics["bits_per_dim_bound"]
     assert found.value == pytest.approx(1.0)
     assert found.how.startswith("upper bound, from: importance-weighted lower bound, 50 draws")
 
@@ -94,7 +93,9 @@ def test_the_bound_of_a_model_with_a_code():
         return Independent(Uniform(torch.zeros(len(z), 1, 2, 4), 1.0), 3)
 
     noisy = binary_subject(decode=uniform, test=torch.rand(20, 1, 2, 4, generator=seeded(4)), grey_levels=256)
-    assert run_bits_per_dim_bound(noisy, Options()).metrics["bits_per_dim_bound"].value == pytest.approx(8.0)
+    assert METRICS["bits_per_dim_bound"](noisy, Options()).metrics[
+        "bits_per_dim_bound"
+    ].value == pytest.approx(8.0)
 
 
 def test_a_density_of_undequantised_data_has_no_bits():
@@ -102,16 +103,16 @@ def test_a_density_of_undequantised_data_has_no_bits():
         return Independent(Normal(torch.zeros(len(z), 1, 2, 4), 1.0), 3)
 
     with pytest.raises(BadInput, match="this decoder's is a density"):
-        run_bits_per_dim_bound(binary_subject(decode=normal), Options())
+        METRICS["bits_per_dim_bound"](binary_subject(decode=normal), Options())
     grey = torch.full((20, 1, 2, 4), 0.3)
     with pytest.raises(BadInput, match="values that this decoder's law excludes"):
-        run_bits_per_dim_bound(binary_subject(test=grey), Options())
+        METRICS["bits_per_dim_bound"](binary_subject(test=grey), Options())
 
     class Silent(Distribution):
         support = None
 
     with pytest.raises(BadInput, match="Silent does not say"):
-        run_bits_per_dim_bound(
+        METRICS["bits_per_dim_bound"](
             binary_subject(decode=lambda z, y: Silent((len(z),), validate_args=False)), Options()
         )
 

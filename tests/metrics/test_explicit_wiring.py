@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries import explicit, likelihoods
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
+from distmatch.metrics import METRICS
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.likelihood import annealed, low_posterior
 from distmatch.metrics.likelihood.annealed import AnnealedLogLikelihood, annealed_log_likelihood, simulate
 from distmatch.metrics.likelihood.elbo import evidence_lower_bound
 from distmatch.metrics.likelihood.importance import log_likelihood
@@ -17,7 +18,7 @@ from distmatch.metrics.likelihood.reconstruction import reconstruction_error
 from distmatch.metrics.model import Model, Options
 from distmatch.random import seeded
 
-RUN = {entry.name: entry.run for entry in (*likelihoods.ENTRIES, *explicit.ENTRIES)}
+RUN = METRICS
 
 
 def normal(loc, scale):
@@ -165,7 +166,7 @@ def test_annealing_is_under_the_models_prior_on_held_out_and_on_simulated_data(m
         estimate = [Estimate(float(i + 4 * len(given)), 0.1, 4) for i in range(4)]
         return AnnealedLogLikelihood(*estimate)
 
-    monkeypatch.setattr(explicit, "annealed_log_likelihood", anneal)
+    monkeypatch.setattr(annealed, "annealed_log_likelihood", anneal)
     found = RUN["annealed_log_likelihood"](SUBJECT, Options(seed=6)).metrics
     (held, first, _), (made, second, more) = given
     assert first is second is PRIOR
@@ -283,7 +284,7 @@ def test_the_error_of_a_quantile_is_the_spread_of_repetitions():
 
 def test_low_posterior_samples_neighbours_and_data_have_their_own_labels(monkeypatch):
     """G(z, y) = 5 - y is the row of label 5 - y; q(z|x, y) = N(x - y, σ²) lies at 0 where both belong together."""
-    monkeypatch.setattr(explicit, "code_map", lambda codes, **more: None)
+    monkeypatch.setattr(low_posterior, "code_map", lambda codes, **more: None)
     y = torch.arange(6)
     model = Model(
         encode=lambda x, y: normal((x - y[:, None]).expand(-1, 1), 0.05),

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from distmatch.metrics.entries.features import ENTRIES
 
 from distmatch.errors import BadInput
+from distmatch.metrics import METRICS
 from distmatch.metrics.features.nets import pixel_features
 from distmatch.metrics.model import Model, Options
 from distmatch.random import seeded
 
-SCORES = {entry.name: entry for entry in ENTRIES if entry.name != "stacked_mnist_modes"}
+SCORES = {n: m for n, m in METRICS.items() if m.group == "features" and n != "stacked_mnist_modes"}
 
 
 def images(n, seed, level=1.0):
@@ -29,8 +29,8 @@ SUBJECT = Model(
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_comes_with_its_mark_on_data(name):
     shares = []
-    found = SCORES[name].run(SUBJECT, Options(samples=60, progress=shares.append))
-    assert set(found.metrics) == set(SCORES[name].metrics)
+    found = SCORES[name](SUBJECT, Options(samples=60, progress=shares.append))
+    assert set(found.metrics) == set(SCORES[name].better)
     for key, estimate in found.metrics.items():
         assert estimate.n == 60
         assert "mnist classifier" in estimate.how, key
@@ -40,9 +40,9 @@ def test_every_score_comes_with_its_mark_on_data(name):
 
 def test_darker_samples_are_farther_than_training_data():
     for name in ("frechet_distance", "kernel_distance"):
-        found = SCORES[name].run(SUBJECT, Options()).metrics
+        found = SCORES[name](SUBJECT, Options()).metrics
         assert found[name].value > 5 * abs(found[f"{name}_data"].value)
-    found = SCORES["precision_recall_density_coverage"].run(SUBJECT, Options()).metrics
+    found = SCORES["precision_recall_density_coverage"](SUBJECT, Options()).metrics
     assert found["coverage"].value < found["coverage_data"].value
 
 
@@ -56,7 +56,7 @@ def test_models_are_compared_by_the_frechet_distance_without_bias():
 
 
 def test_without_training_data_there_is_no_mark():
-    found = SCORES["frechet_distance"].run(replace(SUBJECT, train=None), Options())
+    found = SCORES["frechet_distance"](replace(SUBJECT, train=None), Options())
     assert set(found.metrics) == {"frechet_distance", "frechet_distance_unbiased"}
 
 
@@ -69,7 +69,7 @@ def test_the_range_of_the_images_is_undone():
         image_range=(-1.0, 1.0),
     )
     one, other = (
-        SCORES["frechet_distance"].run(s, Options()).metrics["frechet_distance"] for s in (SUBJECT, wide)
+        SCORES["frechet_distance"](s, Options()).metrics["frechet_distance"] for s in (SUBJECT, wide)
     )
     assert one.value == pytest.approx(other.value, rel=1e-3)
 
@@ -84,11 +84,11 @@ def test_other_images_need_a_net_to_be_named():
     with pytest.raises(
         BadInput, match=r"no feature net comes with images of 3×8×8; name one with --features"
     ):
-        SCORES["frechet_distance"].run(colour, Options())
-    found = SCORES["frechet_distance"].run(colour, Options(features=pixel_features())).metrics
+        SCORES["frechet_distance"](colour, Options())
+    found = SCORES["frechet_distance"](colour, Options(features=pixel_features())).metrics
     assert "pixels" in found["frechet_distance"].how
     with pytest.raises(BadInput, match="'pixels' has no logits"):
-        SCORES["inception_score"].run(colour, Options(features=pixel_features()))
+        SCORES["inception_score"](colour, Options(features=pixel_features()))
 
 
 def test_stacked_digits_are_counted_over_26_000_samples():
@@ -98,13 +98,13 @@ def test_stacked_digits_are_counted_over_26_000_samples():
         asked.append(n)
         return torch.zeros(1, 3, 28, 28).expand(50, -1, -1, -1)
 
-    entry = next(e for e in ENTRIES if e.name == "stacked_mnist_modes")
-    found = entry.run(Model(sample=sample, is_image=True), Options())
+    entry = METRICS["stacked_mnist_modes"]
+    found = entry(Model(sample=sample, is_image=True), Options())
     assert asked == [26_000]
-    assert set(found.metrics) == set(entry.metrics)
+    assert set(found.metrics) == set(entry.better)
     assert found.metrics["stacked_modes"].value == 1
 
 
 def test_metrics_have_one_name_each():
-    names = [name for entry in ENTRIES for name in entry.metrics]
+    names = [name for metric in METRICS.values() for name in metric.better]
     assert len(names) == len(set(names))

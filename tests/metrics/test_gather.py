@@ -1,4 +1,4 @@
-"""Which rows, labels and draws the entries ask of a model."""
+"""Which rows, labels and draws metrics ask of a model."""
 
 import pytest
 import torch

@@ -5,10 +5,10 @@ import gudhi
 import numpy as np
 import pytest
 import torch
-from distmatch.metrics.entries import geometry as entries
 from scipy.spatial.distance import cdist
 
 from distmatch.errors import BadInput
+from distmatch.metrics import METRICS
 from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import Barcode, Bars
 from distmatch.metrics.samples.geometry import (
@@ -201,12 +201,16 @@ def model():
     return Model(sample=draw, test=draw(300, 1), train=draw(400, 2), is_image=True)
 
 
-@pytest.mark.parametrize("entry", entries.ENTRIES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry",
+    [m for m in METRICS.values() if m.group == "samples" and m.needs == ("sample", "test")],
+    ids=lambda entry: entry.name,
+)
 def test_entries_give_what_they_announce(entry):
     told = []
-    found = entry.run(model(), Options(samples=60, progress=told.append))
+    found = entry(model(), Options(samples=60, progress=told.append))
     assert found.metrics
-    assert set(found.metrics) <= set(entry.metrics)
+    assert set(found.metrics) <= set(entry.better)
     assert found.plots
     if not entry.quick:
         assert told[-1] == 1
@@ -216,7 +220,7 @@ def test_entries_give_what_they_announce(entry):
 
 
 def test_pictures_of_the_geometry_score():
-    bars, barcode = entries.run_geometry_score(model(), Options(samples=60)).plots
+    bars, barcode = METRICS["geometry_score"](model(), Options(samples=60)).plots
     assert isinstance(bars, Bars)
     assert set(bars.series) == set(bars.errors) == {"samples", "held-out data", "training data"}
     assert isinstance(barcode, Barcode)
@@ -224,7 +228,7 @@ def test_pictures_of_the_geometry_score():
 
 
 def test_pictures_of_the_closest_pairs():
-    *_, pictures, of_data = entries.run_birthday_test(model(), Options(samples=60)).plots
+    *_, pictures, of_data = METRICS["birthday_test"](model(), Options(samples=60)).plots
     assert pictures.images.shape == of_data.images.shape == (40, 1, 4, 4)
     apart = (pictures.images[:10] - pictures.images[10:20]).flatten(1).norm(dim=1)
     assert torch.equal(apart, apart.sort().values)

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries import geometry as entries
 
+from distmatch.metrics import METRICS
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.model import Model, Options
+from distmatch.metrics.samples import birthday, geometry, two_sample
 from distmatch.metrics.samples.birthday import BirthdayTest
 from distmatch.metrics.samples.geometry import (
     RelativeLivingTimes,
@@ -18,7 +19,7 @@ from distmatch.metrics.samples.geometry import (
 from distmatch.metrics.samples.two_sample import NearestNeighbourTest, TwoSampleTest
 from distmatch.random import seeded
 
-RUN = {entry.name: entry.run for entry in entries.ENTRIES}
+RUN = METRICS
 SUBJECT = Model(
     sample=lambda n, seed: torch.full((n, 1), 100.0 + seed),
     train=torch.full((60, 1), 1.0),
@@ -33,7 +34,7 @@ def number(value):
 @pytest.mark.parametrize(
     ("entry", "test", "metric"),
     [
-        ("maximum_mean_discrepancy", "maximum_mean_discrepancy", "mmd"),
+        ("mmd", "maximum_mean_discrepancy", "mmd"),
         ("sliced_wasserstein", "sliced_wasserstein", "sliced_wasserstein"),
     ],
 )
@@ -44,7 +45,7 @@ def test_samples_are_tested_against_held_out_data(entry, test, metric, monkeypat
         given.append((a[:, 0], b[:, 0], seed))
         return TwoSampleTest(number(5), number(0.3), torch.zeros(3))
 
-    monkeypatch.setattr(entries, test, stand_in)
+    monkeypatch.setattr(two_sample, test, stand_in)
     found = RUN[entry](SUBJECT, Options(samples=20, seed=7)).metrics
     assert (found[metric].value, found[f"{metric}_p_value"].value) == (5, 0.3)
     RUN[entry](SUBJECT, Options(samples=20, seed=8))
@@ -62,7 +63,7 @@ def test_neighbours_of_samples_and_of_data_have_their_names(monkeypatch):
         given.append((a[:, 0], b[:, 0], seed))
         return NearestNeighbourTest(*map(number, range(5)), torch.zeros(3))
 
-    monkeypatch.setattr(entries, "nearest_neighbour_two_sample", stand_in)
+    monkeypatch.setattr(two_sample, "nearest_neighbour_two_sample", stand_in)
     found = RUN["nearest_neighbour_two_sample"](SUBJECT, Options(samples=20, seed=7)).metrics
     ((samples, data, seed),) = given
     assert (samples.unique().tolist(), seed) == ([107], 7)
@@ -79,8 +80,8 @@ def test_repetitions_are_judged_by_the_distances_of_data(monkeypatch):
         each = number(points.max())
         return BirthdayTest({}, each, each, each, (0.0, 1.0), (), 0)
 
-    monkeypatch.setattr(entries, "duplicate_threshold", lambda points: float(points.max()))
-    monkeypatch.setattr(entries, "birthday_test", stand_in)
+    monkeypatch.setattr(birthday, "duplicate_threshold", lambda points: float(points.max()))
+    monkeypatch.setattr(birthday, "birthday_test", stand_in)
     found = RUN["birthday_test"](SUBJECT, Options(samples=50, seed=7)).metrics
     assert judged == [49, 49]
     for key in ("collision_rate", "support", "batch"):
@@ -96,8 +97,8 @@ def test_the_geometry_score_compares_samples_and_training_data_with_held_out_dat
         seeds.append(seed)
         return RelativeLivingTimes(torch.full((3, 2), float(points.mean())).double(), 64, 0.1, len(points))
 
-    monkeypatch.setattr(entries, "mean_relative_living_times", times)
-    monkeypatch.setattr(entries, "persistence_intervals", lambda points, seed: (torch.zeros(1, 2), 1.0))
+    monkeypatch.setattr(geometry, "mean_relative_living_times", times)
+    monkeypatch.setattr(geometry, "persistence_intervals", lambda points, seed: (torch.zeros(1, 2), 1.0))
     found = RUN["geometry_score"](SUBJECT, Options(samples=50, seed=7)).metrics
     assert found["geometry_score"].value == pytest.approx(2 * (107 - 24.5) ** 2)
     assert found["geometry_score_data"].value == pytest.approx(2 * (1 - 24.5) ** 2)

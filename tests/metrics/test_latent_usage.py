@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries.explicit import run_latent_usage
 from torch.distributions import Normal, kl_divergence
 
 from distmatch.errors import BadInput
+from distmatch.metrics import METRICS
 from distmatch.metrics.likelihood.latent_usage import latent_usage, usage_plots
 from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import Histograms, Lines
@@ -118,7 +118,7 @@ def test_the_entry_and_randomness():
     loc, scale = encoder(120)
     model = Model(encode=lambda x, y: Normal(loc[: len(x)], scale[: len(x)]), train=torch.zeros(120, 1))
     before = torch.get_rng_state()
-    found = run_latent_usage(model, Options())
+    found = METRICS["latent_usage"](model, Options())
     assert torch.equal(before, torch.get_rng_state())
     assert {name: e.value for name, e in found.metrics.items()} == {
         "active_units": 1.0,

@@ -5,13 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from distmatch.metrics.entries.explicit import ENTRIES, run_low_posterior_samples
 from scipy.special import logsumexp
 from scipy.stats import norm
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from distmatch.errors import BadInput
-from distmatch.metrics import evidence_lower_bound
+from distmatch.metrics import METRICS, evidence_lower_bound
 from distmatch.metrics.likelihood.low_posterior import (
     low_posterior_of,
     low_posterior_samples,
@@ -180,15 +179,15 @@ def test_the_entry():
         is_image=True,
     )
     before = torch.get_rng_state()
-    found = run_low_posterior_samples(model, Options(samples=400))
+    found = METRICS["low_posterior_samples"](model, Options(samples=400))
     assert torch.equal(before, torch.get_rng_state())
-    entry = {e.name: e for e in ENTRIES}["low_posterior_samples"]
-    assert set(found.metrics) == set(entry.metrics)
+    entry = METRICS["low_posterior_samples"]
+    assert set(found.metrics) == set(entry.better)
     assert [type(e) for e in found.plots] == [Pictures, Histograms, Histograms, Histograms, Scatter]
     log_q = found.metrics["low_posterior_log_q"], found.metrics["low_posterior_log_q_codes"]
     assert log_q[0].value < log_q[1].value - 5
     no_density = Model(**{**vars(model), "has_likelihood": False, "is_image": False})
-    found = run_low_posterior_samples(no_density, Options(samples=100))
+    found = METRICS["low_posterior_samples"](no_density, Options(samples=100))
     assert not [name for name in found.metrics if "elbo" in name]
     assert not isinstance(found.plots[0], Pictures)
 

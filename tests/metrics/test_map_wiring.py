@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from distmatch.metrics.entries import maps
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from distmatch.metrics import METRICS
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.generator import independent_critic as module
 from distmatch.metrics.generator.gradients import GradientNorms, gradient_norms, interpolates
 from distmatch.metrics.generator.independent_critic import (
     IndependentCritic,
@@ -22,7 +23,7 @@ from distmatch.metrics.generator.jacobian import jacobian_spectrum
 from distmatch.metrics.model import Critic, Model, Options
 from distmatch.random import seeded
 
-RUN = {entry.name: entry.run for entry in maps.ENTRIES}
+RUN = METRICS
 
 
 class Remembers(nn.Module):
@@ -123,7 +124,7 @@ def judged(monkeypatch):
         slope = GradientNorms(results[4], results[5], torch.zeros(2))
         return IndependentCritic(*results[:4], slope, torch.zeros(3), nn.Identity())
 
-    monkeypatch.setattr(maps, "independent_critic", stand_in)
+    monkeypatch.setattr(module, "independent_critic", stand_in)
     model = Model(
         sample=lambda n, seed: torch.full((n, 1), float(seed)),
         train=torch.arange(1000.0, 1300.0)[:, None],
@@ -158,7 +159,7 @@ def test_each_of_the_critics_results_has_its_name(judged):
 
 def test_a_held_out_set_of_an_odd_size_is_halved_without_overlap(monkeypatch):
     given = []
-    monkeypatch.setattr(maps, "independent_critic", lambda *sets, **more: given.extend(sets) or 1 / 0)
+    monkeypatch.setattr(module, "independent_critic", lambda *sets, **more: given.extend(sets) or 1 / 0)
     model = Model(sample=lambda n, seed: torch.zeros(n, 1), train=rows(0, 20), test=rows(100, 17))
     with pytest.raises(ZeroDivisionError):
         RUN["independent_critic"](model, Options())

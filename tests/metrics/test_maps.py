@@ -5,15 +5,16 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries.maps import CRITICS, ENTRIES
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
+from distmatch.metrics import METRICS
+from distmatch.metrics.generator.inputs import CRITICS
 from distmatch.metrics.model import Critic, Model, Options
 from distmatch.metrics.plots import Pictures
 from distmatch.random import seeded
 
-RUN = {entry.name: entry for entry in ENTRIES}
+RUN = {name: metric for name, metric in METRICS.items() if metric.group == "generator"}
 
 
 def normal(n, seed, d=2):
@@ -53,26 +54,26 @@ TILES = Model(
 def test_each_entry_gives_what_it_declares(name):
     entry, shares = RUN[name], []
     before = torch.get_rng_state()
-    found = entry.run(TOY, Options(samples=200, progress=shares.append))
+    found = entry(TOY, Options(samples=200, progress=shares.append))
     assert torch.equal(before, torch.get_rng_state())
-    assert found.metrics.keys() <= entry.metrics.keys()
+    assert found.metrics.keys() <= entry.better.keys()
     assert found.plots
     assert all(math.isfinite(e.value) and e.how for e in found.metrics.values())
     assert set(entry.needs) <= {f.name for f in dataclasses.fields(Model)}
     assert shares == sorted(shares)
     if not entry.quick:
         assert shares[-1] == 1
-    again = entry.run(TOY, Options(samples=200))
+    again = entry(TOY, Options(samples=200))
     assert found.metrics == again.metrics
 
 
 def test_values_on_the_toy():
     options = Options(samples=1000)
-    spectrum = RUN["jacobian_spectrum"].run(TOY, options).metrics
+    spectrum = RUN["jacobian_spectrum"](TOY, options).metrics
     assert spectrum["log_condition_number"].value == pytest.approx(2 * math.log(2))
-    assert RUN["inference_via_optimization"].run(TOY, options).metrics["inversion_error"].value < 1e-3
-    assert RUN["gradient_norms"].run(TOY, options).metrics["gradient_norm_data"].value == 1
-    calibration = RUN["ratio_calibration"].run(TOY, options).metrics
+    assert RUN["inference_via_optimization"](TOY, options).metrics["inversion_error"].value < 1e-3
+    assert RUN["gradient_norms"](TOY, options).metrics["gradient_norm_data"].value == 1
+    calibration = RUN["ratio_calibration"](TOY, options).metrics
     for side in ("model", "target"):
         estimate = calibration[f"calibration_{side}_data"]
         assert abs(estimate.value - 1) < 4 * estimate.standard_error
@@ -81,7 +82,7 @@ def test_values_on_the_toy():
 
 
 def test_images_are_shown_with_the_worst_first():
-    found = RUN["inference_via_optimization"].run(TILES, Options(samples=40))
+    found = RUN["inference_via_optimization"](TILES, Options(samples=40))
     (pictures,) = (e for e in found.plots if isinstance(e, Pictures))
     assert pictures.images.shape == (2 * pictures.columns, 1, 8, 8)
     assert 0 <= pictures.images.min() <= pictures.images.max() <= 1
@@ -97,7 +98,7 @@ def test_labels_take_turns_where_the_model_is_given_them():
     given = dataclasses.replace(
         TOY, generate=generate, sample_given=lambda y, seed: y, train_labels=torch.tensor([0, 1, 2])
     )
-    RUN["jacobian_spectrum"].run(given, Options(samples=5))
+    RUN["jacobian_spectrum"](given, Options(samples=5))
     assert seen[-1].tolist() == [0, 1, 2, 0, 1]
 
 
@@ -105,14 +106,14 @@ def test_critics_that_do_not_apply_say_so():
     batches = dataclasses.replace(TOY, critics=lambda n, seed: {})
     alone = dataclasses.replace(TOY, critics=lambda n, seed: {"batch": critics(n, seed)["batch"]})
     with pytest.raises(BadInput, match="judges whole batches"):
-        RUN["gradient_norms"].run(batches, Options())
+        RUN["gradient_norms"](batches, Options())
     with pytest.raises(BadInput, match="critic 'batch': the score of one row depends"):
-        RUN["gradient_norms"].run(alone, Options())
+        RUN["gradient_norms"](alone, Options())
     with pytest.raises(BadInput, match="log p/q"):
-        RUN["ratio_calibration"].run(alone, Options())
+        RUN["ratio_calibration"](alone, Options())
 
 
 def test_all_metrics_have_names_of_their_own():
-    names = [name for entry in ENTRIES for name in entry.metrics]
+    names = [name for metric in METRICS.values() for name in metric.better]
     assert len(names) == len(set(names))
     assert set(CRITICS) == {"data", "code", "joint"}

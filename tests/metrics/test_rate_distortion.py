@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from distmatch.metrics.entries.likelihoods import run_elbo
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics import Estimate, evidence_lower_bound
+from distmatch.metrics import METRICS, Estimate, evidence_lower_bound
 from distmatch.metrics.likelihood.rate_distortion import rate_distortion, rate_plane
 from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import RatePlane
@@ -101,7 +100,7 @@ def test_the_plane_of_one_model():
     model = Model(
         encode=lambda x, y: encoder(0.5, 0.7)(x), decode=lambda z, y: decoder(z), has_likelihood=True, test=x
     )
-    found = run_elbo(model, Options())
+    found = METRICS["elbo"](model, Options())
     (plane,) = found.plots
     assert isinstance(plane, RatePlane)
     assert plane.points == {"this model": (found.metrics["rate"], found.metrics["distortion"])}

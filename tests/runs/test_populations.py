@@ -206,14 +206,14 @@ def test_a_metric_of_reconstructions_and_one_of_samples():
     batches = training_batches(run.assembly)
     raw, model = run.assembly.trainer.nets["decoder"], run.as_model()
     x = run.prepared("test")
-    found = METRICS["reconstruction"].run(model, Options())
+    found = METRICS["reconstruction"](model, Options())
     hand = plain(raw, [(b["z_code"],) for b in batches])
     with torch.no_grad():
         z = codes(model, x, None, Options())
         mse = float((hand(z).mean - x).square().mean())
     assert found.metrics["mse"].value == pytest.approx(mse, rel=1e-5)
     hand = plain(raw, [(b["z_prior"],) for b in batches])
-    spectrum = METRICS["jacobian_spectrum"].run(model, Options()).metrics["log_volume"].value
+    spectrum = METRICS["jacobian_spectrum"](model, Options()).metrics["log_volume"].value
     by_hand = jacobian_spectrum(lambda z: hand(z).mean, run.prior_draws(64, 0)).log_volume.value
     assert spectrum == pytest.approx(by_hand, rel=1e-4)
 
@@ -297,7 +297,7 @@ def test_a_critic_of_batches_with_batch_norm_judges_batches_of_one_side():
 
 def test_there_is_no_slope_between_two_sides_that_are_normalised_apart():
     with pytest.raises(BadInput, match="critic 'data': its batch norm scores data and samples by statistics"):
-        METRICS["gradient_norms"].run(trained("gan").as_model(), Options())
+        METRICS["gradient_norms"](trained("gan").as_model(), Options())
 
 
 def validated(**more: object) -> tuple[Assembly, Tensor]:
@@ -381,7 +381,7 @@ def test_low_posterior_samples_are_decoded_as_draws_of_the_prior_and_encoded_as_
         decode_prior=law("prior", 7.0),
         train=torch.full((30, 2), 0.5),
     )
-    found = METRICS["low_posterior_samples"].run(model, Options(samples=20)).metrics
+    found = METRICS["low_posterior_samples"](model, Options(samples=20)).metrics
     assert found["low_posterior_pixel_low_posterior"].value == 7
     assert found["low_posterior_rate_data"].value == pytest.approx(0)
     assert found["low_posterior_rate_low_posterior"].value == pytest.approx(9)  # ½·3² for two units

@@ -21,8 +21,8 @@ from distmatch.metrics import (
     reconstruction_error,
     simulate,
 )
-from distmatch.metrics.entries.explicit import _low_posterior_metrics
 from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.likelihood.low_posterior import _low_posterior_metrics
 from distmatch.metrics.likelihood.populations import nearest_neighbours
 from interval_cases.case import (
     Case,

@@ -37,10 +37,18 @@ class Metric:
         """Return the result for this model."""
         return self.measure(model, options or Options())
 
+    @property
+    def group(self) -> str:
+        """The folder of the module that declares it: likelihood, codes, samples, features or generator."""
+        return self.measure.__module__.split(".")[-2]
+
     def missing(self, model: Model) -> str | None:
         """Return the plain reason why this metric does not apply to the model; None if it does."""
-        lacking = (need for need in self.needs if getattr(model, need) in (None, False))
-        return next((REASONS[need] for need in lacking), None)
+        for need in self.needs:
+            value = getattr(model, need)
+            if value is None or value is False:
+                return REASONS[need]
+        return None
 
 
 def metric(
