@@ -24,7 +24,7 @@ from measure import print_machine, print_table, write_json
 
 from distmatch.sweeps.cost import prices_of
 from distmatch.sweeps.file import read
-from distmatch.sweeps.opened import opened
+from distmatch.sweeps.folder import opened
 from distmatch.sweeps.sweep import Machine, jobs_of
 
 HERE = Path(__file__).resolve().parent

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distmatch.sweeps.opened import opened
+from distmatch.sweeps.folder import opened
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from distmatch.runs.folder import RunFolder
-from distmatch.sweeps.opened import opened
+from distmatch.sweeps.folder import opened
 from distmatch.sweeps.pool.local import LocalPool
 from distmatch.sweeps.sweep import Machine, perform
 from distmatch.training import checkpoint

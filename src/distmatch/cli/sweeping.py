@@ -14,7 +14,7 @@ from distmatch.runs.options import Count, Name, Place, one_of, option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from distmatch.sweeps.opened import Sweep as Opened
+    from distmatch.sweeps.folder import Sweep as Opened
     from distmatch.sweeps.sweep import Machine
 
 
@@ -57,7 +57,7 @@ class Sweep:
         """Sweep."""
         from distmatch.runs.terminal import note
         from distmatch.sweeps.cost import price_lines
-        from distmatch.sweeps.opened import opened
+        from distmatch.sweeps.folder import opened
         from distmatch.sweeps.progress import watching
         from distmatch.sweeps.sweep import perform
 

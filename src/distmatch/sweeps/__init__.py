@@ -10,7 +10,7 @@
 """
 
 from distmatch.sweeps.file import SweepFile, parse, read
-from distmatch.sweeps.opened import Sweep, opened
+from distmatch.sweeps.folder import Sweep, opened
 from distmatch.sweeps.plan import Run, planned
 from distmatch.sweeps.sweep import Machine, perform
 

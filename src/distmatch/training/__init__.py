@@ -2,7 +2,7 @@
 
 from distmatch.training.batches import PRIOR_LAWS, Feed, unit
 from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, Optimiser, RMSProp
-from distmatch.training.step import Batch, Settings, State, init, step
+from distmatch.training.step import Batch, Settings, State, init
 from distmatch.training.trainer import Diverged, Trainer
 
 __all__ = [
@@ -20,6 +20,5 @@ __all__ = [
     "State",
     "Trainer",
     "init",
-    "step",
     "unit",
 ]

@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -21,11 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from distmatch.training import step as stepping
 from distmatch.training.batches import Feed
 from distmatch.training.engine.precision import numerics
 from distmatch.training.trainer import Trainer
 
-stepping = import_module("distmatch.training.step")  # the package's own `step` is the function
 WARM_UP, TRACED = 10, 5  # steps before anything is timed, and steps whose operators are listed
 TOP = 10
 REST = "the rest of the step"
