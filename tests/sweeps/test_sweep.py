@@ -13,8 +13,8 @@ from distmatch.runs.train import Interrupted, train
 from distmatch.schedules import Ramp
 from distmatch.sweeps import calibration
 from distmatch.sweeps import sweep as room
-from distmatch.sweeps.halving import metric_at
 from distmatch.sweeps.folder import opened
+from distmatch.sweeps.halving import metric_at
 from distmatch.sweeps.pool.worker import Task
 from distmatch.sweeps.scheduling import through
 from distmatch.sweeps.sweep import Machine, costs_of, perform

@@ -23,6 +23,10 @@ class Metric:
         better: the keys that its result may have, each with which way is better, or "" where neither is.
         quick: whether it takes seconds at most; `--quick` leaves out the others.
         measure: the function from model and options to the result.
+
+    >>> from distmatch.metrics import METRICS
+    >>> METRICS["mmd"].better
+    {'mmd': 'lower', 'mmd_p_value': ''}
     """
 
     name: str

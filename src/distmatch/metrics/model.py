@@ -26,6 +26,11 @@ class Critic:
         is_log_ratio: whether the score of an ideal critic is log target/model, as under the logistic loss.
         apart: whether each side is scored by a function of its own (batch norm), so that there is none between them;
             then the last input says of each row which one is meant.
+
+    >>> import torch
+    >>> draws = (torch.zeros(4, 2),)
+    >>> Critic(lambda x: x.sum(1), draws, draws).score(*draws).shape
+    torch.Size([4])
     """
 
     score: Callable[..., Tensor]

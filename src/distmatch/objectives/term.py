@@ -83,6 +83,10 @@ class Term(ABC):
     Args:
         weight: the coefficient of the players' loss. What a critic minimises is not weighted.
         only: the players it may move; empty for all that its draws depend on.
+
+    >>> from distmatch.objectives.terms.likelihood import NLL
+    >>> NLL().players
+    ('encoder', 'decoder')
     """
 
     weight: Weight = 1.0

@@ -125,7 +125,7 @@ def page_template(name: str) -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("distmatch", "report"),
+        loader=PackageLoader("distmatch", "reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -42,6 +42,11 @@ class Run:
 
     Raises:
         BadInput: there is no run.
+
+    >>> import tempfile
+    >>> run = train("gan", data="ring", steps=2, out=tempfile.mkdtemp() + "/gan")
+    >>> run.config.training.steps, run.sample(5).shape
+    (2, torch.Size([5, 2]))
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -135,6 +140,11 @@ def load(path: str | PathLike[str]) -> Run:
 
     Raises:
         BadInput: there is none.
+
+    >>> import tempfile
+    >>> where = train("gan", data="ring", steps=2, out=tempfile.mkdtemp() + "/gan").path
+    >>> load(where).status
+    'finished'
     """
     return Run(path)
 
@@ -181,6 +191,10 @@ def report(
     Args:
         runs: runs or their folders.
         out: the file; `report.html` in the folder of one run without it.
+
+    >>> import tempfile
+    >>> report(train("gan", data="ring", steps=2, out=tempfile.mkdtemp() + "/gan")).name
+    'report.html'
     """
     several = [runs] if isinstance(runs, Run | str | PathLike) else runs
     paths = [run.path if isinstance(run, Run) else Path(run) for run in several]

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from distmatch.runs.build import objective_of
 from distmatch.sweeps.calibration import Cost
-from distmatch.sweeps.halving import rungs_of, steps_of
 from distmatch.sweeps.folder import Sweep
+from distmatch.sweeps.halving import rungs_of, steps_of
 from distmatch.sweeps.packing import even
 from distmatch.sweeps.plan import Run, Structure
 from distmatch.sweeps.sweep import Machine, costs_of, jobs_of

@@ -15,8 +15,8 @@ import torch
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.train import Interrupted
 from distmatch.sweeps.calibration import Cost, calibrate
-from distmatch.sweeps.halving import rungs_of, steps_of, stop, survivors
 from distmatch.sweeps.folder import Sweep, make_folder
+from distmatch.sweeps.halving import rungs_of, steps_of, stop, survivors
 from distmatch.sweeps.packing import How, packed
 from distmatch.sweeps.plan import Run, Structure
 from distmatch.sweeps.pool.engine import Engine

@@ -63,6 +63,11 @@ class Feed:
 
     Raises:
         BadInput: fewer examples than one batch, a batch size below 1 or below the pack of a critic, an unknown prior.
+
+    >>> from distmatch.objectives.parser import parse
+    >>> feed = Feed(parse("nll + kl"), torch.zeros(100, 2), latent=3, batch_size=10)
+    >>> feed.next().x.shape
+    torch.Size([10, 2])
     """
 
     def __init__(

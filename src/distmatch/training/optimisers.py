@@ -122,7 +122,14 @@ class Optimiser(ABC):
 
 @dataclass(frozen=True)
 class Adam(Optimiser):
-    """p ← p - lr·m̂/(√v̂ + ε), m and v running means of g and g² (Kingma and Ba 2015, arXiv:1412.6980)."""
+    """p ← p - lr·m̂/(√v̂ + ε), m and v running means of g and g² (Kingma and Ba 2015, arXiv:1412.6980).
+
+    >>> w = torch.tensor([1.0])
+    >>> adam = Adam(lr=0.1)
+    >>> adam.update([w], [torch.tensor([5.0])], adam.init([w]))
+    >>> w  # the first step is lr long, however steep the slope
+    tensor([0.9000])
+    """
 
     beta1: Number = 0.9
     beta2: Number = 0.999
@@ -169,7 +176,11 @@ class Adam(Optimiser):
 
 @dataclass(frozen=True)
 class RMSProp(Optimiser):
-    """p ← p - lr·g/(√v + ε), v a running mean of g² (Tieleman and Hinton 2012)."""
+    """p ← p - lr·g/(√v + ε), v a running mean of g² (Tieleman and Hinton 2012).
+
+    >>> RMSProp(lr=1e-3).alpha
+    0.99
+    """
 
     alpha: Number = 0.99
     eps: Number = 1e-8
@@ -200,7 +211,11 @@ class RMSProp(Optimiser):
 
 @dataclass(frozen=True)
 class SGD(Optimiser):
-    """p ← p - lr·m, m ← μm + g."""
+    """p ← p - lr·m, m ← μm + g.
+
+    >>> SGD(lr=0.1, momentum=0.9).momentum
+    0.9
+    """
 
     momentum: Number = 0.0
 

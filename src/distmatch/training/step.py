@@ -74,6 +74,9 @@ class Settings:
         functional: take gradients by `torch.func` alone, for `torch.compile`. The players' forward is then written
             twice, for the compiler to merge.
         norms: log gradient norms and mean scores too.
+
+    >>> Settings(players=Adam(lr=1e-4)).players.lr
+    0.0001
     """
 
     players: Optimiser = field(default_factory=Adam)

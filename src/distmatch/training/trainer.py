@@ -43,6 +43,9 @@ class Diverged(RuntimeError):
         term: the name of the term, or of the weight.
         value: what it was.
         kept: a sentence on what is left, for whoever keeps checkpoints.
+
+    >>> print(Diverged(7, "nll", float("nan")))
+    diverged at step 7: nll is nan
     """
 
     def __init__(self, step: int, term: str, value: float, kept: str = "") -> None:

@@ -37,6 +37,9 @@ class NLL(Term):
 
     Args:
         model: `X_REC` for p(x|ẑ), `X_GEN` for p(x).
+
+    >>> print(NLL())
+    E[-log p(x|ẑ)]
     """
 
     model: Variable = field(default=X_REC, metadata={"quiet": True})
@@ -78,6 +81,9 @@ class KL(Term):
 
     Args:
         prior: `"standard"` for N(0, I), `"learned"` for m(z), the net `prior`.
+
+    >>> print(0.5 * KL())
+    0.5·E KL[q(z|x) ‖ p(z)]
     """
 
     prior: Literal["standard", "learned"] = "standard"
