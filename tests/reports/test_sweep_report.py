@@ -30,6 +30,10 @@ LRS, LATENTS, SEEDS = (1e-4, 1e-3, 1e-2), (2, 8), (0, 1, 2)
 ELBO = Metric("elbo", -1)
 
 
+def measured(value, better):
+    return {"value": value, "standard_error": 0.1, "n": 9, "unit": "nats", "better": better}
+
+
 def row(system, settings, seed, metrics=None, losses=None, **changes):
     name = ",".join(map(str, (system, *settings.values(), f"seed={seed}")))
     return {
@@ -44,7 +48,7 @@ def row(system, settings, seed, metrics=None, losses=None, **changes):
         "steps": 100,
         "why": None,
         "losses": losses or {"nll": 2.0},
-        "metrics": {k: {"value": v, "standard_error": 0.1, "n": 9, "unit": "nats"} for k, v in (metrics or {}).items()},
+        "metrics": {k: measured(v, "higher" if k == "elbo" else "") for k, v in (metrics or {}).items()},
         "not_measured": {},
         "seconds": 1.0,
     } | changes  # fmt: skip

@@ -18,39 +18,8 @@ MOST = 8  # metrics that are shown
 MANY = 8  # different numbers of a hyperparameter, above which they are put into BINS ranges
 BINS = 4
 LONGEST = 48  # characters of a label
-HIGHER: tuple[str, ...] = (
-    "elbo",
-    "log_likelihood",
-    "annealed_log_likelihood",
-    "inception_score",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "modes",
-    "stacked_modes",
-    "high_quality",
-    "ms_ssim_diversity",
-    "birthday_support",
-)
-LOWER: tuple[str, ...] = (
-    "nll",
-    "validation/nll",
-    "frechet_distance_unbiased",
-    "kernel_distance",
-    "mmd",
-    "sliced_wasserstein",
-    "mse",
-    "l1",
-    "population_marginal_kl",
-    "mode_kl",
-    "stacked_kl",
-    "bits_per_dim",
-    "bits_per_dim_bound",
-    "geometry_score",
-    "distortion",
-    "critic_distance_validation",
-)
+LIKELIHOOD = "nll"  # the one loss that says by itself which way is better
+SIGNS = {"lower": 1, "higher": -1, "": 0}
 
 
 @dataclass(frozen=True)
@@ -58,9 +27,9 @@ class Metric:
     """A number of a run that is shown.
 
     Args:
-        name: of a metric's metric, or of a loss in the log.
+        name: the key of a metric's result, or of a loss in the log.
         sign: 1 where less is better, -1 where more is, 0 where neither is known.
-        assumed: whether `sign` is this report's word, and not the sweep file's.
+        assumed: whether `sign` is the metric's own, and not the sweep file's.
         loss: whether it is the last logged value of a loss.
         unit: as it was measured.
     """
@@ -199,7 +168,7 @@ class Largest:
 def metrics_of(table: Mapping[str, Any]) -> tuple[list[Metric], list[str]]:
     """What is shown, and the names of what is left out: the metrics that were measured, else the last logged losses.
 
-    The direction of a metric is that of the sweep file ([optuna], [halving]), else that of `HIGHER` and `LOWER`.
+    The direction of a metric is that of the sweep file ([optuna], [halving]), else the one that it was measured with.
 
     >>> runs = [{"state": "finished", "losses": {"nll": 2.0, "validation/nll": 3.0}, "metrics": {}}]
     >>> shown, _ = metrics_of({"metrics": [], "losses": ["nll", "validation/nll"], "runs": runs})
@@ -215,9 +184,9 @@ def metrics_of(table: Mapping[str, Any]) -> tuple[list[Metric], list[str]]:
     names = list(table["losses"] if loss else table["metrics"])
     found = []
     for name in names:
-        known = -1 if name in HIGHER else 1 if name in LOWER else 0
-        unit = next((u for row in table["runs"] if (u := row["metrics"].get(name, {}).get("unit"))), "")
-        metric = Metric(name, judged.get(name, known), name not in judged, loss, unit)
+        about: Mapping[str, Any] = next((m for row in table["runs"] if (m := row["metrics"].get(name))), {})
+        way = "lower" if name.removeprefix("validation/") == LIKELIHOOD else about.get("better", "")
+        metric = Metric(name, judged.get(name, SIGNS[way]), name not in judged, loss, about.get("unit", ""))
         if not name.endswith("_data") and any(metric.of(row) is not None for row in table["runs"]):
             found.append(metric)
 

@@ -170,7 +170,7 @@ def _part(
 ) -> Part:
     direction = DIRECTIONS[metric.sign]
     if metric.sign:
-        direction += ", as is assumed here" if metric.assumed else ", as the sweep file says"
+        direction += "" if metric.assumed else ", as the sweep file says"
     effects = [found for path in paths if (found := effect(settings, path, metric)) is not None]
     drawn = [figure for figure in effects if len(figure.levels) > 1]
     best = _best(settings, metric, folder, unused)

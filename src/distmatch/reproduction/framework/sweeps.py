@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from distmatch.metrics import BETTER
 from distmatch.metrics.seeds import interval, named
 from distmatch.reports.style import COLOURS, new_figure, styled
 from distmatch.reproduction.framework.experiment import Results
@@ -17,8 +18,17 @@ if TYPE_CHECKING:
 
 Value = Callable[[Results], Sequence[float]]
 """One number for each seed."""
-HIGHER = frozenset({"inception", "modes", "high_quality", "stacked_modes"})
-"""Metrics of which more is better; of all others less is."""
+KEYS = {"inception": "inception_score"}
+"""What experiments call a metric otherwise than its key."""
+
+
+def higher(name: str) -> bool:
+    """Return whether more of a number is better; of all that say nothing less is.
+
+    >>> higher("inception"), higher("modes"), higher("kl")
+    (True, True, False)
+    """
+    return BETTER.get(KEYS.get(name, name)) == "higher"
 
 
 def over_sweep(found: Results, name: str, **where: str | int | float) -> list[list[float]]:
@@ -29,14 +39,14 @@ def over_sweep(found: Results, name: str, **where: str | int | float) -> list[li
     >>> over_sweep(Results(runs), "kl"), best(Results(runs), "kl"), worst_to_best(Results(runs), "kl")
     ([[1.0, 2.0], [2.0, 3.0]], [1.0, 2.0], [1.0, 1.0])
     """
-    worst = 0.0 if name in HIGHER else math.inf
+    worst = 0.0 if higher(name) else math.inf
     settings = [found.of(**cell) for cell in found.cells(**where)]
     return [[run.numbers.values.get(name, worst) for run in runs] for runs in zip(*settings, strict=True)]
 
 
 def best(found: Results, name: str, **where: str | int | float) -> list[float]:
     """The best of a sweep, for each seed."""
-    choose = max if name in HIGHER else min
+    choose = max if higher(name) else min
     return [choose(values) for values in over_sweep(found, name, **where)]
 
 
@@ -54,7 +64,7 @@ def worst_to_best(found: Results, name: str, **where: str | int | float) -> list
 
 def best_of(name: str, *systems: str, **where: str) -> Value:
     """The best of all settings of several systems."""
-    choose = max if name in HIGHER else min
+    choose = max if higher(name) else min
 
     def value(found: Results) -> list[float]:
         each = [best(found, name, system=s, **where) for s in systems]
