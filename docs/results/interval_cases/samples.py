@@ -110,7 +110,7 @@ def _geometry(name: str, a: Draw, b: Draw, landmarks: int, draws: int) -> Case:
         noise = sum(float(side.times.var(0).sum()) / OWN for side in (first, second))
         return {"geometry_score": max(0.0, float((first.mean - second.mean).square().sum()) - noise)}
 
-    return Case(name, drawn, cache(truths), repetitions=100)
+    return Case(name, drawn, cache(truths), repetitions=100, own=("geometry_score",))
 
 
 def _ring(seed: int) -> Tensor:
