@@ -175,7 +175,8 @@ TEXT = """\
 # Intervals under repetition
 
 Each metric that has a population value, on three distributions of its own or more whose value is known by another
-route: a closed form, quadrature, or many draws by other means. {own}
+route: a closed form, quadrature, or many draws by other means.
+{own}
 
 The metric is computed on fresh draws as often as the last column but one says; the share of the nominal 95 % intervals
 (`Estimate.interval()`) that cover the truth should be 90 to 99 %. `stated error / spread` is the root mean square of
@@ -212,8 +213,8 @@ def own() -> str:
     names = dict.fromkeys(metric for _, case, metric, *_ in verdicts() if metric in case.own)
     listed = ", ".join(f"`{name}`" for name in names)
     return (
-        f"Only of {listed} is the truth (*own*) the metric's own mean over many other seeds: their lines tell how long "
-        "the intervals are, and not whether the function is right."
+        f"For {listed} alone the truth, marked\n(own), is the metric's own mean over many other seeds: these lines "
+        "tell whether intervals are long enough,\nand not whether the function is right."
     )
 
 
