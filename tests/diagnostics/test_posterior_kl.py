@@ -8,6 +8,7 @@ from torch.distributions import (
     Laplace,
     MultivariateNormal,
     Normal,
+    StudentT,
     TransformedDistribution,
     Uniform,
 )
@@ -191,3 +192,22 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone():
     assert first == again != other
     assert heard[-1] == 1.0
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_rates_are_said_to_be_of_draws_where_they_are():
+    exact = empirical_marginal_kl_of(gaussian, X, samples=2)
+    drawn = empirical_marginal_kl_of(lambda x: Independent(StudentT(5.0, x, 0.5), 1), X, samples=2)
+    assert "closed form" in exact.rate.how
+    assert "8 draws each" in drawn.rate.how
+
+
+def test_each_code_goes_with_its_own_density():
+    """log q(z|x) - log q(z) is ln N for data that are far apart, whatever the widths of their posteriors."""
+    x = torch.tensor([[0.0, 0.01], [100.0, 1.0], [200.0, 5.0]], dtype=torch.double)
+    found = empirical_marginal_kl_of(
+        lambda x: Independent(Normal(x[:, :1], x[:, 1:]), 1), x, samples=200, batch_size=2
+    )
+    assert found.mutual_information.value == pytest.approx(math.log(3), abs=1e-9)
+    rates = 0.5 * (x[:, 0] ** 2 + x[:, 1] ** 2 - 1) - x[:, 1].log()
+    assert found.rate.value == pytest.approx(float(rates.mean()))
+    assert found.total_correlation.value == pytest.approx(0, abs=1e-9)  # one coordinate
