@@ -3,8 +3,12 @@
 import csv
 import io
 import json
+import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from scipy.stats import kstest, spearmanr
 
 from distmatch.runs.folder import RunFolder
 from distmatch.sweeps import calibration
@@ -12,7 +16,9 @@ from distmatch.sweeps.calibration import Cost, calibrate
 from distmatch.sweeps.file import parse
 from distmatch.sweeps.halving import rungs_of, stop, survivors
 from distmatch.sweeps.plan import Checker, planned
+from distmatch.sweeps.pricing import _share
 from distmatch.sweeps.rules import Halving
+from distmatch.sweeps.space import Range, draws
 from distmatch.sweeps.table import flat, row_of, value_of, write_table
 from distmatch.sweeps.trials import Trials
 from distmatch.training.lanes import Lanes
@@ -309,3 +315,21 @@ def test_a_row_is_what_its_folder_says(tmp_path):
     assert row_of(tmp_path / "runs" / runs[0].name, runs[0]) == first
     RunFolder(tmp_path / "runs" / runs[0].name).write_json("status.json", {"status": "interrupted at step 9"})
     assert row_of(tmp_path / "runs" / runs[0].name, runs[0])["state"] == "interrupted"
+
+
+def test_halving_leaves_a_share_of_all_steps():
+    """Of runs of 40 steps all take 10, half of them 10 more, and a quarter the other 20."""
+    runs = runs_of(seeds=2)
+    sweep = SimpleNamespace(file=SimpleNamespace(halving=Halving("nll", 10, 2)), runs=runs)
+    assert _share(sweep, runs) == (10 + 10 / 2 + 20 / 4) / 40
+    assert _share(SimpleNamespace(file=SimpleNamespace(halving=None)), runs) == 1
+
+
+def test_draws_of_one_setting_say_nothing_of_anothers():
+    """Of even and of logarithmic ranges, by scipy's Kolmogorov-Smirnov test."""
+    drawn = draws({"a": Range(1.0, 1e4), "b": Range(1.0, 1e4, log=True), "c": Range(1.0, 1e4)}, 400, 0)
+    a, b, c = (np.array([d[path] for d in drawn]) for path in "abc")
+    assert kstest(a, "uniform", (1, 1e4)).pvalue > 0.001
+    assert kstest(np.log(b), "uniform", (0, math.log(1e4))).pvalue > 0.001
+    assert abs(spearmanr(a, c).statistic) < 0.2
+    assert abs(spearmanr(a, b).statistic) < 0.2
