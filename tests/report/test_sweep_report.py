@@ -15,12 +15,12 @@ from distmatch.diagnostics import DIAGNOSTICS
 from distmatch.errors import BadInput
 from distmatch.report.sweep_figures import boxes, sensitivity
 from distmatch.report.sweep_numbers import (
+    HIGHER,
+    LOWER,
     Effect,
     Level,
     Metric,
     best_of,
-    HIGHER,
-    LOWER,
     diverged_by_value,
     effect,
     labels,
