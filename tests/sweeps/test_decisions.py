@@ -82,11 +82,12 @@ def test_of_equal_runs_the_earlier_goes_on(tmp_path):
 
 
 def test_a_run_that_diverged_by_the_rung_does_not_go_on_however_few_there_are(tmp_path):
-    runs = runs_of(seeds=4)
+    runs = runs_of(seeds=5)
     log(tmp_path, runs[0].name, {10: 0.1}, "diverged at step 9: nll is nan")
     log(tmp_path, runs[1].name, {10: float("nan")})
     log(tmp_path, runs[2].name, {10: 5.0}, "diverged at step 30: nll is nan")
     log(tmp_path, runs[3].name, {})
+    log(tmp_path, runs[4].name, {10: 0.2}, "diverged at step 10: kl is nan")
     going, told = decided(tmp_path, runs, eta=2)
     assert going == [2]  # it diverged after the rung, which the rung did not know
     assert told == set()
