@@ -233,3 +233,11 @@ def test_of_samples_that_are_all_alike_the_limit_is_what_would_show_them_so_once
     """All 9 alike has probability Σ p⁹ ≤ (Σ p²)^(8/2)."""
     found = birthday_test(torch.zeros(9, 1)).collision_rate
     assert found.limits == (pytest.approx(0.025 ** (1 / 4)), 1.0)
+
+
+def test_the_medians_interval_of_twelve_runs_leaves_two_out_at_each_end():
+    """Runs of 2 to 13: P(at most 2 of 12 below the median) is 0.019, and 0.073 of 3."""
+    things = [float(100 * length + i) for length in range(2, 14) for i in (*range(length - 1), 0)]
+    half = birthday_test(torch.tensor(things)[:, None], seed=None).half
+    assert (half.n, half.value) == (12, 7)
+    assert half.interval() == (4.0, 11.0)
