@@ -240,3 +240,11 @@ def test_the_error_of_mmd_is_that_of_the_first_order_by_hand():
     of_b = 2 * ((k[1].sum(1) - 1) / 5 - k[2].mean(0))
     found = maximum_mean_discrepancy(a, b, bandwidth=1.0, permutations=1).statistic
     assert found.standard_error == pytest.approx((of_a.var(ddof=1) / 9 + of_b.var(ddof=1) / 6) ** 0.5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_either_p_value_is_the_share_of_permuted_accuracies_beyond(shift):
+    found = nearest_neighbour_two_sample(*pair(3, 20, 25, shift), permutations=60)
+    observed, null = found.accuracy.value, found.null
+    for p, beyond in ((found.p_value, null >= observed - 1e-9), (found.p_copying, null <= observed + 1e-9)):
+        assert p.value == pytest.approx((1 + int(beyond.sum())) / 61)
