@@ -55,6 +55,15 @@ def test_an_interval_that_fails_says_why(program: ModuleType) -> None:
     assert short == known
 
 
+def test_truths_that_are_the_metrics_own_are_marked(program: ModuleType) -> None:
+    """And no others: a case names them in `own`."""
+    own = {(metric, case.name) for _, case, metric, *_ in program.verdicts() if metric in case.own}
+    cells = [line.split(" | ") for line in program.page().splitlines() if line.startswith("| ")]
+    marked = {(line[0].removeprefix("| "), line[1]) for line in cells if line[2].endswith(" (own)")}
+    assert marked == own != set()
+    assert all(f"`{metric}`" in program.own() for metric, _ in own)
+
+
 def test_two_sample_tests_have_their_level(program: ModuleType) -> None:
     results = program.found("tests")["results"]
     for name, test in program.cases("tests"):

@@ -134,6 +134,7 @@ def _intervals(family: str, kept: Kept) -> list[str]:
             if metric in case.known:
                 notes.append(f"- `{metric}`, {case.name}: {case.known[metric]}")
             numbers = [f"{row[name]:.4g}" for name in ("truth", "mean", "spread")]
+            numbers[0] += " (own)" if metric in case.own else ""
             spread = row["spread"]
             over = "" if not spread or row["error"] is None else f"{row['error'] / spread:.2f}"
             bias = f"{(row['mean'] - row['truth']) / spread:+.2f}" if spread else ""
@@ -174,10 +175,13 @@ TEXT = """\
 # Intervals under repetition
 
 Each metric that has a population value, on three distributions of its own or more whose value is known by another
-route: a closed form, quadrature, or many draws by other means. The metric is computed on fresh draws as often as the
-last column but one says; the share of the nominal 95 % intervals (`Estimate.interval()`) that cover the truth should be
-90 to 99 %. `stated error / spread` is the root mean square of the stated errors over the standard deviation of the
-values, near 1 where there is no interval of another kind; `bias / spread` is the mean less the truth in these spreads.
+route: a closed form, quadrature, or many draws by other means.
+{own}
+
+The metric is computed on fresh draws as often as the last column but one says; the share of the nominal 95 % intervals
+(`Estimate.interval()`) that cover the truth should be 90 to 99 %. `stated error / spread` is the root mean square of
+the stated errors over the standard deviation of the values, near 1 where there is no interval of another kind;
+`bias / spread` is the mean less the truth in these spreads.
 
 The last column: *yes*, 90 to 99 %; *longer*, more than that: intervals of counts and of probabilities near 0 or 1 are
 exact, which covers at least 95 %, and errors at a null where the statistic degenerates are too large; *exact*, the
@@ -204,11 +208,21 @@ def summary() -> str:
     return f"{len(metrics)} metrics, {len(said)} lines: {parts}."
 
 
+def own() -> str:
+    """What has no other route to its truth."""
+    names = dict.fromkeys(metric for _, case, metric, *_ in verdicts() if metric in case.own)
+    listed = ", ".join(f"`{name}`" for name in names)
+    return (
+        f"For {listed} alone the truth, marked\n(own), is the metric's own mean over many other seeds: these lines "
+        "tell whether intervals are long enough,\nand not whether the function is right."
+    )
+
+
 def page() -> str:
     """The whole page."""
     tables = [line for name, title in TITLES.items() for line in (f"## {title}", "", *table(name))]
     exempt = "\n".join(f"- `{metric}`: {reason}." for metric, reason in EXEMPT.items())
-    return TEXT.format(summary=summary(), tables="\n".join(tables) + "\n", exempt=exempt)
+    return TEXT.format(own=own(), summary=summary(), tables="\n".join(tables) + "\n", exempt=exempt)
 
 
 def main() -> None:

@@ -212,3 +212,32 @@ def test_closest_pairs_are_those_of_all_pairs():
 def test_degenerate_input_is_refused(call, match):
     with pytest.raises(BadInput, match=match):
         call()
+
+
+def test_the_order_follows_the_seed():
+    x = dice(30, 200)
+    order = torch.randperm(200, generator=seeded(7))
+    assert birthday_test(x, seed=7).runs == birthday_test(x[order], seed=None).runs
+
+
+def test_a_last_run_that_is_as_long_as_another_is_longer_than_it():
+    """Runs of 2, 3 and 3, then three without a duplicate: at length 3 all of three are at risk, two end."""
+    x = torch.tensor([0.0, 0, 0, 1, 1, 0, 1, 0, 0, 1, 2])[:, None]
+    found = birthday_test(x, seed=None, sizes=[2, 3])
+    assert (found.runs, found.left_over) == ((2, 3, 3), 3)
+    assert found.probability[2].value == pytest.approx(1 / 4)
+    assert found.probability[3].value == pytest.approx(1 - 3 / 4 * 1 / 3)
+
+
+def test_of_samples_that_are_all_alike_the_limit_is_what_would_show_them_so_once_in_forty():
+    """All 9 alike has probability Σ p⁹ ≤ (Σ p²)^(8/2)."""
+    found = birthday_test(torch.zeros(9, 1)).collision_rate
+    assert found.limits == (pytest.approx(0.025 ** (1 / 4)), 1.0)
+
+
+def test_the_medians_interval_of_twelve_runs_leaves_two_out_at_each_end():
+    """Runs of 2 to 13: P(at most 2 of 12 below the median) is 0.019, and 0.073 of 3."""
+    things = [float(100 * length + i) for length in range(2, 14) for i in (*range(length - 1), 0)]
+    half = birthday_test(torch.tensor(things)[:, None], seed=None).half
+    assert (half.n, half.value) == (12, 7)
+    assert half.interval() == (4.0, 11.0)

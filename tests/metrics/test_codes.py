@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.metrics import code_moments, ratio_calibration
+from distmatch.metrics import Estimate, code_moments, ratio_calibration
 from distmatch.random import seeded
 
 
@@ -62,3 +63,29 @@ def test_degenerate_codes_are_refused(codes):
 def test_degenerate_scores_are_refused(scores):
     with pytest.raises(BadInput):
         ratio_calibration(torch.zeros(5), scores)
+
+
+def test_moments_and_their_errors_by_hand():
+    """The largest mean is not that of the widest coordinate, and codes are far from 0."""
+    codes = torch.randn(9, 3, generator=seeded(4), dtype=torch.double) * torch.tensor([1.0, 5.0, 2.0])
+    codes += torch.tensor([30.0, 0.0, -4.0])
+    x, found = codes.numpy(), code_moments(codes)
+    assert found.mean.value == pytest.approx(x[:, 0].mean())
+    assert found.mean.standard_error == pytest.approx(x[:, 0].std(ddof=1) / 3)
+    gaps = abs(np.cov(x.T) - np.eye(3))
+    row, column = np.unravel_index(gaps.argmax(), (3, 3))
+    products = np.prod((x - x.mean(0))[:, [row, column]], axis=1)
+    assert found.covariance.value == pytest.approx(gaps.max())
+    assert found.covariance.standard_error == pytest.approx(products.std(ddof=1) / 3)
+
+
+def test_the_accuracy_of_a_ratio_has_the_errors_of_both_sides():
+    p, q = torch.tensor([1.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, 1.0, -2.0, -3.0, -4.0, -5.0])
+    sides = [Estimate.fraction(p > 0), Estimate.fraction(q < 0)]
+    found = ratio_calibration(p, q)
+    assert found.accuracy.value == pytest.approx((3 / 4 + 5 / 6) / 2)
+    assert found.accuracy.standard_error == pytest.approx(
+        math.sqrt(sum(side.standard_error**2 for side in sides)) / 2
+    )
+    assert found.model.value == pytest.approx(float(q.exp().mean()))
+    assert found.target.value == pytest.approx(float((-p).exp().mean()))

@@ -1,5 +1,6 @@
 import json
 import math
+from statistics import fmean
 
 import pytest
 import scipy.stats
@@ -8,6 +9,8 @@ import torch
 from distmatch.errors import BadInput
 from distmatch.metrics import Estimate
 from distmatch.metrics.estimate import binomial_limits
+from distmatch.metrics.seeds import interval, named, simultaneous
+from distmatch.metrics.spread import spread
 from distmatch.random import seeded
 
 
@@ -112,3 +115,26 @@ def test_hits_that_hang_together_count_for_fewer():
     alone = Estimate.fraction(torch.arange(100) < 30)
     assert (fours.value, fours.standard_error, fours.n) == (alone.value, alone.standard_error, 400)
     assert Estimate.fraction(torch.ones(120) > 0, design_effect=4.0).limits == binomial_limits(30, 30)
+
+
+def test_the_error_of_a_spread_by_hand():
+    """Mean 6.8, s² 66.7, m₄ 6742.8512: Var(s²) = (m₄ - s⁴·2/4)/5."""
+    found = spread(torch.tensor([0.0, 1.0, 4.0, 9.0, 20.0]))
+    assert found.value == pytest.approx(66.7**0.5)
+    assert found.standard_error == pytest.approx(
+        math.sqrt((6742.8512 - 66.7**2 / 2) / 5) / (2 * 66.7**0.5), rel=1e-6
+    )
+
+
+def test_reach_is_students_of_scipy():
+    values = [1.0, 4.0, 5.5, 7.0]
+    low, high = scipy.stats.t.interval(0.95, 3, loc=fmean(values), scale=scipy.stats.sem(values))
+    assert interval(values) == (pytest.approx((low + high) / 2), pytest.approx((high - low) / 2))
+    low, high = scipy.stats.t.interval(1 - 0.05 / 6, 3, loc=0, scale=scipy.stats.sem(values))
+    assert simultaneous(values, 6) == pytest.approx(high)
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])
+def test_a_seed_that_diverged_is_counted_and_leaves_no_mean(lost):
+    assert all(map(math.isnan, interval([1.0, lost, 2.0])))
+    assert named("gan", [1.0, lost, 2.0]) == "gan (1 of 3 diverged)"

@@ -194,3 +194,31 @@ def test_says_what_is_wrong_with_moments():
         frechet_from_moments(mean, -eye, mean, eye)
     with pytest.raises(BadInput, match="mean_a and mean_b"):
         frechet_from_moments(mean, eye, torch.zeros(3), torch.eye(3))
+
+
+@pytest.mark.parametrize("d", [3, 50])
+def test_the_error_is_that_of_the_slopes_by_each_rows_weight(d):
+    """Slopes by finite differences, of skewed features, where a row's part in mean and covariance go together; with
+    n < d by QR."""
+    sides = [
+        torch.rand(n, d, dtype=torch.float64, generator=seeded(n)).log() * scale - shift
+        for n, scale, shift in ((60, 1.0, 0.0), (40, -1.5, 2.0))
+    ]
+
+    def moments(x, weights):
+        mean = weights @ x
+        return mean, (x - mean).T @ (weights[:, None] * (x - mean))
+
+    def distance(side, weights):
+        even = [torch.full((len(x),), 1 / len(x), dtype=torch.float64) for x in sides]
+        even[side] = weights
+        return frechet_from_moments(*moments(sides[0], even[0]), *moments(sides[1], even[1]))
+
+    variance = 0.0
+    for side, x in enumerate(sides):
+        n, slopes = len(x), []
+        for one in torch.eye(n, dtype=torch.float64):
+            up, down = (distance(side, (1 - step) / n + step * one) for step in (1e-3, -1e-3))
+            slopes.append((up - down) / 2e-3)
+        variance += np.var(slopes, ddof=1) / n
+    assert frechet_distance(*sides).standard_error == pytest.approx(variance**0.5, rel=0.03)

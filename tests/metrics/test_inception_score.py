@@ -71,3 +71,20 @@ def test_the_error_covers_what_the_score_is_on_average(splits):
 def test_says_what_is_wrong(logits, splits, words):
     with pytest.raises(BadInput, match=words):
         inception_score(logits, splits)
+
+
+def test_the_order_follows_the_seed():
+    logits = 3 * torch.randn(40, 4, generator=seeded(1))
+    order = torch.randperm(40, generator=seeded(7))
+    assert inception_score(logits, 4, seed=7) == inception_score(logits[order], 4, seed=None)
+
+
+def test_the_error_by_hand():
+    """Of each part exp(m) s/√n, and of the mean of two parts half the root of the sum of squares."""
+    logits = 3 * torch.randn(12, 3, generator=seeded(2), dtype=torch.float64)
+    variance = 0.0
+    for part in logits.split(6):
+        p = part.softmax(1)
+        kl = (p * (p / p.mean(0)).log()).sum(1)
+        variance += float(kl.mean().exp() ** 2 * kl.var() / 6)
+    assert inception_score(logits, 2, seed=None).standard_error == pytest.approx(variance**0.5 / 2)

@@ -115,3 +115,49 @@ def test_says_what_is_wrong(real, fake, options, words):
 def test_constant_features_that_are_equal_have_no_distance():
     found = kernel_distance(torch.ones(9, 2), torch.ones(9, 2))
     assert (found.value, found.standard_error) == (0.0, 0.0)
+
+
+def by_hand(x, y, degree):
+    """What `_Parts` holds, by whole matrices."""
+
+    def kernel(a, b):
+        return ((a @ b.T) / a.shape[1] + 1) ** degree
+
+    def left(k, weight):
+        row, column = (k * weight).sum(1) / weight.sum(1), (k * weight).sum(0) / weight.sum(0)
+        mean = (k * weight).sum() / weight.sum()
+        rest = (k**2 * weight).sum() / weight.sum() - (row**2).mean() - (column**2).mean() + mean**2
+        return row, column, rest
+
+    n, m = len(x), len(y)
+    row_x, _, xx = left(kernel(x, x), 1 - np.eye(n))
+    row_y, _, yy = left(kernel(y, y), 1 - np.eye(m))
+    row, column, xy = left(kernel(x, y), np.ones((n, m)))
+    first_x = np.var(2 * (row_x - row), ddof=1) - 4 * (xx / n + xy / m)
+    first_y = np.var(2 * (row_y - column), ddof=1) - 4 * (yy / m + xy / n)
+    return np.array([first_x, first_y, xx, yy, xy])
+
+
+def variance(parts, n, m):
+    first_x, first_y, xx, yy, xy = parts
+    first = max(0.0, first_x) / n + max(0.0, first_y) / m
+    return first + 2 * xx / (n * (n - 1)) + 2 * yy / (m * (m - 1)) + 4 * xy / (n * m)
+
+
+def test_the_error_of_all_pairs_by_hand():
+    x, y = normal(9, 3, 1), normal(7, 3, 2, 1.2)
+    expected = variance(by_hand(x.numpy(), y.numpy(), 3), 9, 7) ** 0.5
+    assert kernel_distance(x, y, subsets=None).standard_error == pytest.approx(expected)
+
+
+def test_the_error_over_subsets_is_at_the_full_n_with_that_of_their_drawing():
+    x, y = normal(60, 4, 1), normal(50, 4, 2, 1.2)
+    generator, values, parts = seeded(3), [], []
+    for _ in range(7):
+        a = x[torch.randperm(60, generator=generator)[:20]]
+        b = y[torch.randperm(50, generator=generator)[:20]]
+        values.append(published(a, b))
+        parts.append(by_hand(a.numpy(), b.numpy(), 3))
+    expected = variance(np.mean(parts, 0), 60, 50) + np.var(values, ddof=1) / 7
+    found = kernel_distance(x, y, subsets=7, subset_size=20, seed=3)
+    assert found.standard_error == pytest.approx(expected**0.5)

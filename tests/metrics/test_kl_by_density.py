@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from torch import nn
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
+from distmatch.metrics.codes import kl_by_density
 from distmatch.metrics.codes.density_models import (
     DENSITY_MODELS,
     AutoregressiveLSTM,
     DensityFit,
+    _trained,
     fit_gaussian,
     fit_mixture,
 )
@@ -135,3 +138,41 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone(model):
     assert heard[-1] == 1.0
     assert torch.equal(before, torch.random.get_rng_state())
     assert np.array_equal(state, np.random.get_state()[1])
+
+
+def test_the_estimate_is_over_codes_that_the_fit_has_not_seen(monkeypatch):
+    """Seven tenths train, one stops, and the value is the mean over the last two, in an order of chance."""
+    seen = []
+
+    def fitter(training, validation, fit):
+        seen.extend([training, validation])
+        return lambda z: z[:, 0].double()
+
+    monkeypatch.setattr(kl_by_density, "DENSITY_MODELS", {"mixture": fitter})
+    codes = torch.arange(100.0, dtype=torch.double)[:, None]
+    prior = Independent(Normal(torch.tensor([50.0]), torch.tensor([30.0])), 1)
+    found = marginal_kl_by_density(codes, prior=prior, seed=3)
+    z = codes[torch.randperm(100, generator=seeded(3))]
+    fitted = z[:80]
+    assert torch.allclose(torch.cat(seen).double(), (fitted - fitted.mean()) / fitted.std(), atol=1e-5)
+    assert [len(part) for part in seen] == [70, 10]
+    log_m = (z[80:, 0] - fitted.mean()) / fitted.std() - fitted.std().log()
+    log_p = Normal(50.0, 30.0).log_prob(z[80:, 0])
+    assert found.n == 20
+    assert found.value == pytest.approx(float((log_m - log_p).mean()), abs=1e-5)
+
+
+def test_the_weights_are_those_of_the_best_look_at_validation_codes():
+    """Training codes draw the mean from 0 to 10 in steps of 1; validation codes are best at 2."""
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    log_density = _trained(
+        net,
+        lambda z: Normal(net.weight[0, 0], 1.0).log_prob(z[:, 0]),
+        torch.full((40, 1), 10.0),
+        torch.full((9, 1), 2.0),
+        DensityFit(steps=9, every=1, lr=1.0, patience=20),
+    )
+    with torch.no_grad():
+        assert float(net.weight) == pytest.approx(2, abs=0.3)
+        assert float(log_density(torch.full((1, 1), 2.0))) == pytest.approx(-0.919, abs=0.05)

@@ -6,7 +6,7 @@ from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics.codes.empirical_kl import empirical_marginal_kl
-from distmatch.metrics.codes.kl_by_ratio import NoisyClassifier, lower_bound, marginal_kl_by_ratio
+from distmatch.metrics.codes.kl_by_ratio import NoisyClassifier, _split, lower_bound, marginal_kl_by_ratio
 from distmatch.random import seeded
 
 SMALL = {"width": 64, "steps": 250, "lr": 2e-3}
@@ -133,3 +133,37 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone():
     assert first == again != other
     assert heard[-1] == 1.0
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_lower_bound_and_its_error_by_hand():
+    """The shift comes from one half of the prior's draws, and E e^s with its variance from the other."""
+    codes = torch.tensor([0.5, 1.5, -1.0]).double()
+    drawn = torch.randn(400, generator=seeded(3), dtype=torch.double)
+    first, second = drawn[:200], drawn[200:]
+    shift = float(first.exp().mean().log())
+    s = (codes - shift).clamp(max=math.log(200) - 4)
+    e = (second - shift).clamp(max=math.log(200) - 4).exp()
+    found = lower_bound(codes, drawn)
+    assert found.value == pytest.approx(float(s.mean() - e.mean() + 1))
+    assert found.standard_error == pytest.approx(float(s.var() / 3 + e.var() / 200) ** 0.5)
+
+
+def test_held_out_codes_are_not_trained_on():
+    codes = torch.arange(50.0)[:, None]
+    held_out, batches = _split(codes, 64, 0)
+    trained = {float(z) for _ in range(20) for z in next(batches)}
+    assert len(held_out) == 10
+    assert trained == set(range(50)) - set(held_out[:, 0].tolist())
+
+
+def test_pools_of_fresh_codes_are_of_seeds_of_their_own():
+    asked = []
+
+    def sampler(n, seed):
+        asked.append((n, seed))
+        return torch.full((n, 1), float(seed))
+
+    held_out, batches = _split(sampler, 2, 5)
+    assert (len(held_out), float(held_out[0])) == (5000, 5)
+    assert [float(next(batches)[0, 0]) for _ in range(201)] == [6] * 100 + [7] * 100 + [8]
+    assert asked == [(5000, 5), (200, 6), (200, 7), (200, 8)]

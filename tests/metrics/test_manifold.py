@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from distmatch.errors import BadInput
+from distmatch.metrics.features import manifold
 from distmatch.metrics.features.manifold import precision_recall_density_coverage
 from distmatch.random import seeded
 
@@ -154,3 +155,37 @@ def test_reproducible_and_apart_from_the_global_state():
 def test_says_what_is_wrong(real, fake, k, words):
     with pytest.raises(BadInput, match=words):
         precision_recall_density_coverage(real, fake, k)
+
+
+def test_each_number_has_its_own_error_which_follows_the_seed(monkeypatch):
+    x, y = normal(400, 4, 1), normal(400, 4, 2, 0.9, 0.5)
+    first, other = (precision_recall_density_coverage(x, y, seed=s).density for s in (0, 1))
+    assert first.value == other.value
+    assert first.standard_error != other.standard_error
+    for place, name in enumerate(("precision", "recall", "density", "coverage")):
+        errors = [0.2 if i == place else 0.001 for i in range(4)]
+        monkeypatch.setattr(manifold, "_spread", lambda *_, errors=errors: errors)
+        found = precision_recall_density_coverage(x, y).estimates().items()
+        assert [key for key, estimate in found if estimate.standard_error > 0.05] == [name]
+
+
+def test_the_errors_of_parts_become_those_of_the_whole_by_hand():
+    """The variance between parts, times what balls and points give if independent at n, over the same of parts."""
+    x, y, k = normal(90, 2, 1), normal(60, 2, 2, 0.3), 3
+
+    def alone(real, fake):
+        radii = np.sort(cdist(real, real), 1)[:, k]
+        inside = cdist(real, fake) < radii[:, None]
+        balls, guests, m = inside.sum(0), inside.sum(1), len(fake)
+        return guests.var(ddof=1) * len(real) / m**2 + balls.var(ddof=1) / m
+
+    generator, variances, parts = seeded(5), [], []
+    for _ in range(25):
+        cuts = [torch.randperm(n, generator=generator).tensor_split(2) for n in (90, 60)]
+        halves = [(x[a].double(), y[b].double()) for a, b in zip(*cuts, strict=True)]
+        variances.append(np.var([published(a, b, k)["density"] for a, b in halves], ddof=1))
+        parts.append(np.mean([alone(a.numpy(), b.numpy()) for a, b in halves]))
+    ratio = max(0.5, alone(x.double().numpy(), y.double().numpy()) / np.mean(parts))
+    found = precision_recall_density_coverage(x, y, k, seed=5).density
+    assert found.standard_error == pytest.approx((np.mean(variances) * ratio) ** 0.5, rel=1e-6)
+    assert ratio > 0.5

@@ -8,7 +8,7 @@ from distmatch.errors import BadInput
 from distmatch.metrics import empirical_marginal_kl
 from distmatch.metrics.codes.mixture import log_mixture
 from distmatch.metrics.codes.surgery import Rates, Scores, summary
-from distmatch.metrics.codes.two_stage import sizes, thinned, two_stage
+from distmatch.metrics.codes.two_stage import controlled, sizes, thinned, two_stage
 from distmatch.random import seeded
 
 TWO = torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), 0.5)
@@ -332,3 +332,59 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone():
     )
     assert first == again != other
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(("below", "warned"), [(1.9, True), (2.1, False)])
+def test_the_warning_begins_two_nats_below_ln_n(below, warned):
+    rates = Rates(torch.full((50,), math.log(50) - below, dtype=torch.double), exact=True)
+    scores = Scores(torch.linspace(0, 1, 20).double(), torch.zeros(20).double())
+    found = summary(scores, rates, (None, None), leave_one_out=False, against="")
+    assert ("WARNING" in found.empirical_marginal_kl.how) is warned
+
+
+def test_of_given_codes_the_information_is_the_rest_of_the_rate():
+    loc, scale = crowd()
+    codes = loc + scale * torch.randn(200, 3, generator=seeded(1))
+    found = empirical_marginal_kl(loc, scale, codes, decompose=False)
+    value = float((log_mixture(codes.double(), loc, scale) - Normal(0, 1).log_prob(codes).sum(1)).mean())
+    assert found.empirical_marginal_kl.value == pytest.approx(value, abs=1e-5)
+    assert found.mutual_information.value == pytest.approx(found.rate.value - value, abs=1e-5)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_bound_that_is_drawn_may_be_missed_by_its_own_error(exact):
+    """KL is 0.7 ± 0.02 and R is 0.5 ± 0.1: beyond three errors of KL, within those of both."""
+    rates = Rates(0.5 + 0.1 * torch.tensor([-1.0, 1.0]).double().repeat(50) * 100**0.5, exact)
+    scores = Scores(0.7 + 0.02 * torch.tensor([-1.0, 1.0]).double().repeat(10) * 20**0.5, torch.zeros(20))
+    found = summary(scores, rates, (None, None), leave_one_out=False, against="")
+    assert found.bound_holds is not exact
+
+
+def test_degrees_of_freedom_by_hand():
+    """s²_between = 1 over 3 means of 12, s²_within = 8 of 4 draws: parts 0.25 and 1/6 of 2 and 9 degrees."""
+    draws = math.sqrt(6) * torch.tensor([-1.0, -1.0, 1.0, 1.0]).double()
+    found = two_stage(torch.stack([draws - 1, draws, draws + 1]), 12)
+    assert found.error == pytest.approx(math.sqrt(1 / 4 + 1 / 6))
+    assert found.degrees == pytest.approx((1 / 4 + 1 / 6) ** 2 / (1 / 4**2 / 2 + 1 / 6**2 / 9))
+
+
+def test_a_control_variate_takes_at_most_itself_away():
+    control = torch.randn(500, generator=seeded(0), dtype=torch.double)
+    rest = torch.randn(500, generator=seeded(1), dtype=torch.double)
+    none = torch.zeros(500).double()
+    assert controlled(rest - control, control, none).equal(rest - control)  # no slope below 0
+    assert torch.allclose(controlled(rest + 3 * control, control, none), rest + 2 * control)  # nor above 1
+
+
+def test_the_value_is_that_of_the_codes_but_for_the_controls_mean():
+    """Of all components at K draws: KL = mean score less slope times what the draws' mean is off R."""
+    loc, scale = crowd(40)
+    found = empirical_marginal_kl(loc, scale, samples=30, decompose=False)
+    own = torch.randperm(40, generator=(g := seeded(0))).repeat_interleave(30)
+    codes = loc[own] + scale[own] * torch.randn(1200, 3, generator=g, dtype=torch.double)
+    log_p = Normal(0, 1).log_prob(codes).sum(1)
+    score = log_mixture(codes, loc, scale) - log_p
+    control = Normal(loc[own], scale[own]).log_prob(codes).sum(1) - log_p - found.rate.value
+    slope = float(torch.stack([score, control]).cov()[0, 1] / control.var())
+    expected = float(score.mean() - slope * control.mean())
+    assert found.empirical_marginal_kl.value == pytest.approx(expected, abs=1e-7)

@@ -84,3 +84,10 @@ def test_integrates_to_one():
     assert float(torch.trapezoid(log_mixture(grid, loc, scale).exp(), grid[:, 0])) == pytest.approx(
         1, abs=1e-9
     )
+
+
+def test_marginals_of_more_components_than_a_tile(monkeypatch):
+    codes, loc, scale, _ = mixture(40, 5, 0.5)
+    whole = log_marginals(codes, loc, scale)
+    monkeypatch.setattr("distmatch.metrics.codes.mixture.COLUMNS", 16)
+    assert torch.allclose(log_marginals(codes, loc, scale), whole)

@@ -8,6 +8,7 @@ from torch.distributions import (
     Laplace,
     MultivariateNormal,
     Normal,
+    StudentT,
     TransformedDistribution,
     Uniform,
 )
@@ -15,7 +16,7 @@ from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from distmatch.errors import BadInput
 from distmatch.metrics.codes.empirical_kl import empirical_marginal_kl
-from distmatch.metrics.codes.posterior_kl import empirical_marginal_kl_of
+from distmatch.metrics.codes.posterior_kl import empirical_marginal_kl_of, log_mixture_of
 from distmatch.random import seeded
 
 
@@ -191,3 +192,34 @@ def test_repeats_by_seed_and_leaves_global_randomness_alone():
     assert first == again != other
     assert heard[-1] == 1.0
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_rates_are_said_to_be_of_draws_where_they_are():
+    exact = empirical_marginal_kl_of(gaussian, X, samples=2)
+    drawn = empirical_marginal_kl_of(lambda x: Independent(StudentT(5.0, x, 0.5), 1), X, samples=2)
+    assert "closed form" in exact.rate.how
+    assert "8 draws each" in drawn.rate.how
+
+
+def test_each_code_goes_with_its_own_density():
+    """log q(z|x) - log q(z) is ln N for data that are far apart, whatever the widths of their posteriors."""
+    x = torch.tensor([[0.0, 0.01], [100.0, 1.0], [200.0, 5.0]], dtype=torch.double)
+    found = empirical_marginal_kl_of(
+        lambda x: Independent(Normal(x[:, :1], x[:, 1:]), 1), x, samples=200, batch_size=2
+    )
+    assert found.mutual_information.value == pytest.approx(math.log(3), abs=1e-9)
+    rates = 0.5 * (x[:, 0] ** 2 + x[:, 1] ** 2 - 1) - x[:, 1].log()
+    assert found.rate.value == pytest.approx(float(rates.mean()))
+    assert found.total_correlation.value == pytest.approx(0, abs=1e-9)  # one coordinate
+
+
+@pytest.mark.parametrize("leave_one_out", [True, False])
+def test_the_mixture_of_batches_is_the_sum_over_all(leave_one_out):
+    """Each code's own term is the density that it was drawn with, or is left out."""
+    laws = [gaussian(part) for part in X.split(90)]
+    codes, own = X[::9] + 0.3, torch.arange(0, 200, 9)
+    scores = Normal(X, 0.5).log_prob(codes[:, None]).sum(2)
+    log_code = scores[torch.arange(len(own)), own] + 0.1
+    found = log_mixture_of(laws, codes, log_code, own, leave_one_out=leave_one_out)
+    scores[torch.arange(len(own)), own] = -math.inf if leave_one_out else log_code
+    assert torch.allclose(found, scores.logsumexp(1) - math.log(200 - leave_one_out))

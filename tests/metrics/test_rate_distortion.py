@@ -8,7 +8,8 @@ from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
 from distmatch.metrics import METRICS, Estimate, evidence_lower_bound
-from distmatch.metrics.likelihood.rate_distortion import rate_distortion, rate_plane
+from distmatch.metrics.likelihood.elbo import rate_plane
+from distmatch.metrics.likelihood.rate_distortion import rate_distortion
 from distmatch.metrics.model import Model, Options
 from distmatch.metrics.plots import RatePlane
 from distmatch.random import seeded
@@ -122,3 +123,40 @@ def test_refusals():
         rate_distortion(model, data(1))
     with pytest.raises(BadInput, match="NaN"):
         rate_distortion(model, data(5) * math.inf)
+
+
+@pytest.mark.parametrize(("errors", "feasible"), [(2.9, True), (3.1, False)])
+def test_a_point_may_lie_three_errors_of_both_below_the_bound(errors, feasible):
+    models = {"vae": (encoder(0.5, 0.7), decoder, None)}
+    sum_of_both = rate_distortion(models, data(200)).points["vae"].negative_elbo
+    error = math.sqrt(2) * sum_of_both.standard_error
+    bound = Estimate(sum_of_both.value + errors * error, sum_of_both.standard_error, 200)
+    (point,) = rate_distortion(models, data(200), entropy=bound).points.values()
+    assert point.feasible is feasible
+    assert point.excess.value == pytest.approx(-errors * error)
+    assert point.excess.standard_error == pytest.approx(error)
+
+
+def test_of_several_models_the_lowest_sum_bounds_the_entropy():
+    models = {str(q): (encoder(*q), decoder, None) for q in ((0.9, 0.3), (0.5, 0.8), (0.0, 1.0))}
+    found = rate_distortion(models, data(500))
+    sums = {name: point.negative_elbo for name, point in found.points.items()}
+    assert found.entropy.value == min(e.value for e in sums.values())
+    assert all(point.excess.value >= 0 for point in found.points.values())
+    for name, (rate, distortion) in found.plane.points.items():
+        assert rate.value + distortion.value == pytest.approx(sums[name].value)
+        assert rate == found.points[name].rate
+
+
+def test_examples_go_with_their_labels_and_draws_with_their_seed():
+    """q(z|x, y) = N((x - y)/2, ½) is the posterior of x - y, which alone has the density N(0, 2)."""
+    y = 50 * torch.arange(40, dtype=torch.float64)[:, None]
+    x = data(40) + y
+    models = {"a": (lambda x, y: encoder(0.5, 0.5**0.5)(x - y), lambda z, y: decoder(z + y), None)}
+    found = rate_distortion(models, x, y=y, samples=3, batch_size=7, seed=2)
+    plain = {"a": (encoder(0.5, 0.5**0.5), decoder, None)}
+    assert found.points["a"].negative_elbo.value == pytest.approx(
+        rate_distortion(plain, data(40), samples=3, batch_size=7, seed=2).points["a"].negative_elbo.value
+    )
+    other = rate_distortion(models, x, y=y, samples=3, batch_size=7, seed=3)
+    assert other.points["a"].distortion.value != found.points["a"].distortion.value

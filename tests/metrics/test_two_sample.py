@@ -222,3 +222,29 @@ def test_equal_samples_give_nothing():
     assert sliced_wasserstein(a, a, permutations=10).p_value.value == 1
     constant = sliced_wasserstein(torch.ones(5, 2), torch.ones(5, 2), permutations=10)
     assert (constant.statistic.value, constant.p_value.value) == (0, 1)
+
+
+def test_the_error_of_sliced_wasserstein_of_separate_sides_is_that_of_two_means():
+    """On a line, where all of b lies above all of a, W₁ is the difference of the means."""
+    a, b = torch.rand(12, 1, generator=seeded(0)), 5 + 3 * torch.rand(7, 1, generator=seeded(1))
+    found = sliced_wasserstein(a, b, projections=3, permutations=2).statistic
+    assert found.value == pytest.approx(float(b.mean() - a.mean()))
+    assert found.standard_error == pytest.approx(float(a.var() / 12 + b.var() / 7) ** 0.5)
+
+
+def test_the_error_of_mmd_is_that_of_the_first_order_by_hand():
+    a, b = pair(0, 9, 6, 1.0)
+    x, y = (np.asarray(side) for side in (a, b))
+    k = [np.exp(-(cdist(u, v) ** 2) / 2) for u, v in ((x, x), (y, y), (x, y))]
+    of_a = 2 * ((k[0].sum(1) - 1) / 8 - k[2].mean(1))
+    of_b = 2 * ((k[1].sum(1) - 1) / 5 - k[2].mean(0))
+    found = maximum_mean_discrepancy(a, b, bandwidth=1.0, permutations=1).statistic
+    assert found.standard_error == pytest.approx((of_a.var(ddof=1) / 9 + of_b.var(ddof=1) / 6) ** 0.5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_either_p_value_is_the_share_of_permuted_accuracies_beyond(shift):
+    found = nearest_neighbour_two_sample(*pair(3, 20, 25, shift), permutations=60)
+    observed, null = found.accuracy.value, found.null
+    for p, beyond in ((found.p_value, null >= observed - 1e-9), (found.p_copying, null <= observed + 1e-9)):
+        assert p.value == pytest.approx((1 + int(beyond.sum())) / 61)

@@ -15,6 +15,7 @@ from distmatch.metrics.plots import (
     RatePlane,
     Scatter,
 )
+from distmatch.reports import plots as exhibits
 from distmatch.reports.html import RunView, render
 from distmatch.reports.plots import drawn, figure_of
 
@@ -105,3 +106,20 @@ def test_runs_with_a_rate_share_one_plane():
     vae, other = run("vae", 20.0, 80.0), run("strong", 2.0, 90.0)
     assert "Rate and distortion" in render([vae, other])
     assert "Rate and distortion" not in render([vae, RunView("gan")])
+
+
+def test_the_plane_of_runs_is_bounded_by_the_least_bound_of_the_entropy(monkeypatch):
+    shown = []
+    monkeypatch.setattr(exhibits, "drawn", lambda plane: shown.append(plane) or drawn(plane))
+
+    def run(name, **values):
+        return RunView(name, metrics={k: Estimate(v, 0.1, 100, "nats").as_dict() for k, v in values.items()})
+
+    vae = run("vae", rate=20.0, distortion=80.0, elbo=-100.0, log_likelihood=-95.0)
+    render([vae, run("strong", rate=2.0, distortion=96.0, elbo=-98.0)])
+    (plane,) = shown
+    assert plane.entropy.value == 95.0
+    assert {name: (r.value, d.value) for name, (r, d) in plane.points.items()} == {
+        "vae": (20.0, 80.0),
+        "strong": (2.0, 96.0),
+    }

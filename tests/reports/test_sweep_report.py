@@ -20,6 +20,7 @@ from distmatch.reports.sweep_numbers import (
     best_of,
     diverged_by_value,
     effect,
+    labels,
     metrics_of,
     second_grouping,
     settings_of,
@@ -326,3 +327,68 @@ def test_whiskers_of_what_is_compared_or_chosen_hold_at_once():
     half = pytest.approx(7.649 / math.sqrt(3), rel=1e-3)
     assert whiskers(sensitivity([found], ELBO)) == [half] * 3
     assert whiskers(boxes(settings, ELBO, None)) == [half]  # the best of three
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [("frechet_distance_unbiased", 1), ("population_marginal_kl", 1), ("inception_score", -1), ("elbo", -1)],
+)
+def test_headline_metrics_have_their_direction(name, sign):
+    runs = [row("vae", {}, 0, {name: 1.0})]
+    (metric,), _ = metrics_of({**sweep(), "metrics": [name], "runs": runs})
+    assert metric.sign == sign
+
+
+def test_the_largest_effect_is_among_levels_that_share_two_seeds():
+    """The third level is far from both, but shares one seed with the first, and with the second none."""
+    levels = [
+        Level("a", {0: 1.0, 1: 2.0}, 2),
+        Level("b", {0: 0.0, 1: 0.5}, 2),
+        Level("c", {1: 60.0, 5: 80.0}, 2),
+    ]
+    found = Effect("path", levels, False, True).largest()
+    assert (found.low.label, found.high.label) == ("b", "a")
+    assert found.differences == [1.0, 1.5]
+    assert found.reach == pytest.approx(38.1885 * 0.25, rel=1e-3)  # Student's t at 1 - 0.05/6, one degree
+
+
+def test_a_number_on_an_edge_belongs_to_the_range_that_it_begins():
+    range_of = labels(list(range(101)))
+    assert [range_of(v) for v in (0, 24, 25, 50, 100)] == [
+        "0 to 25",
+        "0 to 25",
+        "25 to 50",
+        "50 to 75",
+        "75 to 100",
+    ]
+
+
+def best_rows(page):
+    return re.findall(r"runs/s/runs/([^/]+)/config", page)
+
+
+def test_the_run_to_train_again_is_the_best_of_the_winners_seeds():
+    """More ELBO and less MSE are better; each system has its own winner."""
+    runs = [
+        row(name, {"lr": lr}, seed, {"elbo": off + 10 * lr + seed % 2, "mse": off + lr + seed % 2})
+        for name, off in (("vae", 0.0), ("gan", 100.0))
+        for lr in (1.0, 2.0)
+        for seed in (0, 1)
+    ]
+    table = {**sweep(), "varied": ["system", "lr", "seed"], "metrics": ["elbo", "mse"], "runs": runs}
+    text = render_sweep(table, read_from())
+    assert list(dict.fromkeys(best_rows(text))) == [
+        "vae,2.0,seed=1",
+        "gan,2.0,seed=1",
+        "vae,1.0,seed=0",
+        "gan,1.0,seed=0",
+    ]
+    assert "for seed in 2 3 4; do" in text
+    assert "less is better, as is assumed here" in text
+
+
+def test_an_effect_is_told_from_its_least_mean_to_its_greatest():
+    runs = [row("vae", {"lr": lr}, s, {"elbo": -3 * lr + s * lr / 9}) for lr in (1.0, 2.0) for s in (0, 1)]
+    text = render_sweep({**sweep(), "varied": ["lr", "seed"], "metrics": ["elbo"], "runs": runs}, read_from())
+    cells = re.findall(r"<td[^>]*>([12] \([^<]*\))</td>", text)
+    assert cells == ["2 (-5.889)", "1 (-2.944)"]

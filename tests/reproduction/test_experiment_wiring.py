@@ -1,6 +1,7 @@
 """Of experiments: which cell, seed, folder and split a number is of, with runs whose answers are known."""
 
 import json
+import math
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from distmatch.data import load, to_unit
 from distmatch.metrics.estimate import Estimate
 from distmatch.objectives.comparisons import NON_SATURATING
 from distmatch.reproduction.framework import runner as running
+from distmatch.reproduction.framework import sweeps as sweeping
 from distmatch.reproduction.framework import train as trained
 from distmatch.reproduction.framework.common import Judge, correlation, digits, less, thin, watched
 from distmatch.reproduction.framework.experiment import Bench, Claim, Experiment, Numbers, Record, Results
@@ -225,3 +227,29 @@ def test_losses_of_a_game_know_the_target_from_the_model():
     expected = softplus(-target).mean() + softplus(model).mean()
     torch.testing.assert_close(critic_loss(NON_SATURATING, target, model), expected)
     torch.testing.assert_close(players_loss(NON_SATURATING, model), softplus(-model).mean())
+
+
+def swept(name, values, lost=()):
+    """A sweep of lr with two seeds, the second one first: (lr, seed) -> value; `lost` ones have none."""
+    return Results(
+        [
+            Record(
+                {"system": "vae", "lr": lr}, seed, Numbers({} if (lr, seed) in lost else {name: value}), 0.0
+            )
+            for (lr, seed), value in sorted(values.items(), reverse=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("name", "best_of_all"), [("modes", [5.0, 9.0]), ("kl", [1.0, 2.0])])
+def test_the_best_of_a_sweep_is_by_seed_and_a_run_that_diverged_is_its_worst(name, best_of_all):
+    values = {(0.1, 0): 5.0, (0.1, 1): 2.0, (1.0, 0): 1.0, (1.0, 1): 9.0, (9.0, 0): 3.0, (9.0, 1): 4.0}
+    found = swept(name, values)
+    assert sweeping.best(found, name) == sweeping.best_of(name, "vae")(found) == best_of_all
+    assert sweeping.worst_to_best(found, name) == [4.0, 7.0]
+    lost = swept(name, values, lost=[(9.0, 0)])
+    assert sweeping.best(lost, name) == best_of_all
+    assert sweeping.worst_to_best(lost, name) == [5.0 if name == "modes" else math.inf, 7.0]
+    at = [lambda r, lr=lr: r.values(name, lr=lr) for lr in (1.0, 0.1)]
+    assert sweeping.less(*at)(found) == [-4.0, 7.0]
+    assert sweeping.mean_of(*at)(found) == [3.0, 5.5]

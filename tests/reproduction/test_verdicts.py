@@ -177,3 +177,15 @@ def test_the_list_names_what_is_withdrawn(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "E8", type(one)(**{**vars(one), "withdrawn": (gone,)}))
     cells = [list(column.cells) for column in list_experiments(RESULTS).columns]
     assert str(cells[-1][cells[1].index(gone.sentence)]) == "withdrawn"
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "claim", [Expected(low=0), Expected(low=0, of="median"), Expected(low=0, exact=True)]
+)
+def test_a_seed_without_a_finite_value_leaves_a_claim_inconclusive(claim, lost):
+    """Without it all three would hold."""
+    values = [1.0, 1.2, 0.9, 1.1, 1.05]
+    assert claim.judge(values).outcome == "holds"
+    found = claim.judge([*values, lost])
+    assert (found.outcome, found.low, found.high, found.n) == ("inconclusive", -np.inf, np.inf, 6)

@@ -3,20 +3,26 @@
 import csv
 import io
 import json
+import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from distmatch.training.lanes.benchmark import memory
+from distmatch.training.lanes.lanes.lanes import Lanes
+from scipy.stats import kstest, spearmanr
 
 from distmatch.runs.folder import RunFolder
 from distmatch.sweeps import calibration
 from distmatch.sweeps.calibration import Cost, calibrate
+from distmatch.sweeps.cost import _share
 from distmatch.sweeps.file import parse
 from distmatch.sweeps.halving import rungs_of, stop, survivors
 from distmatch.sweeps.optuna import Trials
 from distmatch.sweeps.plan import Checker, planned
 from distmatch.sweeps.search import Halving
+from distmatch.sweeps.space import Range, draws
 from distmatch.sweeps.table import flat, row_of, value_of, write_table
-from distmatch.training.lanes.lanes import Lanes
+from distmatch.training.lanes.benchmark import memory
 from sweeps.small import BASE
 
 VAE = {**BASE, "system": "vae"}
@@ -76,11 +82,12 @@ def test_of_equal_runs_the_earlier_goes_on(tmp_path):
 
 
 def test_a_run_that_diverged_by_the_rung_does_not_go_on_however_few_there_are(tmp_path):
-    runs = runs_of(seeds=4)
+    runs = runs_of(seeds=5)
     log(tmp_path, runs[0].name, {10: 0.1}, "diverged at step 9: nll is nan")
     log(tmp_path, runs[1].name, {10: float("nan")})
     log(tmp_path, runs[2].name, {10: 5.0}, "diverged at step 30: nll is nan")
     log(tmp_path, runs[3].name, {})
+    log(tmp_path, runs[4].name, {10: 0.2}, "diverged at step 10: kl is nan")
     going, told = decided(tmp_path, runs, eta=2)
     assert going == [2]  # it diverged after the rung, which the rung did not know
     assert told == set()
@@ -309,3 +316,21 @@ def test_a_row_is_what_its_folder_says(tmp_path):
     assert row_of(tmp_path / "runs" / runs[0].name, runs[0]) == first
     RunFolder(tmp_path / "runs" / runs[0].name).write_json("status.json", {"status": "interrupted at step 9"})
     assert row_of(tmp_path / "runs" / runs[0].name, runs[0])["state"] == "interrupted"
+
+
+def test_halving_leaves_a_share_of_all_steps():
+    """Of runs of 40 steps all take 10, half of them 10 more, and a quarter the other 20."""
+    runs = runs_of(seeds=2)
+    sweep = SimpleNamespace(file=SimpleNamespace(halving=Halving("nll", 10, 2)), runs=runs)
+    assert _share(sweep, runs) == (10 + 10 / 2 + 20 / 4) / 40
+    assert _share(SimpleNamespace(file=SimpleNamespace(halving=None)), runs) == 1
+
+
+def test_draws_of_one_setting_say_nothing_of_anothers():
+    """Of even and of logarithmic ranges, by scipy's Kolmogorov-Smirnov test."""
+    drawn = draws({"a": Range(1.0, 1e4), "b": Range(1.0, 1e4, log=True), "c": Range(1.0, 1e4)}, 400, 0)
+    a, b, c = (np.array([d[path] for d in drawn]) for path in "abc")
+    assert kstest(a, "uniform", (1, 1e4)).pvalue > 0.001
+    assert kstest(np.log(b), "uniform", (0, math.log(1e4))).pvalue > 0.001
+    assert abs(spearmanr(a, c).statistic) < 0.2
+    assert abs(spearmanr(a, b).statistic) < 0.2

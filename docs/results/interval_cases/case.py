@@ -26,8 +26,9 @@ class Case:
     Attributes:
         name: the distribution, in a few words; of its metric's cases no other has it.
         draw: seed -> the metrics, on data of that seed.
-        truths: () -> metric -> its population value, by another route than the metric's.
+        truths: () -> metric -> its population value, by another route than the metric's, unless it is `own`.
         repetitions: seeds.
+        own: metrics whose truth is their own mean over other seeds, for want of another route.
         bounds: metrics that are lower bounds in expectation: an interval covers if its low end is not above the truth.
         known: metric -> why its interval fails here, where it does and that is left so.
     """
@@ -36,6 +37,7 @@ class Case:
     draw: Callable[[int], Estimates]
     truths: Callable[[], Mapping[str, float]]
     repetitions: int = REPETITIONS
+    own: Sequence[str] = ()
     bounds: Sequence[str] = ()
     known: Mapping[str, str] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal
 
 from distmatch.metrics import (
@@ -19,6 +19,7 @@ from distmatch.metrics import (
     ratio_calibration,
 )
 from distmatch.metrics.generator.independent_critic import flat_critic
+from distmatch.random import seeded
 from interval_cases.case import (
     Case,
     Estimates,
@@ -30,10 +31,12 @@ from interval_cases.case import (
 )
 
 Draw = Callable[[int], Tensor]
+TAIL = "so few draws hold too little of the tail that moves the spread."
+RARE = "the mean of a ratio of distributions that are far apart rests on draws that 100 seldom hold."
 MANY = 40_000  # draws that a trained critic's own population value is taken over
 
 
-def _jacobian(name: str, stretch: Draw, size: float, square: float, mean: float) -> Case:
+def _jacobian(name: str, stretch: Draw, size: float, square: float, mean: float, **known: str) -> Case:
     """x = (z₁, e^t) for z = (z₁, t): J = diag(1, e^t), whose log condition number is 2|t| and log volume t."""
 
     def drawn(seed: int) -> Estimates:
@@ -53,10 +56,21 @@ def _jacobian(name: str, stretch: Draw, size: float, square: float, mean: float)
             "log_volume": mean,
         }
 
-    return Case(name, drawn, truths)
+    return Case(name, drawn, truths, known=known)
 
 
-def _inversion(name: str, data: Draw, size: float, square: float) -> Case:
+def _student_stretch(n: int, degrees: int, **known: str) -> Case:
+    return _jacobian(
+        f"{n} of Student's t, {degrees} degrees",
+        lambda seed: student(seed, degrees, n),
+        mean_of_student(degrees),
+        square_of_student(degrees),
+        0.0,
+        **known,
+    )
+
+
+def _inversion(name: str, data: Draw, size: float, square: float, **known: str) -> Case:
     """x = (a, b), G(z) = (z, 0): the error is b²/2 and the code a, from which the descent starts."""
 
     def drawn(seed: int) -> Estimates:
@@ -67,7 +81,18 @@ def _inversion(name: str, data: Draw, size: float, square: float) -> Case:
         return {"inversion_error": found.error, "inversion_code_norm": found.code_norm}
 
     ratio = size / math.sqrt(2 / math.pi)
-    return Case(name, drawn, lambda: {"inversion_error": square / 2, "inversion_code_norm": ratio})
+    truths = {"inversion_error": square / 2, "inversion_code_norm": ratio}
+    return Case(name, drawn, lambda: truths, known=known)
+
+
+def _student_inversion(n: int, degrees: int, **known: str) -> Case:
+    return _inversion(
+        f"{n} of Student's t, {degrees} degrees",
+        lambda seed: student(seed, degrees, n, 2),
+        mean_of_student(degrees),
+        square_of_student(degrees),
+        **known,
+    )
 
 
 def _independent(name: str, n: int, real: Callable[[int, int], Tensor], shift: float) -> Case:
@@ -83,24 +108,21 @@ def _independent(name: str, n: int, real: Callable[[int, int], Tensor], shift: f
         many, model = real(seed + 2, MANY).float(), real(seed + 3, MANY).float() + shift
         with torch.no_grad():
             distance = float(found.critic(many).mean() - found.critic(model).mean())
-        slope = gradient_norms(lambda x: _flat(found.critic, x), many, model, seed=seed + 4, batch_size=MANY)
+        share = torch.rand(MANY, 1, generator=seeded(seed + 4))
+        places = (share * many + (1 - share) * model).requires_grad_()
+        (slopes,) = torch.autograd.grad(found.critic(places).sum(), places)
         assert found.test is not None
         truth = {
             "critic_distance_train": (found.train, distance),
             "critic_distance_validation": (found.validation, distance),
             "critic_distance_test": (found.test, distance),
             "critic_overfitting": (found.overfitting, 0.0),
-            "critic_slope": (found.slope.mean, slope.mean.value),
+            "critic_slope": (found.slope.mean, float(slopes.abs().mean())),
         }
         return {key: replace(e, value=e.value - value) for key, (e, value) in truth.items()}
 
     names = ("distance_train", "distance_validation", "distance_test", "overfitting", "slope")
     return Case(name, drawn, lambda: {f"critic_{metric}": 0.0 for metric in names}, repetitions=200)
-
-
-def _flat(critic: nn.Module, x: Tensor) -> Tensor:
-    scores: Tensor = critic(x)
-    return scores[:, 0]
 
 
 def _norms(
@@ -134,7 +156,7 @@ def _chi_between() -> float:
     return float(np.sqrt(alpha**2 + (1 - alpha) ** 2).mean()) * 2 * math.sqrt(2 / math.pi)
 
 
-def _gaussian_ratio(n: int, shift: float) -> Case:
+def _gaussian_ratio(n: int, shift: float, **known: str) -> Case:
     """Scores log N(x; δ, 1)/N(x; 0, 1) at draws of both: e^t and e^-t are lognormal with mean 1."""
 
     def drawn(seed: int) -> Estimates:
@@ -143,7 +165,7 @@ def _gaussian_ratio(n: int, shift: float) -> Case:
         return _calibrated(*score)
 
     accuracy = float(Normal(0.0, 1.0).cdf(torch.tensor(shift / 2)))
-    return Case(f"{n} of N({shift:g}, 1) against N(0, 1)", drawn, lambda: _ones(accuracy))
+    return Case(f"{n} of N({shift:g}, 1) against N(0, 1)", drawn, lambda: _ones(accuracy), known=known)
 
 
 def _coins(n: int) -> Case:
@@ -187,13 +209,9 @@ def _ones(accuracy: float) -> dict[str, float]:
 CASES = {
     "jacobian_spectrum": (
         _jacobian("64 of N(0, 1)", lambda seed: normal(seed, 64), math.sqrt(2 / math.pi), 1.0, 0.0),
-        _jacobian(
-            "100 of Student's t, 12 degrees",
-            lambda seed: student(seed, 12, 100),
-            mean_of_student(12),
-            square_of_student(12),
-            0.0,
-        ),
+        _student_stretch(100, 12),
+        _student_stretch(64, 8, log_condition_number_spread=TAIL),
+        _student_stretch(64, 6, log_condition_number_spread=TAIL),
         _jacobian(
             "60 codes in two clusters",
             lambda seed: picked(seed, (0.1, 1.5), (0.8, 0.2), 60),
@@ -201,14 +219,21 @@ CASES = {
             0.458,
             0.38,
         ),
+        _jacobian(
+            "20 codes in two clusters",
+            lambda seed: picked(seed, (0.1, 1.5), (0.6, 0.4), 20),
+            0.66,
+            0.906,
+            0.66,
+            log_condition_number_spread="the spread of two values is the largest where they are even: near there it is "
+            "almost the square of a normal number, and takes few values in 20 draws.",
+        ),
     ),
     "inference_via_optimization": (
         _inversion("64 of N(0, 1)", lambda seed: normal(seed, 64, 2), math.sqrt(2 / math.pi), 1.0),
-        _inversion(
-            "64 of Student's t, 10 degrees",
-            lambda seed: student(seed, 10, 64, 2),
-            mean_of_student(10),
-            square_of_student(10),
+        _student_inversion(64, 10),
+        _student_inversion(
+            40, 6, inversion_error="40 squares hold too little of a tail that moves their mean."
         ),
         _inversion(
             "40 in two clusters",
@@ -230,9 +255,7 @@ CASES = {
             2.0,
         ),
         _student_norms(100, 12),
-        _student_norms(
-            50, 6, gradient_norm_spread="50 draws hold too little of the tail that moves the spread."
-        ),
+        _student_norms(50, 6, gradient_norm_spread=TAIL),
         _norms(
             "60 pairs of two values and 0",
             lambda seed: (picked(seed, (1, 3), (0.5, 0.5), 60)[:, None], torch.zeros(60, 1).double()),
@@ -240,5 +263,11 @@ CASES = {
             5 / 3,
         ),
     ),
-    "ratio_calibration": (_gaussian_ratio(500, 0.5), _gaussian_ratio(200, 0.75), _coins(60), _wrong()),
+    "ratio_calibration": (
+        _gaussian_ratio(500, 0.5),
+        _gaussian_ratio(200, 0.75),
+        _gaussian_ratio(100, 1.5, calibration_model=RARE, calibration_target=RARE),
+        _coins(60),
+        _wrong(),
+    ),
 }

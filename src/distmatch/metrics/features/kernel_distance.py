@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
 
 from distmatch.metrics.checks import at_least
 from distmatch.metrics.declaration import metric
-from distmatch.metrics.estimate import Estimate
+from distmatch.metrics.estimate import Estimate, squared_distance_limits
 from distmatch.metrics.features.feature_sets import checked_sets, described
 from distmatch.metrics.features.inputs import MARKED, MOST, SETS, fakes, feature_sets
 from distmatch.metrics.model import Model, Options, Result
@@ -40,7 +40,8 @@ def kernel_distance(
 
     The standard error is over the data: the variance of the U-statistic at the full n, of first order from the
     means of kernel rows and of second order from what these leave, and that of drawing the subsets. (The published
-    ±, the standard deviation over subsets, is neither; `how` states it too.)
+    ±, the standard deviation over subsets, is neither; `how` states it too.) The first order vanishes with the
+    distance, so that the interval is a score one, longer above than below where the distance is near its noise.
 
     Limits: in units of the features, so compare only values of one feature net; a polynomial kernel of degree 3
     sees the first three moments only.
@@ -73,7 +74,11 @@ def kernel_distance(
         how = f"{sizes}, {subsets} subsets of {subset_size} with standard deviation {float(values.std()):.3g}"
         how, drawing = f"{how} (the published ±), degree {degree}; unbiased", float(values.var()) / subsets
     mean = _Parts(*(sum(column) / len(found) for column in zip(*map(_Parts.row, found), strict=True)))
-    return Estimate(mean.value, math.sqrt(mean.variance(n, m) + drawing), min(n, m), "", how)
+    least = min(n, m)
+    limits = squared_distance_limits(
+        mean.value, mean.plain, mean.linear(n, m), mean.degenerate(n, m) + drawing, least - 1
+    )
+    return Estimate(mean.value, math.sqrt(mean.variance(n, m) + drawing), least, "", how, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,16 @@ class _Parts:
     """The unbiased MMD² of one subset and the components of its variance (Hoeffding's).
 
     Attributes:
-        first_x, first_y: the variances over one point of 2 (E k(x, x') - E k(x, y)) and its mirror image.
+        plain: the MMD² of the points themselves, biased up.
+        plain_x, plain_y: the variances over one point of 2 (k̄(x, x') - k̄(x, y)) and its mirror image, by means of rows.
+        first_x, first_y: the same less the noise of these means.
         xx, yy, xy: the variances of what the means of rows and columns leave of each kernel matrix.
     """
 
     value: float
+    plain: float
+    plain_x: float
+    plain_y: float
     first_x: float
     first_y: float
     xx: float
@@ -94,12 +104,19 @@ class _Parts:
 
     def row(self) -> tuple[float, ...]:
         """The numbers in order."""
-        return self.value, self.first_x, self.first_y, self.xx, self.yy, self.xy
+        return astuple(self)
 
     def variance(self, n: int, m: int) -> float:
         """Of the unbiased MMD² of n and m points."""
-        first = max(0.0, self.first_x) / n + max(0.0, self.first_y) / m
-        return first + 2 * self.xx / (n * (n - 1)) + 2 * self.yy / (m * (m - 1)) + 4 * self.xy / (n * m)
+        return max(0.0, self.first_x) / n + max(0.0, self.first_y) / m + self.degenerate(n, m)
+
+    def linear(self, n: int, m: int) -> float:
+        """Of its linear part, for distributions that are `plain` apart."""
+        return self.plain_x / n + self.plain_y / m
+
+    def degenerate(self, n: int, m: int) -> float:
+        """Of the rest, all that there is where the distributions agree."""
+        return 2 * self.xx / (n * (n - 1)) + 2 * self.yy / (m * (m - 1)) + 4 * self.xy / (n * m)
 
 
 def _over_subsets(
@@ -129,10 +146,16 @@ def _parts(x: Tensor, y: Tensor, degree: int, progress: Callable[[float], None] 
     rows_xy, columns_xy, xy = _means(x, y, degree, lambda done: tick((2 + done) / 3))
     n, m = len(x), len(y)
     noise_x, noise_y = 4 * (xx / n + xy / m), 4 * (yy / m + xy / n)
+    own_x, own_y = (((side.square().mean(1) + 1) ** degree).mean() for side in (x, y))  # k(x, x), k(y, y)
+    value = rows_xx.mean() + rows_yy.mean() - 2 * rows_xy.mean()
+    plain_x, plain_y = (float((2 * gap).var()) for gap in (rows_xx - rows_xy, rows_yy - columns_xy))
     return _Parts(
-        float(rows_xx.mean() + rows_yy.mean() - 2 * rows_xy.mean()),
-        float((2 * (rows_xx - rows_xy)).var()) - noise_x,
-        float((2 * (rows_yy - columns_xy)).var()) - noise_y,
+        float(value),
+        float(value + (own_x - rows_xx.mean()) / n + (own_y - rows_yy.mean()) / m),
+        plain_x,
+        plain_y,
+        plain_x - noise_x,
+        plain_y - noise_y,
         xx,
         yy,
         xy,

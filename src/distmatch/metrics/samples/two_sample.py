@@ -12,7 +12,7 @@ from torch import Tensor
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import at_least, checked
 from distmatch.metrics.declaration import metric
-from distmatch.metrics.estimate import Estimate, binomial_limits
+from distmatch.metrics.estimate import Estimate, binomial_limits, squared_distance_limits
 from distmatch.metrics.model import Model, Options, Result
 from distmatch.metrics.plots import Histograms
 from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others, squared_distances
@@ -79,7 +79,9 @@ def maximum_mean_discrepancy(
 
     The Gram matrix K of the pooled sample, its diagonal set to 0, is made by rows and never kept: for the
     columns u of a 0-1 matrix U, one for each permutation, uᵀKu, uᵀK1 and 1ᵀK1 give all three sums. The
-    error is that of a U-statistic's first-order term, 2(k̄_xx - k̄_xy) for each x and likewise for y.
+    error is that of a U-statistic's first-order term, 2(k̄_xx - k̄_xy) for each x and likewise for y. It vanishes
+    with the distance, so that the interval is a score one, which has the second-order term too: longer above than
+    below where the distance is near its noise.
 
     Args:
         a: (n, *), n ≥ 2; b: (m, *), m ≥ 2, of the same size each.
@@ -108,15 +110,18 @@ def maximum_mean_discrepancy(
         raise BadInput(f"bandwidth is {h}; give a positive number")
     first = _labels(len(points), n, permutations, seed).to(points.device)
     columns = torch.cat([first, torch.ones_like(first[:, :1])], 1)
-    products = torch.empty_like(columns)
+    products, squares = torch.empty_like(columns), torch.empty_like(columns[:, :2])
     for rows in torch.arange(len(points)).split(ROWS):
         gram = KERNELS[kernel](squared_distances(points[rows], points), h)
         gram[torch.arange(len(rows)), rows] = 0
         products[rows] = gram @ columns
+        squares[rows] = gram.square_() @ columns[:, [0, -1]]
     statistics = _unbiased(products[:, :-1], products[:, -1], first, n).cpu()
-    error = _mmd_error(products[:, 0], products[:, -1], n)
+    linear, plain = _linear(products[:, 0], products[:, -1], n)
+    degenerate = _degenerate(products[:, 0], products[:, -1], squares, n)
+    limits = squared_distance_limits(float(statistics[0]), plain, linear, degenerate, len(points) - 1)
     how = f"squared, unbiased; {kernel} kernel, bandwidth {h:.3g}, {permutations} permutations"
-    value = Estimate(float(statistics[0]), error, len(points), "", how)
+    value = Estimate(float(statistics[0]), math.sqrt(linear), len(points), "", how, limits=limits)
     return TwoSampleTest(value, _p_value(statistics[0], statistics[1:]), statistics[1:])
 
 
@@ -274,12 +279,32 @@ def _unbiased(inside: Tensor, rows: Tensor, first: Tensor, n: int) -> Tensor:
     return aa / (n * (n - 1)) + bb / (m * (m - 1)) - 2 * ab / (n * m)
 
 
-def _mmd_error(inside: Tensor, rows: Tensor, n: int) -> float:
-    """The first-order error, from K·labels and K·1 with the labels as they are."""
+def _linear(inside: Tensor, rows: Tensor, n: int) -> tuple[float, float]:
+    """The variance of the first order, and the MMD² of the points themselves, whose k(x, x) are 1; from K·labels and
+    K·1 with the labels as they are."""
     m, outside = len(rows) - n, rows - inside
     of_a = 2 * (inside[:n] / (n - 1) - outside[:n] / m)
     of_b = 2 * (outside[n:] / (m - 1) - inside[n:] / n)
-    return math.sqrt(float(of_a.var() / n + of_b.var() / m))
+    plain = (inside[:n].sum() + n) / n**2 + (outside[n:].sum() + m) / m**2 - 2 * outside[:n].sum() / (n * m)
+    return float(of_a.var() / n + of_b.var() / m), float(plain)
+
+
+def _degenerate(inside: Tensor, rows: Tensor, squares: Tensor, n: int) -> float:
+    """The variance of the second order, from the same and K²·labels and K²·1: what the means of rows and columns leave
+    of each part of K."""
+    m, outside = len(rows) - n, rows - inside
+    aa, ab = inside[:n] / (n - 1), outside[:n] / m
+    ba, bb = inside[n:] / n, outside[n:] / (m - 1)
+    of_a, of_b = squares[:n, 0].sum(), (squares[n:, 1] - squares[n:, 0]).sum()
+    across = (squares[:n, 1] - squares[:n, 0]).sum() / (n * m)
+
+    def left(mean: Tensor, first: Tensor, second: Tensor) -> float:
+        return max(0.0, float(mean - first.square().mean() - second.square().mean() + first.mean() ** 2))
+
+    within = left(of_a / (n * (n - 1)), aa, aa) / (n * (n - 1)) + left(of_b / (m * (m - 1)), bb, bb) / (
+        m * (m - 1)
+    )
+    return 2 * within + 4 * left(across, ab, ba) / (n * m)
 
 
 @metric(
