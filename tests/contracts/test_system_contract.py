@@ -129,8 +129,7 @@ SUBJECTS = models()
 every = pytest.mark.parametrize("model", SUBJECTS.values(), ids=SUBJECTS)
 
 ONE_OF_EACH_KIND = (  # of net, posterior, prior, term and step; the others of their kind are compiled by `make slow`
-    *("vae", "vae-vamp", "vae-nvp", "iwae", "pixelvae", "real-nvp", "wgan-gp", "sngan", "unrolled-gan"),
-    *("consensus-gan", "lens-gan", "progressive-gan", "bgan", "avb-ac", "age", "vae-gan"),
+    *("vae", "vae-vamp", "iwae", "real-nvp", "wgan-gp", "sngan", "consensus-gan", "avb-ac", "age"),
 )
 every_but_slowly = pytest.mark.parametrize(
     "model",
@@ -392,7 +391,27 @@ def load(nets: Mapping[str, nn.Module], state: State) -> None:
             p.copy_(state.average.get(n, state.params[n])[k])
 
 
-@pytest.mark.parametrize("name", [n for n in SUBJECTS if n not in UNTAUGHT])
+TAUGHT_QUICKLY = (
+    "aae",
+    "ali",
+    "avb",
+    "gan-r1",
+    "gmmn",
+    "vae-gan",
+    "wae-mmd",
+    "wgan",
+    "wgan-gp",
+)  # of each kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=() if n in TAUGHT_QUICKLY else pytest.mark.slow)
+        for n in SUBJECTS
+        if n not in UNTAUGHT
+    ],
+)
 def test_it_brings_together_the_means_of_what_it_matches(name):
     """Data are 1.8 away from where the decoder starts."""
     for what, distance in learn(name, 0).items():

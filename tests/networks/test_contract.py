@@ -57,6 +57,21 @@ CASES += [
     for name, x, spaces, options in VARIANTS
 ]
 every_net = pytest.mark.parametrize(("name", "x", "role", "kwargs"), CASES)
+COMPILED = {  # at a family's first data; the others of their kind are compiled by `make slow`
+    *(
+        f"{name}-{'x'.join(map(str, DATA[name][0]))}-{role}"
+        for name in TINY
+        for role in ("encoder-gaussian", "critic-xz")
+    ),
+    *("dcgan-1x8x8-decoder-gaussian", "mlp-critic_maxout", "mlp-spectral_norm-minibatch_kernels-symmetric"),
+}
+every_net_but_slowly = pytest.mark.parametrize(
+    ("name", "x", "role", "kwargs"),
+    [
+        case if case.id in COMPILED else pytest.param(*case.values, id=case.id, marks=pytest.mark.slow)
+        for case in CASES
+    ],
+)
 
 
 def shapes_of(x: tuple[int, ...], labels: int = 0) -> Shapes:
@@ -145,7 +160,7 @@ def test_a_vmapped_lane_is_the_net_alone_through_double_backward(name, x, role, 
         assert all(v.isfinite().all() for v in alone.values())
 
 
-@every_net
+@every_net_but_slowly
 def test_compiled_equals_eager_through_double_backward(name, x, role, kwargs):
     net, inputs = case(name, x, role, kwargs)
     parameters = {k: v.detach() for k, v in net.named_parameters()}

@@ -9,8 +9,22 @@ from distmatch.reproduction.framework.runner import reproduce
 from distmatch.reproduction.registry import EXPERIMENTS
 from distmatch.revision import revision
 
+QUICK = (
+    "E1",
+    "E2",
+    "E5",
+    "E8",
+    "E10",
+    "E12",
+    "E14",
+    "E22",
+    "inverse-cdf",
+)  # of each document; the others: `make slow`
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in EXPERIMENTS]
+)
 def test_an_experiment_runs_and_its_claims_find_their_numbers(name, tmp_path):
     told = []
     written = reproduce(

@@ -98,7 +98,12 @@ SMALL_NETS = {
 COMMON = ("--data", "digits", "--limit", "64", "--batch-size", "32", "--device", "cpu", "--steps", "6")
 
 
-@pytest.mark.parametrize("system", SMALL_NETS)
+QUICK = ("vae-flow-prior", "real-nvp", "age", "lens-gan", "gan-roth")  # of each kind; the others: `make slow`
+
+
+@pytest.mark.parametrize(
+    "system", [pytest.param(s, marks=() if s in QUICK else pytest.mark.slow) for s in SMALL_NETS]
+)
 def test_it_trains_is_measured_and_resumes_to_the_bit(system, distmatch):
     """One of each kind of net, posterior, prior and step. The second run stops half-way, by its checkpoint."""
     every = "training.checkpoint_every=3"

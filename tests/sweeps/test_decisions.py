@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from distmatch.training.lanes.lanes.lanes import Lanes
 from scipy.stats import kstest, spearmanr
 
 from distmatch.runs.folder import RunFolder
@@ -23,6 +22,7 @@ from distmatch.sweeps.search import Halving
 from distmatch.sweeps.space import Range, draws
 from distmatch.sweeps.table import flat, row_of, value_of, write_table
 from distmatch.training.lanes.benchmark import memory
+from distmatch.training.lanes.lanes import Lanes
 from sweeps.small import BASE
 
 VAE = {**BASE, "system": "vae"}
