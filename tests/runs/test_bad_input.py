@@ -153,6 +153,15 @@ def test_configurations_that_are_garbage(content, refused, here):
         assert "config.json" in refused(command, "run")
 
 
+def test_a_run_of_an_older_format_is_refused_by_every_command(train, refused, here):
+    run = here / train("vae")
+    about = json.loads((run / "config.json").read_text())
+    about |= {"format": 1, "environment": {"distmatch": "0.1.0"}}
+    (run / "config.json").write_text(json.dumps(about))
+    for command in ("resume", "sample", "evaluate", "report", "compare"):
+        assert "was written by distmatch 0.1.0 in format 1" in refused(command, "run")
+
+
 def test_a_taken_folder(train, refused, here, monkeypatch):
     run = train("vae")
     monkeypatch.setattr(loop, "assemble_share", lambda config, ranks: pytest.fail("work was done"))

@@ -23,7 +23,7 @@ from distmatch.runs import model as trained
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.external import diagnose, model_of, read_samples
-from distmatch.runs.folder import RunFolder
+from distmatch.runs.folder import FORMAT, RunFolder
 from distmatch.runs.model import load_trained, settle
 from distmatch.runs.train import train
 from distmatch.runs.view import measured
@@ -384,7 +384,7 @@ def test_metrics_of_two_runs_are_told_apart(tmp_path):
     places = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "b" / "other"]
     for number, place in enumerate(places):
         place.mkdir(parents=True)
-        (place / "config.json").write_text("{}")
+        (place / "config.json").write_text(json.dumps({"format": FORMAT, "config": {}}))
         content = {"metrics": {"mse": {"value": number}}, "skipped": {"elbo": f"reason {number}"}}
         (place / "metrics.json").write_text(json.dumps(content))
     metrics, skipped = measured(places)

@@ -21,6 +21,8 @@ from distmatch.files import cannot_write, put
 from distmatch.revision import revision
 from distmatch.runs.config import RunConfig, configure, layer_of
 
+FORMAT = 2  # of what a run folder holds; a folder of another one is refused
+
 
 class RunFolder:
     """`config.json`, `log.jsonl`, `checkpoints/`, `samples/`, `metrics.json`, `figures/`, `timing.json`, `report.html`.
@@ -54,7 +56,7 @@ class RunFolder:
         place = Path(os.path.abspath(path))
         making = cls(place.with_name(f".{place.name}.{os.getpid()}.tmp"))
         about = {
-            "format": 1,
+            "format": FORMAT,
             "name": place.name,
             "equation": objective_text,
             "config": config.as_dict(),
@@ -80,12 +82,14 @@ class RunFolder:
         """The folder of a run that exists.
 
         Raises:
-            BadInput: it is none.
+            BadInput: it is none, or one in another version's format.
         """
         if not (path / "config.json").is_file():
             what = "it has no config.json" if path.is_dir() else "there is no such folder"
             raise BadInput(f"{path} is no run folder: {what}; `distmatch train` makes one")
-        return cls(path)
+        folder = cls(path)
+        folder.about()
+        return folder
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -109,6 +113,12 @@ class RunFolder:
         about = self.read_json("config.json")
         if about is None or not isinstance(about.get("config"), dict):
             raise BadInput(f"{self.path / 'config.json'} is not the configuration of a run; train a new one")
+        if (found := about.get("format")) != FORMAT:
+            version = about.get("environment", {}).get("distmatch", "another version")
+            raise BadInput(
+                f"{self.path} was written by distmatch {version} in format {found}, and this is "
+                f"{distmatch.__version__} with format {FORMAT}: train it again, or read it with that version"
+            )
         return about
 
     def config(self) -> RunConfig:
