@@ -4,11 +4,11 @@
 """
 
 from distmatch.systems.adversarial import bgan, clamped_gan, gan, gmmn, lens_gan, wgan, wgan_gp
+from distmatch.systems.autoencoders import aae, age, avb, avb_ac, wae_gan, wae_mmd
 from distmatch.systems.catalogue import SYSTEMS, find
 from distmatch.systems.explicit import iwae, likelihood, vae, vae_rate
 from distmatch.systems.hybrids import alpha_gan, vae_gan, vgh, vgh_plus_plus
 from distmatch.systems.joint import ali, alice, veegan
-from distmatch.systems.latent import aae, age, avb, avb_ac, wae_gan, wae_mmd
 from distmatch.systems.system import System
 
 __all__ = [

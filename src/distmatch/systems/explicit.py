@@ -7,7 +7,11 @@ from typing import Literal
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.terms.likelihood import IWAE, KL, NLL, TargetRate
 from distmatch.objectives.variables import X_GEN
-from distmatch.schedules import Ramp
+from distmatch.schedules import Ramp, Share
+from distmatch.systems.defaults import (
+    GIVEN_Y,
+)
+from distmatch.systems.system import System
 
 Prior = Literal["standard", "learned"]
 
@@ -66,3 +70,86 @@ def likelihood() -> Objective:
     PixelCNN: van den Oord et al. 2016, arXiv:1606.05328; RealNVP: Dinh et al. 2016, arXiv:1605.08803.
     """
     return Objective(NLL(X_GEN))
+
+
+SYSTEMS = (
+    System("vae", vae, "Variational auto-encoder.", "arXiv:1312.6114"),
+    System("cvae", vae, GIVEN_Y + "variational auto-encoder.", "Sohn et al. 2015", conditional=True),
+    System(
+        "conv-vae",
+        vae,
+        "Variational auto-encoder with convolutional nets.",
+        "arXiv:1312.6114, 1511.06434",
+        {"network.family": "dcgan", "network.likelihood": "bernoulli"},
+    ),
+    System(
+        "beta-vae",
+        vae,
+        "Variational auto-encoder, the rate's weight β rising from 0 to 4 in the first quarter of the run.",
+        "Higgins et al. 2017",
+        choices={"beta": Ramp(0, 4, Share(0.25))},
+    ),
+    System(
+        "vae-rate", vae_rate, "Variational auto-encoder held to a rate that is asked for.", "arXiv:1711.00464"
+    ),
+    System("iwae", iwae, "Importance-weighted auto-encoder.", "arXiv:1509.00519"),
+    System(
+        "vae-nvp",
+        vae,
+        "Variational auto-encoder with a RealNVP posterior.",
+        "arXiv:1605.08803, 1505.05770",
+        {"network.posterior": "flow"},
+    ),
+    System(
+        "vae-mixture",
+        vae,
+        "Variational auto-encoder, its prior learned: a mixture of normals.",
+        "arXiv:1711.00464",
+        {"network.prior": "mixture"},
+        {"prior": "learned"},
+    ),
+    System(
+        "vae-vamp",
+        vae,
+        "Variational auto-encoder, its prior learned: a mixture of posteriors.",
+        "arXiv:1705.07120",
+        {"network.prior": "vamp"},
+        {"prior": "learned"},
+    ),
+    System(
+        "vae-flow-prior",
+        vae,
+        "Variational auto-encoder, its prior learned: a flow.",
+        "arXiv:1611.02731",
+        {"network.prior": "flow"},
+        {"prior": "learned"},
+    ),
+    System(
+        "pixelcnn",
+        likelihood,
+        "Autoregressive net, without a code.",
+        "arXiv:1606.05328",
+        {"network.family": "pixelcnn", "network.uses_code": False},
+    ),
+    System(
+        "pixelvae",
+        vae,
+        "Variational auto-encoder with an autoregressive decoder.",
+        "arXiv:1611.05013",
+        {"network.family": "pixelcnn"},
+    ),
+    System(
+        "pixelvae-rate",
+        vae_rate,
+        "PixelVAE held to a rate that is asked for.",
+        "arXiv:1611.05013, 1711.00464",
+        {"network.family": "pixelcnn"},
+    ),
+    System(
+        "real-nvp",
+        likelihood,
+        "Flow by maximum likelihood.",
+        "arXiv:1605.08803",
+        {"network.family": "real-nvp"},
+    ),
+)

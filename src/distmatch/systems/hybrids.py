@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from distmatch.objectives.comparisons import NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objectives.comparisons import (
+    NON_SATURATING,
+    REVERSE_KL,
+    Comparison,
+)
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.penalties import Penalty
 from distmatch.objectives.terms.critic import FeatureDistance
@@ -10,6 +14,10 @@ from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.likelihood import KL
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, X
+from distmatch.systems.defaults import (
+    ROSCA,
+)
+from distmatch.systems.system import System
 
 
 def vgh(
@@ -114,3 +122,19 @@ def vae_gan(
         + weight * features.to("decoder")
         + Match(X_GEN, X, by=by, critic="data", penalty=penalty)
     )
+
+
+SYSTEMS = (
+    System("alpha-gan", alpha_gan, "Auto-encoding GAN.", "arXiv:1706.04987", ROSCA),
+    System("vgh", vgh, "Variational GAN hybrid.", "arXiv:1802.06847", ROSCA),
+    System(
+        "vgh++", vgh_plus_plus, "Variational GAN hybrid with samples.", "arXiv:1802.06847, appendix F", ROSCA
+    ),
+    System(
+        "vae-gan",
+        vae_gan,
+        "VAE compared by the features of a GAN's critic.",
+        "arXiv:1512.09300",
+        {"training.lr": 3e-4, "training.optimiser": "rmsprop"},
+    ),
+)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.objectives.comparisons import GENERATOR_LOSSES, NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objectives.comparisons import (
+    GENERATOR_LOSSES,
+    NON_SATURATING,
+    REVERSE_KL,
+    Comparison,
+)
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.penalties import Penalty
 from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X
+from distmatch.systems.defaults import (
+    ADVERSARIAL,
+)
+from distmatch.systems.system import System
 
 
 def ali(by: Comparison = NON_SATURATING, penalty: Penalty | None = None) -> Objective:
@@ -92,3 +101,41 @@ def veegan(
         (X_GEN, Z_PRIOR), (X, Z_CODE), by=by, critic="joint", generator=GENERATOR_LOSSES["kl"], teach=False
     )
     return joint.to("decoder") + seen.to("encoder") + back
+
+
+SYSTEMS = (
+    System(
+        "ali",
+        ali,
+        "Adversarially learned inference: joints meet.",
+        "arXiv:1606.00704",
+        {**ADVERSARIAL, "training.lr": 1e-4, "training.batch_size": 100},
+    ),
+    System(
+        "bigan",
+        ali,
+        "Bidirectional GAN: joints meet, the encoder deterministic.",
+        "arXiv:1605.09782",
+        {
+            **ADVERSARIAL,
+            "training.batch_size": 128,
+            "network.posterior": "deterministic",
+            "network.prior": "uniform",
+            "network.latent": 50,
+        },
+    ),
+    System(
+        "alice",
+        alice,
+        "ALI with cycles: data and codes come back.",
+        "arXiv:1709.01215",
+        {**ADVERSARIAL, "training.lr": 1e-3, "training.batch_size": 128},
+    ),
+    System(
+        "veegan",
+        veegan,
+        "The encoder leads samples back to their codes.",
+        "arXiv:1705.07761",
+        {"training.lr": 1e-3, "training.betas": (0.5, 0.999), "network.posterior": "deterministic"},
+    ),
+)

@@ -17,6 +17,7 @@ class System:
     """A named declaration.
 
     Args:
+        name: what it is asked for by.
         build: the function from its options to the objective.
         summary: one line on what it is.
         reference: where it comes from.
@@ -25,6 +26,7 @@ class System:
         conditional: whether every net is given the label.
     """
 
+    name: str
     build: Callable[..., Objective]
     summary: str
     reference: str
@@ -37,7 +39,7 @@ class System:
         """The options with their defaults: numbers and switches as they are, everything else as it is written.
 
         >>> from distmatch.systems import gan
-        >>> System(gan, "", "", choices={"pack": 2}).options
+        >>> System("two", gan, "", "", choices={"pack": 2}).options
         {'by': 'non_saturating', 'generator': 'none', 'penalty': 'none', 'pack': 2, 'instance_noise': 'none'}
         """
         defaults = {p.name: p.default for p in inspect.signature(self.build).parameters.values()}

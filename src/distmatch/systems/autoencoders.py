@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distmatch.objectives.comparisons import NON_SATURATING, REVERSE_KL, Comparison
+from distmatch.objectives.comparisons import (
+    NON_SATURATING,
+    REVERSE_KL,
+    Comparison,
+)
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.penalties import Penalty
 from distmatch.objectives.terms.critic import AdaptiveContrast
@@ -13,6 +17,12 @@ from distmatch.objectives.terms.likelihood import NLL
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.terms.moments import MMD, CodeKL
 from distmatch.objectives.variables import X_REC, Z_CODE, Z_PRIOR, Z_REC, X
+from distmatch.systems.defaults import (
+    AVB,
+    ROSCA,
+    WAE,
+)
+from distmatch.systems.system import System
 
 
 def aae(by: Comparison = NON_SATURATING, penalty: Penalty | None = None) -> Objective:
@@ -106,3 +116,38 @@ def age(weight: float = 10.0, code_weight: float = 1000.0) -> Objective:
         + CodeKL(Z_REC, reduction="mean").to("decoder")
         + code_weight * CosineDistance(Z_PRIOR, Z_REC, reduction="mean").to("decoder")
     )
+
+
+SYSTEMS = (
+    System(
+        "aae",
+        aae,
+        "Adversarial auto-encoder: the codes' marginal meets the prior.",
+        "arXiv:1511.05644",
+        ROSCA,
+    ),
+    System(
+        "wae-gan",
+        wae_gan,
+        "Wasserstein auto-encoder, the codes by a critic.",
+        "arXiv:1711.01558",
+        {**WAE, "training.critic_lr": 5e-4},
+    ),
+    System("wae-mmd", wae_mmd, "Wasserstein auto-encoder, the codes by a kernel.", "arXiv:1711.01558", WAE),
+    System("avb", avb, "Adversarial variational Bayes: an implicit posterior.", "arXiv:1701.04722", AVB),
+    System(
+        "avb-ac", avb_ac, "Adversarial variational Bayes with adaptive contrast.", "arXiv:1701.04722", AVB
+    ),
+    System(
+        "age",
+        age,
+        "Adversarial generator-encoder: no critic, the codes' moments.",
+        "arXiv:1704.02304",
+        {
+            "network.prior": "sphere",
+            "network.posterior": "sphere",
+            "training.lr": 2e-4,
+            "training.betas": (0.5, 0.999),
+        },
+    ),
+)
