@@ -6,20 +6,21 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "distmatch"
 
 # Each room, and the rooms it may import, from the ground up.
-GROUND = {"errors", "random", "files", "schedules", "distributions", "batch_statistics"}
+GROUND = {"errors", "declared", "random", "files", "schedules", "distributions", "batch_statistics"}
 MAY_IMPORT = {
     "errors": set(),
+    "declared": set(),
     "random": set(),
     "revision": set(),
     "batch_statistics": set(),
     "files": {"errors"},
     "schedules": {"errors"},
     "distributions": {"errors"},
-    "objectives": {"errors", "schedules", "distributions"},
-    "systems": {"errors", "schedules", "objectives"},
+    "objectives": {"errors", "declared", "schedules", "distributions"},
+    "systems": {"errors", "declared", "schedules", "objectives"},
     "networks": GROUND,
-    "data": {"errors", "files", "random"},
-    "metrics": {"errors", "random"},
+    "data": {"errors", "declared", "files", "random"},
+    "metrics": {"errors", "declared", "random"},
     "dirac": {"errors", "schedules", "objectives"},
     "training": GROUND | {"objectives"},
 }

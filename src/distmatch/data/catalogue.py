@@ -4,40 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distmatch.data.celeba import load_celeba
-from distmatch.data.cifar10 import load_cifar10
-from distmatch.data.color_mnist import load_color_mnist
-from distmatch.data.digits import load_digits
-from distmatch.data.fashion_mnist import load_fashion_mnist
-from distmatch.data.folder import load_folder
-from distmatch.data.mnist import load_mnist
 from distmatch.data.splits import DataSet, Entry, Request
-from distmatch.data.stacked_mnist import load_stacked_mnist
-from distmatch.data.toys import load_gaussians, load_grid, load_lines, load_ring
+from distmatch.declared import declared
 from distmatch.errors import BadInput, unknown
 
-MADE = "none needed (made here)"
-
-DATA_SETS: dict[str, Entry] = {
-    "digits": Entry(load_digits, "1,797 small digits, always there", "1×8×8", "CC BY 4.0"),
-    "mnist": Entry(load_mnist, "70,000 handwritten digits", "1×28×28", "CC BY-SA 3.0"),
-    "fashion-mnist": Entry(load_fashion_mnist, "70,000 pictures of clothes", "1×28×28", "MIT"),
-    "cifar10": Entry(
-        load_cifar10, "60,000 colour pictures, 10 classes", "3×32×32", "none stated; cite the source"
+FIRST = (  # the order of lists; others follow
+    *(
+        "digits",
+        "mnist",
+        "fashion_mnist",
+        "cifar10",
+        "celeba",
+        "color_mnist",
+        "stacked_mnist",
+        "folder",
+        "toys",
     ),
-    "celeba": Entry(
-        load_celeba, "202,599 aligned faces (not downloaded)", "3×64×64", "non-commercial research only", True
-    ),
-    "color-mnist": Entry(load_color_mnist, "MNIST, each digit in a random colour", "3×28×28", "CC BY-SA 3.0"),
-    "stacked-mnist": Entry(
-        load_stacked_mnist, "three MNIST digits as channels, 1,000 modes", "3×28×28", "CC BY-SA 3.0"
-    ),
-    "folder": Entry(load_folder, "any folder of pictures", "3×64×64", "the images' own", True),
-    "ring": Entry(load_ring, "8 Gaussians on the unit circle, σ 0.01", "2", MADE),
-    "grid": Entry(load_grid, "25 Gaussians on a 5×5 grid, σ 0.05", "2", MADE),
-    "gaussians": Entry(load_gaussians, "5 Gaussians at 0 and (±2, ±2), σ 0.2", "2", MADE),
-    "lines": Entry(load_lines, "two parallel lines without width", "2", MADE),
-}
+)
+DATA_SETS = declared("distmatch.data", Entry, FIRST)
 
 
 def load(

@@ -9,7 +9,7 @@ import torch
 
 from distmatch.data.folder import pictures_tensor
 from distmatch.data.places import AGAIN, folders, missing, reading
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 from distmatch.errors import BadInput
 
 FOLDER, PARTITION, ATTRIBUTES = "img_align_celeba", "list_eval_partition.txt", "list_attr_celeba.txt"
@@ -88,3 +88,13 @@ def _attribute(path: Path) -> dict[str, int]:
         if len(words) != 1 + len(lines[1]) or words[column] not in ("-1", "1"):
             raise BadInput(f"{path} has the broken line {' '.join(words)[:60]!r}; {AGAIN}")
     return {words[0]: int(words[column] == "1") for words in lines[2:]}
+
+
+DATA_SET = Entry(
+    "celeba",
+    load_celeba,
+    "202,599 aligned faces (not downloaded)",
+    "3×64×64",
+    "non-commercial research only",
+    True,
+)

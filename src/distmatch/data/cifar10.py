@@ -13,7 +13,7 @@ import torch
 from distmatch.data.cifar10_parquet import load_parquet
 from distmatch.data.download import fetch
 from distmatch.data.places import AGAIN, folders, missing, reading
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 from distmatch.errors import BadInput
 
 ARCHIVE, UNPACKED = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
@@ -108,3 +108,8 @@ def _records(bodies: list[bytes], names: tuple[str, ...], where: Path) -> Split:
     records = np.frombuffer(b"".join(bodies), np.uint8).reshape(-1, RECORD)
     x = torch.from_numpy(records[:, 1:].copy()).view(-1, 3, 32, 32)
     return Split(x, torch.from_numpy(records[:, 0].astype(np.int64)))
+
+
+DATA_SET = Entry(
+    "cifar10", load_cifar10, "60,000 colour pictures, 10 classes", "3×32×32", "none stated; cite the source"
+)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distmatch.data.mnist import base_digits
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 
 BLOCK = 1000
 
@@ -60,3 +60,8 @@ def _colours(n: int, generator: torch.Generator) -> Tensor:
     """`n` colours, uint8 `(n, 3)`, whose largest channel is 255."""
     c = torch.randint(1, 256, (n, 3), generator=generator)
     return (c * 255 // c.amax(dim=1, keepdim=True)).to(torch.uint8)
+
+
+DATA_SET = Entry(
+    "color-mnist", load_color_mnist, "MNIST, each digit in a random colour", "3×28×28", "CC BY-SA 3.0"
+)

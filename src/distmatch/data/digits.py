@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 
 LICENCE = "CC BY 4.0"
 SOURCE = "Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (the copy in scikit-learn)"
@@ -36,3 +36,6 @@ def load_digits(request: Request) -> DataSet:
         licence=LICENCE,
         bits="original levels 0..16, times 255/16 and rounded",
     )
+
+
+DATA_SET = Entry("digits", load_digits, "1,797 small digits, always there", "1×8×8", "CC BY 4.0")

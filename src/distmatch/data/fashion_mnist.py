@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distmatch.data.idx import IdxSource, load_idx
-from distmatch.data.splits import DataSet, Request
+from distmatch.data.splits import DataSet, Entry, Request
 
 FASHION_MNIST = IdxSource(
     name="fashion-mnist",
@@ -39,3 +39,6 @@ def load_fashion_mnist(request: Request) -> DataSet:
     files are recognised as original bits. Raises `BadInput` for files missing, damaged or foreign.
     """
     return load_idx(FASHION_MNIST, request)
+
+
+DATA_SET = Entry("fashion-mnist", load_fashion_mnist, "70,000 pictures of clothes", "1×28×28", "MIT")

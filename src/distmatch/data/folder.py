@@ -10,7 +10,7 @@ import torch
 
 from distmatch.data.images import cached, decode, fingerprint, in_threads, square
 from distmatch.data.places import existing_folder, reading
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 from distmatch.errors import BadInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -94,3 +94,6 @@ def _classes(root: Path, paths: list[Path]) -> tuple[tuple[str, ...], list[int]]
     names = sorted({p[0] for p in parts})
     index = {name: i for i, name in enumerate(names)}
     return tuple(names), [index[p[0]] for p in parts]
+
+
+DATA_SET = Entry("folder", load_folder, "any folder of pictures", "3×64×64", "the images' own", True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distmatch.data.idx import IdxSource, load_idx
-from distmatch.data.splits import DataSet, Request
+from distmatch.data.splits import DataSet, Entry, Request
 
 MNIST = IdxSource(
     name="mnist",
@@ -41,3 +41,6 @@ def load_mnist(request: Request) -> DataSet:
 def base_digits(request: Request, name: str) -> DataSet:
     """All MNIST digits for a data set made from them, looked for in `D/<name>`, `D/mnist` and `D`."""
     return load_idx(MNIST, request, name)
+
+
+DATA_SET = Entry("mnist", load_mnist, "70,000 handwritten digits", "1×28×28", "CC BY-SA 3.0")

@@ -95,6 +95,7 @@ class Entry:
     takes_size: whether `load(..., size=...)` sets the images' side.
     """
 
+    name: str
     load: Callable[[Request], DataSet]
     description: str
     shape: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from distmatch.data.mnist import base_digits
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 
 SIZES = (50_000, 5_000, 10_000)
 
@@ -39,3 +39,12 @@ def load_stacked_mnist(request: Request) -> DataSet:
         digits.licence,
         f"stacked here with seed {request.seed}, from MNIST, {digits.bits}",
     )
+
+
+DATA_SET = Entry(
+    "stacked-mnist",
+    load_stacked_mnist,
+    "three MNIST digits as channels, 1,000 modes",
+    "3×28×28",
+    "CC BY-SA 3.0",
+)

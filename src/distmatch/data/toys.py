@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from distmatch.data.splits import DataSet, Request, Split
+from distmatch.data.splits import DataSet, Entry, Request, Split
 
 SIZES = (50_000, 5_000, 10_000)
 LICENCE = "none needed (made here)"
@@ -89,3 +89,11 @@ def _mixture(name: str, centres: Tensor, sigma: float, request: Request, source:
     return DataSet(
         name, train, validation, test, classes, source, LICENCE, "made here", modes=centres, mode_scale=sigma
     )
+
+
+RING = Entry("ring", load_ring, "8 Gaussians on the unit circle, σ 0.01", "2", "none needed (made here)")
+GRID = Entry("grid", load_grid, "25 Gaussians on a 5×5 grid, σ 0.05", "2", "none needed (made here)")
+GAUSSIANS = Entry(
+    "gaussians", load_gaussians, "5 Gaussians at 0 and (±2, ±2), σ 0.2", "2", "none needed (made here)"
+)
+LINES = Entry("lines", load_lines, "two parallel lines without width", "2", "none needed (made here)")

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib import import_module
-from pkgutil import iter_modules
-
+from distmatch.declared import declared
 from distmatch.errors import unknown
 from distmatch.metrics.declaration import Better, Metric
 
 ROOMS = ("likelihood", "codes", "samples", "features", "generator")
 
 
-def declared(package: str = "distmatch.metrics", rooms: tuple[str, ...] = ROOMS) -> Iterator[Metric]:
-    """Yield the metrics that modules in a package's rooms declare.
+def ordered(room: str) -> list[Metric]:
+    """Return a room's metrics: those that say which way is better first, and of these the quick ones.
 
-    Room by room; first those that say which way is better, of these the quick ones first, then by the modules' names.
-
-    >>> next(declared()).name
-    'bits_per_dim'
+    >>> ordered("codes")[-1].name  # it has no direction
+    'empirical_marginal_kl'
     """
-    for room in rooms:
-        path = import_module(f"{package}.{room}").__path__
-        modules = [import_module(f"{package}.{room}.{name}") for _, name, _ in iter_modules(path)]
-        found = [value for module in modules for value in vars(module).values() if isinstance(value, Metric)]
-        yield from sorted(found, key=lambda metric: (not any(metric.better.values()), not metric.quick))
+    found = declared(f"distmatch.metrics.{room}", Metric).values()
+    return sorted(found, key=lambda metric: (not any(metric.better.values()), not metric.quick))
 
 
-METRICS = {metric.name: metric for metric in declared()}
+METRICS = {metric.name: metric for room in ROOMS for metric in ordered(room)}
+
 BETTER: dict[str, Better] = {key: way for metric in METRICS.values() for key, way in metric.better.items()}
 """Which way is better, by the keys of all metrics' results."""
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 from torch import nn
 
 from distmatch.batch_statistics import recording
+from distmatch.declared import declared
 from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
-from distmatch.networks.families import dcgan, mlp, pixelcnn, progressive, real_nvp
 from distmatch.networks.families.dcgan import DCGANOptions
+from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions
 from distmatch.networks.families.pixelcnn import PixelCNNOptions, PixelDecoder
 from distmatch.networks.families.progressive import ProgressiveOptions
@@ -40,7 +39,6 @@ __all__ = [
     "ImageCritic",
     "Lens",
     "MLPOptions",
-    "NetworkOptions",
     "PixelCNNOptions",
     "PixelDecoder",
     "ProgressiveOptions",
@@ -56,7 +54,6 @@ __all__ = [
     "with_labels",
 ]
 
-NetworkOptions = MLPOptions | DCGANOptions | ProgressiveOptions | PixelCNNOptions | RealNVPOptions
 ROLES = ("encoder", "decoder", "critic", "lens")
 KINDS = {
     bool: "true or false",
@@ -68,82 +65,8 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family of nets.
-
-    Arguments:
-        description: one line for the reader.
-        reference: where it comes from.
-        options: the dataclass of its options.
-        encoder: (shapes, posterior, options) -> `Encoder`.
-        decoder: (shapes, likelihood, options) -> `Decoder`.
-        critic: (shapes, spaces, options) -> a critic.
-        lens: (shapes, until, options) -> `Lens`; None where the family has none.
-        flow: whether its decoder is invertible: a code of the data's size, draws without a likelihood's parameters,
-            and p(x) itself known.
-        autoregressive: whether its decoder is a product of conditional laws, whose draws pass no gradient on.
-    """
-
-    description: str
-    reference: str
-    options: type[Any]
-    encoder: Callable[..., nn.Module]
-    decoder: Callable[..., nn.Module]
-    critic: Callable[..., nn.Module]
-    lens: Callable[..., nn.Module] | None = None
-    flow: bool = False
-    autoregressive: bool = False
-
-
-NETWORKS: Mapping[str, Family] = MappingProxyType(
-    {
-        "mlp": Family(
-            "fully connected; any data",
-            "Kingma and Welling, arXiv:1312.6114; code critic of arXiv:1802.06847",
-            MLPOptions,
-            mlp.encoder,
-            mlp.decoder,
-            mlp.critic,
-            mlp.lens,
-        ),
-        "dcgan": Family(
-            "convolutional; images of " + ", ".join(f"{side}×{side}" for side in dcgan.PLANS),
-            "Radford, Metz and Chintala, arXiv:1511.06434, in the sizes of Arjovsky et al., arXiv:1701.07875",
-            DCGANOptions,
-            dcgan.encoder,
-            dcgan.decoder,
-            dcgan.critic,
-            dcgan.lens,
-        ),
-        "progressive": Family(
-            "growing with the step; images of side 4 or 7 times a power of two",
-            "Karras, Aila, Laine and Lehtinen, arXiv:1710.10196",
-            ProgressiveOptions,
-            progressive.encoder,
-            progressive.decoder,
-            progressive.critic,
-        ),
-        "pixelcnn": Family(
-            "gated and autoregressive, with or without a code; images",
-            "van den Oord et al., arXiv:1606.05328; with a code Gulrajani et al., arXiv:1611.05013",
-            PixelCNNOptions,
-            pixelcnn.encoder,
-            pixelcnn.decoder,
-            pixelcnn.critic,
-            autoregressive=True,
-        ),
-        "real-nvp": Family(
-            "invertible, with an exact density; images and points; its critics are dcgan's or mlp's",
-            "Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803",
-            RealNVPOptions,
-            real_nvp.encoder,
-            real_nvp.decoder,
-            real_nvp.critic,
-            flow=True,
-        ),
-    }
-)
+FIRST = ("mlp", "dcgan", "progressive", "pixelcnn", "real_nvp")  # the order of lists; others follow
+NETWORKS = declared("distmatch.networks.families", Family, FIRST)
 """The families, by the name that the command line takes."""
 
 
@@ -156,7 +79,7 @@ def build(
     posterior: str = "gaussian",
     spaces: tuple[str, ...] = ("x",),
     until: int | None = None,
-    options: NetworkOptions | Mapping[str, Any] | None = None,
+    options: Any = None,
 ) -> nn.Module:
     """A net of a family, initialised from torch's global generator (seed it, or fork it, around the call).
 
@@ -201,7 +124,7 @@ def build(
     raise unknown("role", role, ROLES)
 
 
-def resolve_options(name: str, options: NetworkOptions | Mapping[str, Any] | None) -> NetworkOptions:
+def resolve_options(name: str, options: Any) -> Any:
     """The family's options: as given, from a mapping of their names, or its defaults.
 
     Raises:
@@ -233,10 +156,11 @@ def options_over(name: str, options: Mapping[str, Any], shapes: Shapes, steps: i
     {'width': 8, 'fade': 100, 'stable': 200}
     """
     chosen = resolve_options(name, options)
-    if not isinstance(chosen, ProgressiveOptions):
+    if not hasattr(chosen, "over"):
         return dict(options)
-    chosen = chosen.over(shapes, steps)
-    return {**options, "stable": chosen.stable, "fade": chosen.fade}
+    known = chosen.over(shapes, steps)
+    lengths = [n for n, kind in get_type_hints(type(known)).items() if Share in get_args(kind)]
+    return {**options, **{n: getattr(known, n) for n in lengths}}
 
 
 def _check_kind(name: str, value: object, kind: Any) -> None:

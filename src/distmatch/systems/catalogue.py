@@ -6,28 +6,14 @@ function with other choices, which a table beside it shows better than as many d
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from distmatch.declared import declared
 from distmatch.errors import unknown
 from distmatch.systems.system import System
 
 FIRST = ("explicit", "adversarial", "autoencoders", "joint", "hybrids")  # the order of lists; others follow
 
 
-def declared(package: str = "distmatch.systems") -> dict[str, System]:
-    """Return the systems that a package's modules declare, by name.
-
-    >>> declared()["vgh++"].summary
-    'Variational GAN hybrid with samples.'
-    """
-    names = [name for _, name, _ in iter_modules(import_module(package).__path__) if name != "catalogue"]
-    names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    modules = [import_module(f"{package}.{name}") for name in names]
-    return {system.name: system for module in modules for system in getattr(module, "SYSTEMS", ())}
-
-
-SYSTEMS = declared()
+SYSTEMS = declared("distmatch.systems", System, FIRST)
 
 
 def find(name: str) -> System:

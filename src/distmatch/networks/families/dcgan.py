@@ -15,6 +15,7 @@ from torch import nn
 
 from distmatch.distributions.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.errors import BadInput
+from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import (
     check_norms,
     check_sizes,
@@ -254,3 +255,15 @@ def lens(shapes: Shapes, until: int | None, options: DCGANOptions) -> Lens:
     if len(shapes.x) != 3:
         raise BadInput(f"dcgan's lens is for images (C, H, W), and the data is of shape {shapes.x}; use mlp")
     return image_lens(shapes, until, options.lens_width, options.lens_blocks)
+
+
+DCGAN = Family(
+    "dcgan",
+    "convolutional; images of " + ", ".join(f"{side}×{side}" for side in PLANS),
+    "Radford, Metz and Chintala, arXiv:1511.06434, in the sizes of Arjovsky et al., arXiv:1701.07875",
+    DCGANOptions,
+    encoder,
+    decoder,
+    critic,
+    lens,
+)

@@ -13,6 +13,7 @@ from torch import nn
 
 from distmatch.distributions.likelihoods import Likelihood
 from distmatch.errors import BadInput, unknown
+from distmatch.networks.families.family import Family
 from distmatch.networks.layers.batch_norm import BatchNorm
 from distmatch.networks.layers.heads import Layer, across_batch, critic_layers
 from distmatch.networks.layers.initial import initialise
@@ -212,3 +213,15 @@ def code_critic(
 def lens(shapes: Shapes, until: int | None, options: MLPOptions) -> Lens:
     """L(x) = x + residual, by linear layers."""
     return flat_lens(shapes, until, options.lens_width, options.lens_blocks)
+
+
+MLP = Family(
+    "mlp",
+    "fully connected; any data",
+    "Kingma and Welling, arXiv:1312.6114; code critic of arXiv:1802.06847",
+    MLPOptions,
+    encoder,
+    decoder,
+    critic,
+    lens,
+)

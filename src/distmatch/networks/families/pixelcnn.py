@@ -23,6 +23,7 @@ from distmatch.distributions.pixels import LogitBernoulli, PixelCategorical
 from distmatch.errors import BadInput, unknown
 from distmatch.networks.families import dcgan, mlp
 from distmatch.networks.families.dcgan import DCGANOptions
+from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions, check_sizes
 from distmatch.networks.layers.masked import ColumnConv, RowConv, colour_groups
 from distmatch.networks.players import (
@@ -465,3 +466,15 @@ def others_options(options: PixelCNNOptions) -> dict[str, Any]:
         "critic_batch_norm": options.critic_batch_norm,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+PIXELCNN = Family(
+    "pixelcnn",
+    "gated and autoregressive, with or without a code; images",
+    "van den Oord et al., arXiv:1606.05328; with a code Gulrajani et al., arXiv:1611.05013",
+    PixelCNNOptions,
+    encoder,
+    decoder,
+    critic,
+    autoregressive=True,
+)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distmatch.distributions.likelihoods import LIKELIHOODS, LINEAR, Likelihood
 from distmatch.errors import BadInput
+from distmatch.networks.families.family import Family
 from distmatch.networks.families.growth import Growing, Growth, Time
 from distmatch.networks.families.mlp import check_sizes, code_critic
 from distmatch.networks.layers.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
@@ -228,3 +229,14 @@ def _plain(channels: int, out: int) -> list[nn.Module]:
 
 def _normed(channels: int, out: int) -> list[nn.Module]:
     return [*_plain(channels, out), PixelNorm()]
+
+
+PROGRESSIVE = Family(
+    "progressive",
+    "growing with the step; images of side 4 or 7 times a power of two",
+    "Karras, Aila, Laine and Lehtinen, arXiv:1710.10196",
+    ProgressiveOptions,
+    encoder,
+    decoder,
+    critic,
+)

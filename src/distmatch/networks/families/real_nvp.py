@@ -14,6 +14,7 @@ from distmatch.distributions.points import Delta, DensityAt
 from distmatch.errors import BadInput
 from distmatch.networks.families import dcgan, mlp
 from distmatch.networks.families.dcgan import DCGANOptions
+from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions, check_sizes
 from distmatch.networks.layers.flow_couplings import (
     ActNorm,
@@ -237,3 +238,15 @@ def mlp_options(options: RealNVPOptions) -> MLPOptions:
         code_width=options.code_width,
         code_depth=options.code_depth,
     )
+
+
+REAL_NVP = Family(
+    "real-nvp",
+    "invertible, with an exact density; images and points; its critics are dcgan's or mlp's",
+    "Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803",
+    RealNVPOptions,
+    encoder,
+    decoder,
+    critic,
+    flow=True,
+)

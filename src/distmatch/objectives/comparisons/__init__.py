@@ -5,6 +5,7 @@ each a function applied to the scores on samples of the target p and of the mode
 `cross` gives a critic's ratio to another loss of the players.
 """
 
+from distmatch.declared import declared
 from distmatch.errors import unknown
 from distmatch.objectives.comparisons.class_probability import (
     BRIER,
@@ -31,28 +32,13 @@ from distmatch.objectives.comparisons.integral import HINGE, WASSERSTEIN
 from distmatch.objectives.comparisons.mmd import IMQ, KERNELS, RBF, Kernel, mmd_squared, root_mmd
 from distmatch.objectives.comparisons.ratio_matching import KLIEP, LSIF, bregman
 
-COMPARISONS: dict[str, Comparison] = {
-    c.name: c
-    for c in (
-        NON_SATURATING,
-        MINIMAX,
-        REVERSE_KL,
-        LEAST_SQUARES,
-        BRIER,
-        WASSERSTEIN,
-        HINGE,
-        F_KL,
-        F_REVERSE_KL,
-        F_PEARSON,
-        F_NEYMAN,
-        F_HELLINGER,
-        F_JENSEN_SHANNON,
-        F_GAN,
-        F_JEFFREYS,
-        LSIF,
-        KLIEP,
-    )
-}
+FIRST = (
+    "class_probability",
+    "integral",
+    "f_divergence",
+    "ratio_matching",
+)  # the order of lists; others follow
+COMPARISONS = declared("distmatch.objectives.comparisons", Comparison, FIRST)
 
 
 def by_name(name: str) -> Comparison:
