@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST ?= .venv-lowest
 
-.PHONY: demo test lint types pytest slow compat bench performance coverage coverage-page gpu results train-results zoo zoo-page reproduction clean
+.PHONY: demo test lint types pytest slow compat bench performance coverage coverage-page gpu results train-results zoo zoo-page reproduction index clean
 
 demo: $(VENV)/installed
 	$(BIN)/distmatch demo
@@ -71,6 +71,10 @@ zoo: $(VENV)/installed
 
 zoo-page: $(VENV)/installed
 	$(BIN)/python docs/results/zoo.py page
+
+# What `distmatch list` and `distmatch show` print, from the declarations.
+index: $(VENV)/installed
+	$(BIN)/python tools/index.py
 
 # The page of the seeds' experiments, from docs/results/experiments; `distmatch reproduce NAME` writes what is there.
 reproduction: $(VENV)/installed

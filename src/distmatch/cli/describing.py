@@ -23,9 +23,9 @@ class List:
 
     def run(self, console: Console) -> None:
         """List."""
-        from distmatch.runs.listing import table_of
+        from distmatch.runs.catalogue import list_of
 
-        console.print(table_of(self.what))
+        console.print(list_of(self.what))
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Show:
 
     def run(self, console: Console) -> None:
         """Show."""
-        from distmatch.runs.listing import description_of
+        from distmatch.runs.catalogue import description_of
 
         console.print(description_of(self.system))
 

@@ -108,6 +108,7 @@ class Train:
     def run(self, console: Console) -> None:
         """Train."""
         from distmatch.runs.build import layered
+        from distmatch.runs.catalogue import printed
         from distmatch.runs.listing import plan_of
         from distmatch.runs.terminal import progress_bars
         from distmatch.runs.torchrun import gathered
@@ -119,7 +120,9 @@ class Train:
         out = self.out.expanduser() if self.out else Path("runs") / f"{name}-{config.data.name}"
         if self.dry_run:
             for line in plan_of(config, out):
-                console.print(line, soft_wrap=isinstance(line, str))
+                console.print(
+                    line if isinstance(line, str) else printed([line]), soft_wrap=isinstance(line, str)
+                )
             return
         if self.profile:
             self._profile(console, config, out)
