@@ -48,13 +48,13 @@ def put(path: Path, content: bytes) -> None:
         raise
 
 
-def cannot_write(path: Path, error: OSError) -> BadInput:
-    """The sentence for a file that cannot be written, with what helps.
+def cannot_write(path: Path, error: OSError, remedy: str = "") -> BadInput:
+    """The sentence for a file that cannot be written, with what helps: `remedy`, or what the error suggests.
 
     >>> print(cannot_write(Path("log.jsonl"), OSError(errno.ENOSPC, "No space left on device")))
     cannot write log.jsonl (No space left on device); free some space
     """
-    remedy = REMEDIES.get(error.errno or 0, "check that its folder exists and can be written")
+    remedy = remedy or REMEDIES.get(error.errno or 0, "check that its folder exists and can be written")
     return BadInput(f"cannot write {path} ({error.strerror or error}); {remedy}")
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from distmatch.data.places import cannot_write
+from distmatch.data.places import ELSEWHERE
 from distmatch.errors import BadInput
+from distmatch.files import cannot_write
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0
@@ -36,7 +37,7 @@ def fetch(urls: Sequence[str], path: Path, md5: str) -> Path:
                 if os.path.isfile(path):
                     return path
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, ELSEWHERE) from error
     raise BadInput(
         f"cannot download {path.name} ({why}); put it in {path.parent}, or name its folder with --data-dir"
     )

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distmatch.data.places import cache_folder, cannot_write
+from distmatch.data.places import ELSEWHERE, cache_folder
 from distmatch.errors import BadInput
+from distmatch.files import cannot_write
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -94,7 +95,7 @@ def cached(
         _write(path, shape, rows())
         return _mapped(path, shape)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, ELSEWHERE) from error
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:

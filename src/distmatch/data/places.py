@@ -11,6 +11,7 @@ from pathlib import Path
 from distmatch.data.splits import Request
 from distmatch.errors import BadInput
 
+ELSEWHERE = "set DISTMATCH_DATA to a folder you can write in"  # where the cache cannot be written
 AGAIN = "fetch it again, or name another folder with --data-dir"
 
 
@@ -39,12 +40,6 @@ def folders(request: Request, *names: str) -> list[Path]:
         return [cache_folder() / names[0]]
     root = existing_folder(request.data_dir)
     return [f for f in (*(root / name for name in names), root) if os.path.isdir(f)]
-
-
-def cannot_write(path: Path, error: OSError) -> BadInput:
-    """The error for a cache that cannot be written: full, forbidden, or no folder."""
-    why = error.strerror or error
-    return BadInput(f"cannot write {path} ({why}); set DISTMATCH_DATA to a folder you can write in")
 
 
 @contextmanager

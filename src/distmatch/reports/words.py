@@ -68,15 +68,18 @@ def _plain(value: Any) -> str:
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(8.25), duration(754), duration(7384)
-    ('8.2 s', '12 min 34 s', '2 h 03 min')
+    >>> duration(8.25), duration(754), duration(7384), duration(200_000)
+    ('8.2 s', '12 min 34 s', '2 h 03 min', '2.3 days')
     """
     if not seconds < 1e9:
         return f"{seconds} s"
     minutes, rest = divmod(round(seconds), 60)
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{seconds / 86_400:.1f} days"
 
 
 def count(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from distmatch.reports.words import duration
 from distmatch.runs.build import objective_of
 from distmatch.sweeps.calibration import Cost
 from distmatch.sweeps.folder import Sweep
@@ -135,18 +136,6 @@ def price_lines(sweep: Sweep, machine: Machine) -> list[Table | Text]:
     if sweep.evaluate:
         lines.append(Text(f"not priced: measuring {', '.join(sweep.evaluate)} on each finished run"))
     return lines
-
-
-def duration(seconds: float) -> str:
-    """Seconds as one reads them.
-
-    >>> duration(0.4), duration(75), duration(5000), duration(200_000)
-    ('0.4 s', '1.2 min', '1.4 h', '2.3 days')
-    """
-    for most, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h")):
-        if seconds < most:
-            return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.1f} days"
 
 
 def size(count: float) -> str:
