@@ -12,6 +12,7 @@ import pytest
 
 from distmatch import cli
 from distmatch.errors import BadInput
+from distmatch.metrics import BETTER
 from distmatch.reports.sweep_figures import boxes, sensitivity
 from distmatch.reports.sweep_numbers import (
     Effect,
@@ -49,7 +50,7 @@ def row(system, settings, seed, metrics=None, losses=None, **changes):
         "steps": 100,
         "why": None,
         "losses": losses or {"nll": 2.0},
-        "metrics": {k: measured(v, "higher" if k == "elbo" else "") for k, v in (metrics or {}).items()},
+        "metrics": {k: measured(v, BETTER.get(k, "")) for k, v in (metrics or {}).items()},
         "not_measured": {},
         "seconds": 1.0,
     } | changes  # fmt: skip

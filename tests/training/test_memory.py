@@ -102,7 +102,7 @@ def test_freed_memory_comes_back_without_page_faults():
     program = """
 import resource, sys
 import torch
-from distmatch.training.memory import keep_heap
+from distmatch.training.engine.memory import keep_heap
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

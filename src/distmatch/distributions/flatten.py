@@ -24,6 +24,7 @@ def flatten_distribution(
         The tensors, and `rebuild(tensors)`: a copy of the law on other tensors, without validation. Where
         they have leading dimensions more than the old ones, the batch shape has them too.
 
+    >>> from torch.distributions import Independent, Normal
     >>> tensors, rebuild = flatten_distribution(Independent(Normal(torch.zeros(2), torch.ones(2)), 1))
     >>> rebuild([t.expand(5, 2) for t in tensors]).batch_shape
     torch.Size([5])
@@ -79,6 +80,7 @@ def _own_attributes(distribution: Distribution) -> dict[str, object]:
 def _named_in(kind: type) -> tuple[str, ...]:
     """Every name in the code of a class's methods: what they may set on an instance, and more.
 
+    >>> from torch.distributions import Normal
     >>> {"loc", "scale", "_batch_shape"} <= set(_named_in(Normal))
     True
     """

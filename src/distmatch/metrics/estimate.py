@@ -45,6 +45,7 @@ class Estimate:
         Raises:
             BadInput: fewer than two values, another shape, NaN or infinity.
 
+        >>> import torch
         >>> Estimate.mean(torch.tensor([1.0, 2.0, 3.0]))
         Estimate(value=2.0, standard_error=0.577..., n=3, unit='', how='', degrees=None, limits=None)
         """
@@ -62,6 +63,7 @@ class Estimate:
             design_effect: by how much the variance of the mean is above that of n independent ones (Kish): as many
                 count as n/design_effect.
 
+        >>> import torch
         >>> print(Estimate.fraction(torch.arange(100) < 40))
         0.40 ± 0.05 (n = 100)
         >>> print(Estimate.fraction(torch.ones(100, dtype=torch.bool)))

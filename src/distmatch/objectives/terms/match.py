@@ -48,7 +48,7 @@ class Match(Term):
             (Sønderby et al. 2017, arXiv:1610.04490); a `Ramp` lets it fade.
         teach: whether the critic learns from this term; if not, the players only ask for its verdict.
 
-    >>> from distmatch.objectives.variables import X_GEN, Z_PRIOR
+    >>> from distmatch.objectives.variables import X_GEN, Z_CODE, Z_PRIOR
     >>> print(Match((X, Z_CODE), (X_GEN, Z_PRIOR)))
     D[q(x, ẑ) ‖ p(x̃, z)]
     """
