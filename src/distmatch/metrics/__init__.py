@@ -1,6 +1,6 @@
 """Functions from tensors or callables to numbers with error bars; usable on models trained elsewhere.
 
-Each measures one thing; the bench (`evaluate`) runs all that apply to a model under test.
+Each measures one thing; `evaluate` measures all that apply to a model.
 """
 
 from distmatch.metrics.codes.density_models import DENSITY_MODELS, DensityFit

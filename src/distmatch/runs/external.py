@@ -85,7 +85,7 @@ def diagnose(
 
 
 def model_of(x: Tensor, data: DataSet) -> Model:
-    """Samples and data, as the bench takes them. More samples than there are cannot be had."""
+    """Samples and data as a model that can be measured. More samples than there are cannot be had."""
 
     def sample(n: int, seed: int) -> Tensor:
         if n > len(x):

@@ -38,7 +38,7 @@ class Search:
 
     Args:
         trials: how many.
-        metric: what is judged: a metric of a metric, or a loss of the log; over seeds its mean.
+        metric: what is judged: the key of a metric's result, or a loss of the log; over seeds its mean.
         direction: minimise or maximise.
         sampler: tpe, random, qmc, cmaes or gp.
         batch: trials that are trained together, before the sampler hears of any of them.
