@@ -37,9 +37,13 @@ class Show:
 
     def run(self, console: Console) -> None:
         """Show."""
-        from distmatch.runs.catalogue import description_of
+        from distmatch.runs.catalogue import description_of, printed
 
-        console.print(description_of(self.system))
+        if (shown := description_of(self.system)) is None:
+            from distmatch.runs import listing
+
+            shown = printed(listing.description_of(self.system))
+        console.print(shown)
 
 
 @dataclass(frozen=True)

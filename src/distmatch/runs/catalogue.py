@@ -34,18 +34,11 @@ def list_of(what: str) -> Table:
     return _drawn(index()["lists"][what])
 
 
-def description_of(system: str) -> Group:
-    """Return a system, or an objective as text, as it is shown.
-
-    Raises:
-        BadInput: there is no such system, or the text is no objective.
-    """
-    known = index()["systems"].get(system)
-    if known is None:
-        from distmatch.runs import listing
-
-        return printed(listing.description_of(system))
-    summary, *lines = known
+def description_of(system: str) -> Group | None:
+    """Return a system as it is shown; None where there is none of this name."""
+    if system not in index()["systems"]:
+        return None
+    summary, *lines = index()["systems"][system]
     return Group(Text(summary, style="bold"), printed(lines))
 
 
