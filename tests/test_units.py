@@ -37,7 +37,7 @@ from distmatch.objectives.variables import (
 )
 from distmatch.runs.build import assemble
 from distmatch.runs.config import configure
-from distmatch.runs.model import settle
+from distmatch.runs.model import finalize
 from distmatch.training.engine.functional import bind
 
 SHAPES = Shapes((1, 4, 4), latent=3)
@@ -300,9 +300,9 @@ def test_a_trained_critics_slopes_are_in_its_units():
     assembly = assemble(
         configure({"system": "wgan-gp", "data.name": "digits", "network.family": "mlp", "network.width": 8})
     )
-    trained = settle(assembly)
+    trained = finalize(assembly)
     (critic,) = trained.critics(20).values()
-    x, net = critic.target[0] / 2, trained.judges["data"]
+    x, net = critic.target[0] / 2, trained.critic_nets["data"]
     torch.testing.assert_close(critic.score(2 * x), net(x))
     leaf = x.clone().requires_grad_()
     (by_x,) = torch.autograd.grad(net(leaf).sum(), leaf)

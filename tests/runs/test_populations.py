@@ -23,7 +23,7 @@ from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.variables import X_GEN, X_REC, Z_CODE, Z_PRIOR, Z_REC, X, draw
 from distmatch.runs.build import Assembly, assemble, layered
-from distmatch.runs.model import Trained, settle
+from distmatch.runs.model import Trained, finalize
 from distmatch.runs.train import _validation
 from distmatch.systems import SYSTEMS
 from distmatch.training import Feed
@@ -45,7 +45,7 @@ SMALL = {
 def trained(system: str, steps: int = 20, **more: object) -> Trained:
     assembly = assemble(layered({"system": system, **SMALL, **more}))
     assembly.trainer.run(steps)
-    return settle(assembly)
+    return finalize(assembly)
 
 
 def training_batches(assembly: Assembly) -> list[dict[str, Tensor]]:
@@ -133,7 +133,7 @@ WITH_NORM = [name for name in SYSTEMS if bn_options(name)]
 def test_every_system_has_the_statistics_of_each_of_its_draws(system):
     assembly = assemble(layered(bn_options(system)))
     assembly.trainer.run(1)
-    run = settle(assembly)
+    run = finalize(assembly)
     batches = training_batches(assembly)
     made = {name for name in INPUTS if INPUTS[name] in batches[0]}
     checked = set()
@@ -335,7 +335,7 @@ def test_validation_normalises_by_training_batches():
 def test_validation_takes_the_running_average_of_the_decoder():
     assembly, x = validated(**{"training.average": 0.9})
     found = assembly.trainer.losses(feed_over(assembly, x, 20), 1)["distance(x, x_rec)"]
-    run = settle(assembly)
+    run = finalize(assembly)
     with torch.no_grad():
         by_run = float((run.decoded(run.encode(x).mean) - x).square().sum(1).mean())
     assert found == pytest.approx(by_run, rel=1e-5)

@@ -10,7 +10,7 @@ from distmatch.revision import revision
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.config import assignment
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import load_trained, settle
+from distmatch.runs.model import finalize, load_trained
 from distmatch.training import checkpoint
 
 
@@ -147,7 +147,7 @@ def test_settling_leaves_the_trainer_as_it_was():
     assembly = assemble(config)
     assembly.trainer.run(3)
     before = {k: v.clone() for k, v in assembly.trainer.snapshot()[0].items()}
-    trained = settle(assembly)
+    trained = finalize(assembly)
     assert not trained.nets["decoder"].training
     assert same(before, assembly.trainer.snapshot()[0])
     average = assembly.trainer.state.average["decoder"]

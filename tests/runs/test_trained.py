@@ -13,7 +13,7 @@ from distmatch.networks.posteriors import LatentFlow
 from distmatch.networks.priors import NormalMixture
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.devices import mapped, on_cpu
-from distmatch.runs.model import settle
+from distmatch.runs.model import finalize
 
 SMALL = {
     "data.name": "ring",
@@ -26,7 +26,7 @@ SMALL = {
 def trained(system, **more):
     assembly = assemble(layered({"system": system, **SMALL, **more}))
     assembly.trainer.run(2)
-    return settle(assembly)
+    return finalize(assembly)
 
 
 def test_codes_and_their_images():
@@ -58,7 +58,7 @@ def test_a_critic_is_given_what_training_gives_it():
     assert target.shape == model.shape == (50, 2)
     held_out = run.prepared("test")
     assert all((held_out == row).all(1).any() for row in target)
-    assert torch.equal(critic.score(model), run.judges["data"](model))
+    assert torch.equal(critic.score(model), run.critic_nets["data"](model))
     assert critic.is_log_ratio
     again = run.as_model().critics(50, 3)["data"]
     assert torch.equal(again.target[0], target)
@@ -86,7 +86,7 @@ def test_labels_are_the_last_input():
     critic = run.as_model().critics(30, 0)["data"]
     x, y = critic.target
     assert torch.equal(y, critic.model[1])
-    assert torch.equal(critic.score(x, y), run.judges["data"](x, y=y))
+    assert torch.equal(critic.score(x, y), run.critic_nets["data"](x, y=y))
     assert gradient_norms(critic.score, critic.target, critic.model).mean.value > 0
 
 
@@ -115,7 +115,7 @@ def test_critics_of_batches():
     critic = run.as_model().critics(40, 0)["data"]
     x, side = critic.target
     assert side.tolist() == [0] * 40
-    net = run.judges["data"]
+    net = run.critic_nets["data"]
     assert torch.equal(critic.score(x, side), torch.cat([net(x[:20]), net(x[20:])]))
     with pytest.raises(BadInput, match="depends on the others"):
         gradient_norms(critic.score, critic.target, critic.model)

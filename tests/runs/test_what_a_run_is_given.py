@@ -17,11 +17,11 @@ from distmatch.runs import pictures, sampling
 from distmatch.runs import train as loop
 from distmatch.runs.build import assemble, data_of, feed_of, layered, objective_of
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import load_trained, settle
+from distmatch.runs.model import finalize, load_trained
 from distmatch.runs.sampling import sample_to
 from distmatch.runs.sharing import assemble_share, start_alike
 from distmatch.runs.timing import Timing
-from distmatch.runs.train import Books, train
+from distmatch.runs.train import Recorder, train
 from distmatch.training import Diverged
 from distmatch.training.distributed.ranks import Ranks
 
@@ -146,7 +146,7 @@ def test_epochs_count_every_batch(critic_steps, steps):
 
 def error(assembly, x):
     """‖x - x̂‖², summed, mean over these rows, by the nets alone."""
-    run = settle(assembly)
+    run = finalize(assembly)
     with torch.no_grad():
         return float((run.decoded(run.encode(x).mean) - x).square().sum(1).mean())
 
@@ -191,13 +191,13 @@ def test_each_step_keeps_what_is_due_and_the_last_keeps_all(tmp_path):
 def test_steps_taken_at_once_stop_before_whatever_is_due(tmp_path):
     every = {"steps": 11, "log_every": 4, "checkpoint_every": 6, "sample_every": 5}
     assembly = made("gan", **{f"training.{k}": v for k, v in every.items()})
-    books = Books(assembly, RunFolder(tmp_path), None)
+    recorder = Recorder(assembly, RunFolder(tmp_path), None)
     due = [4, 5, 6, 8, 10, 11]
     for done in range(11):
         assembly.trainer.steps_done = done
         following = next(step for step in due if step > done)
-        assert books.free() == max(1, following - 1 - done)
-        assert books.logs_next() is (done + 1 in (4, 6, 8, 11))
+        assert recorder.free() == max(1, following - 1 - done)
+        assert recorder.logs_next() is (done + 1 in (4, 6, 8, 11))
 
 
 def test_a_norm_that_is_not_finite_ends_the_run():
@@ -243,7 +243,7 @@ def test_pictures_of_every_step_are_of_the_same_draws(tmp_path):
     grey = made("gan", images=True)
     for step in (7, 30):
         pictures.save_samples(run.assembly, folder, step, run)
-        pictures.save_samples(grey, folder, step, settle(grey))
+        pictures.save_samples(grey, folder, step, finalize(grey))
     for kind in ("svg", "png"):
         first, second = ((folder.samples / f"step-{s:08d}.{kind}").read_bytes() for s in (7, 30))
         assert first == second
@@ -255,7 +255,7 @@ def test_reconstructions_are_of_test_images_with_their_labels(tmp_path, monkeypa
     config = layered({"system": "cvae", "data.name": "digits", **SMALL})
     assembly = assemble(config, replace(data(images=True), test=own))
     assembly.trainer.run(3)
-    run = settle(assembly)
+    run = finalize(assembly)
     shown = []
     monkeypatch.setattr(
         pictures, "reconstruction_grid", lambda *given, columns: shown.extend(given) or columns

@@ -24,7 +24,7 @@ from distmatch.runs.build import assemble, layered
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.external import diagnose, model_of, read_samples
 from distmatch.runs.folder import FORMAT, RunFolder
-from distmatch.runs.model import load_trained, settle
+from distmatch.runs.model import finalize, load_trained
 from distmatch.runs.train import train
 from distmatch.runs.view import measured
 from distmatch.sweeps.file import SweepFile, parse
@@ -57,7 +57,7 @@ def run_of(system, data=None, steps=1, **more):
     name = {"data.name": "digits" if data.is_image else "ring"}
     assembly = assemble(layered({"system": system, **name, **SMALL, **more}), data)
     assembly.trainer.run(steps)
-    return settle(assembly)
+    return finalize(assembly)
 
 
 def test_a_subject_has_the_training_and_the_test_split_with_their_labels():
@@ -232,14 +232,14 @@ def test_nets_are_evaluated_with_what_was_trained(tmp_path):
     fresh = assembly.trainer.nets["decoder"].state_dict()
     fresh = {k: v.clone() for k, v in fresh.items()}
     assembly.trainer.run(20)
-    run = settle(assembly)
+    run = finalize(assembly)
     assert torch.equal(loaded.sample(9, 1), run.sample(9, 1))
     weights = dict(run.nets["decoder"].named_parameters())
     average, raw = assembly.trainer.state.average["decoder"], assembly.trainer.state.params["decoder"]
     assert all(torch.equal(weights[k], average[k]) for k in average)
     assert not any(torch.equal(weights[k], raw[k]) or torch.equal(weights[k], fresh[k]) for k in average)
     plain = run_of("vae")  # without batch norm
-    assert not any(net.training for r in (run, plain) for net in (*r.nets.values(), *r.judges.values()))
+    assert not any(net.training for r in (run, plain) for net in (*r.nets.values(), *r.critic_nets.values()))
 
 
 AVERAGED = {
@@ -279,7 +279,7 @@ def test_a_critics_pictures_are_in_its_units():
     critic = run.as_model().critics(20, 0)["data"]
     (x,) = critic.target
     assert x.unique().tolist() == pytest.approx([2 * 180 / 255])
-    torch.testing.assert_close(critic.score(x), run.judges["data"](run.prepared("test", 20)))
+    torch.testing.assert_close(critic.score(x), run.critic_nets["data"](run.prepared("test", 20)))
 
 
 def test_a_critics_draws_follow_the_seed():

@@ -92,7 +92,7 @@ def kept(made: Trainer) -> dict[str, Tensor]:
 
 
 def assert_alike(found: Trainer, expected: Trainer, tolerance: float = FINE) -> None:
-    """Weights, moments, buffers, pending losses, noise and books of two trainers are the same to rounding."""
+    """Weights, moments, buffers, pending losses, noise and records of two trainers are the same to rounding."""
     assert_same(kept(found), kept(expected), rtol=tolerance, atol=tolerance)
     assert found.snapshot()[1] == expected.snapshot()[1]
     assert torch.equal(found.feed.generator.get_state(), expected.feed.generator.get_state())

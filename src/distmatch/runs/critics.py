@@ -22,7 +22,7 @@ CHUNK = 1000
 def trained_critics(
     assembly: Assembly,
     nets: Mapping[str, nn.Module],
-    judges: Mapping[str, nn.Module],
+    critic_nets: Mapping[str, nn.Module],
     n: int,
     seed: int,
 ) -> dict[str, Critic]:
@@ -41,7 +41,7 @@ def trained_critics(
     Args:
         assembly: the run.
         nets: encoder, decoder, ... in evaluation mode.
-        judges: the critics.
+        critic_nets: the critics.
         n: draws, as many as the data have at most.
         seed: of the choice of data and of all noise.
     """
@@ -62,11 +62,11 @@ def trained_critics(
     feed = feed_of(assembly.config, objective, assembly.data, split, feed_seed)
     order = torch.randperm(len(feed.x), generator=torch.Generator().manual_seed(feed_seed))
     units = {
-        name: [units_of(judges[name]) if s == "x" else 1.0 for s in objective.critics[name]]
+        name: [units_of(critic_nets[name]) if s == "x" else 1.0 for s in objective.critics[name]]
         for name in taught
     }
-    collected = {name: Collected(mixes_batch(judges[name]), units[name]) for name in taught}
-    apart = sided(assembly, objective, nets, judges, taught)
+    collected = {name: Collected(mixes_batch(critic_nets[name]), units[name]) for name in taught}
+    apart = sided(assembly, objective, nets, critic_nets, taught)
     wanted = order[: max(1, n)]
     with torch.no_grad():
         for start in range(0, len(wanted), CHUNK):
@@ -75,11 +75,11 @@ def trained_critics(
             draws = draw(variables, nets, batch.x, batch.noise, batch.y, laws, objective.samples)
             for name, terms in taught.items():
                 for i, term in enumerate(terms):
-                    collected[name].add(i, term, draws, judges, slice(i, None, len(terms)))
+                    collected[name].add(i, term, draws, critic_nets, slice(i, None, len(terms)))
     return {
         name: Critic(
             _score(
-                apart.get(name, [judges[name]] * 2 * len(terms)),
+                apart.get(name, [critic_nets[name]] * 2 * len(terms)),
                 units[name],
                 feed.device,
                 objective.given,

@@ -21,7 +21,7 @@ from distmatch.runs.build import Assembly, assemble, data_of
 from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.timing import Timing
-from distmatch.runs.train import Books, Interrupted, interruptible, take_up, what_is_kept
+from distmatch.runs.train import Interrupted, Recorder, interruptible, take_up, what_is_kept
 from distmatch.training import Diverged, Trainer, checkpoint
 from distmatch.training.lanes.lanes import Lanes, Loop, Pack, alike
 
@@ -106,7 +106,7 @@ class _Lane:
     assembly: Assembly
     folder: RunFolder
     until: int | None
-    books: Books = field(init=False)
+    recorder: Recorder = field(init=False)
 
     @property
     def trainer(self) -> Trainer:
@@ -120,19 +120,19 @@ class _Lane:
         return steps if self.until is None else min(self.until, steps)
 
     def begin(self, lanes: int) -> None:
-        """Its books are opened, and its clock, which `lanes` runs share."""
+        """Its recorder starts, and its clock, which `lanes` runs share."""
         timing = Timing(self.folder, self.trainer.steps_done, lanes)
-        self.books = Books(self.assembly, self.folder, timing)
-        self.books.note(None)
+        self.recorder = Recorder(self.assembly, self.folder, timing)
+        self.recorder.note(None)
 
     def free(self) -> int:
         """How many steps may be taken at once."""
-        return max(1, min(self.books.free(), self.end - self.trainer.steps_done))
+        return max(1, min(self.recorder.free(), self.end - self.trainer.steps_done))
 
     def entered(self, logs: dict[str, Tensor]) -> bool:
         """Enter a step's logs; whether the run goes on."""
         try:
-            self.books.enter(logs)
+            self.recorder.enter(logs)
         except Diverged as error:
             self._diverged(error)
             return False
@@ -144,7 +144,7 @@ class _Lane:
     def ended(self) -> None:
         """It has taken its steps, or those until it is to wait."""
         if self.end == self.assembly.config.training.steps:
-            self.books.close("finished")
+            self.recorder.close("finished")
         else:
             self.save()
 
@@ -153,15 +153,15 @@ class _Lane:
         done = self.trainer.steps_done
         try:
             if done not in checkpoint.steps(self.folder.checkpoints):
-                self.books.save()
+                self.recorder.save()
         except Diverged as error:
             self._diverged(error)
         else:
-            self.books.note(f"interrupted at step {done}")
+            self.recorder.note(f"interrupted at step {done}")
 
     def _diverged(self, error: Diverged) -> None:
         kept = what_is_kept(self.folder, self.assembly.config)
-        self.books.close(str(Diverged(error.step, error.term, error.value, kept)))
+        self.recorder.close(str(Diverged(error.step, error.term, error.value, kept)))
 
 
 def _taken_up(runs: Sequence[RunPlan], until: int | None, shared: Shared, held: ExitStack) -> list[_Lane]:
@@ -240,7 +240,7 @@ def _train(members: Sequence[_Lane]) -> None:
                     lane.ended()
                     leaves(i)
             while going:
-                norms = any(lane.books.logs_next() for lane in going.values())
+                norms = any(lane.recorder.logs_next() for lane in going.values())
                 logs = together.advance(norms, min(lane.free() for lane in going.values()))
                 for i, lane in list(going.items()):
                     if not lane.entered(logs[i]):

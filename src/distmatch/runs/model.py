@@ -39,12 +39,12 @@ class Trained:
     Args:
         assembly: the run.
         nets: encoder, decoder and whoever else makes draws; with batch norm also by the draw, as of `by_draw`.
-        judges: the critics.
+        critic_nets: the critics.
     """
 
     assembly: Assembly
     nets: dict[str, nn.Module]
-    judges: dict[str, nn.Module] = field(default_factory=dict)
+    critic_nets: dict[str, nn.Module] = field(default_factory=dict)
 
     def sample(self, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
         """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), or a draw of an autoregressive law.
@@ -115,7 +115,7 @@ class Trained:
 
     def critics(self, n: int, seed: int = 0) -> dict[str, Critic]:
         """`trained_critics` of this run, by name."""
-        return trained_critics(self.assembly, self.nets, self.judges, n, seed)
+        return trained_critics(self.assembly, self.nets, self.critic_nets, n, seed)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """log p(x) in nats, `(n,)`, of a flow or of an autoregressive net without a code."""
@@ -164,7 +164,7 @@ class Trained:
             decode_prior=partial(self.decode, of=X_GEN) if decodes else None,
             generate=self.generate if decodes and not autoregressive else None,
             draw_prior=self.prior_draws,
-            critics=self.critics if self.judges else None,
+            critics=self.critics if self.critic_nets else None,
             has_likelihood=decodes and conditional and POSTERIORS[network.posterior].has_density,
             log_prob=self.log_prob if decodes and known else None,
             grey_levels=self._grey_levels(),
@@ -202,7 +202,7 @@ class Trained:
         return on_cpu(self._net(of)(given.to(device), **labels, **more))
 
 
-def settle(assembly: Assembly) -> Trained:
+def finalize(assembly: Assembly) -> Trained:
     """The nets with their trained weights in evaluation mode, batch norm with the statistics of training (`by_draw`).
 
     Those of critics are gathered where these are asked for (`trained_critics`).
@@ -211,8 +211,8 @@ def settle(assembly: Assembly) -> Trained:
     trained = trainer.write_back()
     nets = {n: net for n, net in trained.items() if n in objective.uses}
     known = by_draw(objective, nets, trainer.feed.beside(EVALUATION_SEED), lambda name, net: net)
-    judges = {n: net.eval() for n, net in trained.items() if n in objective.critics}
-    return Trained(assembly, {n: net.eval() for n, net in nets.items()} | known, judges)
+    critic_nets = {n: net.eval() for n, net in trained.items() if n in objective.critics}
+    return Trained(assembly, {n: net.eval() for n, net in nets.items()} | known, critic_nets)
 
 
 def load_trained(folder: RunFolder, data: DataSet | None = None) -> tuple[Trained, list[str]]:
@@ -244,4 +244,4 @@ def load_trained(folder: RunFolder, data: DataSet | None = None) -> tuple[Traine
             f"{folder.path} is not finished ({status}): "
             f"its checkpoint of step {info['steps_done']} of {config.training.steps} is used"
         )
-    return settle(assembly), notes
+    return finalize(assembly), notes

@@ -16,7 +16,7 @@ from distmatch.reports.grids import image_grid, png_bytes, reconstruction_grid
 from distmatch.reports.plots import drawn
 from distmatch.runs.build import Assembly
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import Trained, settle
+from distmatch.runs.model import Trained, finalize
 
 COUNT = 64
 SCATTERED = 2500
@@ -29,7 +29,7 @@ def save_samples(assembly: Assembly, folder: RunFolder, step: int, trained: Trai
     if "decoder" not in assembly.objective.uses:
         return
     try:
-        _save_samples(assembly, folder, step, trained or settle(assembly))
+        _save_samples(assembly, folder, step, trained or finalize(assembly))
     finally:
         for net in assembly.trainer.nets.values() if trained is None else ():
             net.train()

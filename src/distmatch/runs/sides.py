@@ -73,7 +73,7 @@ def sided(
     assembly: Assembly,
     objective: Objective,
     nets: Mapping[str, nn.Module],
-    judges: Mapping[str, nn.Module],
+    critic_nets: Mapping[str, nn.Module],
     taught: Mapping[str, Sequence[Term]],
 ) -> dict[str, list[nn.Module]]:
     """Each critic with batch norm once for each side of each of its terms, with the statistics of that side alone.
@@ -81,9 +81,9 @@ def sided(
     They are gathered over training batches, as training makes and scores them: the players in training mode too.
     """
     found = {
-        name: [twin(judges[name]).train() for _ in range(2 * len(terms))]
+        name: [twin(critic_nets[name]).train() for _ in range(2 * len(terms))]
         for name, terms in taught.items()
-        if gathers(judges[name])
+        if gathers(critic_nets[name])
     }
     if not found:
         return {}
@@ -96,7 +96,9 @@ def sided(
             labels = {} if b.y is None else {"y": b.y}
             for name, own in found.items():
                 for i, term in enumerate(taught[name]):
-                    for net, inputs in zip(own[2 * i : 2 * i + 2], shown(term, draws, judges), strict=True):
+                    for net, inputs in zip(
+                        own[2 * i : 2 * i + 2], shown(term, draws, critic_nets), strict=True
+                    ):
                         net(*inputs, **labels)
     for own in found.values():
         for net in own:

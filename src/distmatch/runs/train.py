@@ -161,25 +161,25 @@ def _run(
     if ranks is not None:
         start_alike(assembly, ranks)
     timing = Timing(folder, trainer.steps_done)
-    books = Books(assembly, folder, timing, progress, writes=ranks is None or ranks.leads)
-    books.note(None)
+    recorder = Recorder(assembly, folder, timing, progress, writes=ranks is None or ranks.leads)
+    recorder.note(None)
     resuming = f"`distmatch resume {quote(str(folder.path))}` goes on"
     try:
         with interruptible(several=ranks is not None) as interrupted:
             stops = interrupted if ranks is None else ranks.agree_on(interrupted)
             while trainer.steps_done < steps:
-                books.enter(trainer.advance(norms=books.logs_next(), most=books.free()))
+                recorder.enter(trainer.advance(norms=recorder.logs_next(), most=recorder.free()))
                 if stops() and trainer.steps_done < steps:
-                    books.save()
-                    books.note(f"interrupted at step {trainer.steps_done}")
+                    recorder.save()
+                    recorder.note(f"interrupted at step {trainer.steps_done}")
                     if ranks is not None:
                         ranks.told(b"saved")
                     raise Interrupted(
                         f"interrupted at step {trainer.steps_done} of {steps}, and saved; {resuming}"
                     )
-        books.close("finished")
+        recorder.close("finished")
     except Diverged as error:
-        books.close(str(error))
+        recorder.close(str(error))
         raise Diverged(error.step, error.term, error.value, what_is_kept(folder, assembly.config)) from None
     except Interrupted:
         raise
@@ -208,7 +208,7 @@ def what_is_kept(folder: RunFolder, config: RunConfig) -> str:
 
 
 @dataclass(frozen=True)
-class Books:
+class Recorder:
     """What a run keeps while it trains: its log, samples and checkpoints, each when it is due.
 
     Args:

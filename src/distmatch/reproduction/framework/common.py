@@ -24,7 +24,7 @@ from distmatch.reproduction.framework.experiment import Bench, Results, Scale
 from distmatch.reproduction.framework.train import train_run
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.model import Trained, load_trained, settle
+from distmatch.runs.model import Trained, finalize, load_trained
 from distmatch.training import Diverged
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def watched(
             for name, number in {**trainer.collect(), **norms}.items():
                 losses.setdefault(name, []).append(number)
             trainer.check()
-            trained = settle(assembly)
+            trained = finalize(assembly)
             for name, number in look(trained).items():
                 seen.setdefault(name, []).append(number)
             if k + 1 < looks:

@@ -117,7 +117,7 @@ def _surgery(trained: Trained, seed: int) -> dict[str, float]:
 
 def _by_critic(trained: Trained, n: int, seed: int) -> dict[str, float]:
     """KL(q(z)‖p(z)) = -E_q t, by the system's own critic t = log p/q of codes, where it has one."""
-    critic = trained.critics(n, seed).get("code") if trained.judges else None
+    critic = trained.critics(n, seed).get("code") if trained.critic_nets else None
     if critic is None or not critic.is_log_ratio:
         return {}
     with torch.no_grad():
