@@ -43,7 +43,9 @@ ORDER = (
     "term",
     "objective",
     "terms",
+    "vocabulary",
     "parser",
+    "printer",
 )
 SUMS = {("term", "objective")}
 

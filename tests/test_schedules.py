@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from distmatch.errors import BadInput
 from distmatch.objectives.noise import Noise
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.parser import in_steps, option_text, parse, read_option, unparse
+from distmatch.objectives.parser import in_steps, parse, read_option
 from distmatch.objectives.penalties import PENALTIES, number_text, r1, roth
+from distmatch.objectives.printer import option_text, unparse
 from distmatch.objectives.terms.likelihood import KL, NLL, TargetRate
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.variables import X_GEN, X

@@ -27,13 +27,15 @@ from distmatch.objectives.comparisons import (
     WASSERSTEIN,
 )
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.parser import MAX_DEPTH, MAX_LENGTH, TERMS, parse, unparse
+from distmatch.objectives.parser import MAX_DEPTH, MAX_LENGTH, parse
 from distmatch.objectives.penalties import PENALTIES, clipping, gradient_penalty, roth
+from distmatch.objectives.printer import unparse
 from distmatch.objectives.term import Term
 from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.likelihood import IWAE, KL, NLL, TargetRate
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.variables import VARIABLES, X_GEN, X_LENS, X_REC, Z_CODE, Z_PRIOR, X
+from distmatch.objectives.vocabulary import TERMS
 from distmatch.schedules import SHAPES, Ramp, Share
 from distmatch.systems import SYSTEMS
 

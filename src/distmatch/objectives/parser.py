@@ -1,4 +1,4 @@
-"""Objectives as text, for the command line and for configuration files: `parse` reads, `unparse` writes.
+"""Objectives as text, for the command line and for configuration files: `parse` reads, `printer.unparse` writes.
 
 >>> hybrid = parse("nll + 0.5*match(z_code, z_prior, by=wasserstein, penalty=gp(10)) + match(x_gen, x)")
 >>> print(hybrid)
@@ -32,55 +32,19 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
-from inspect import Parameter, signature
-from types import FunctionType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
-
-from torch import Tensor
+from dataclasses import replace
+from inspect import signature
+from types import FunctionType
+from typing import Any, NamedTuple, get_type_hints
 
 from distmatch.errors import BadInput, unknown
-from distmatch.objectives.comparisons import COMPARISONS, GENERATOR_LOSSES, Comparison, GeneratorLoss
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.penalties import PENALTIES, Penalty
 from distmatch.objectives.term import PLAYERS, Term
-from distmatch.objectives.terms.clamp import Clamp
-from distmatch.objectives.terms.critic import AdaptiveContrast, FeatureDistance, MixedBatch
-from distmatch.objectives.terms.distance import CosineDistance, Distance
-from distmatch.objectives.terms.likelihood import IWAE, KL, NLL, TargetRate
-from distmatch.objectives.terms.match import Match
-from distmatch.objectives.terms.moments import MMD, CodeKL
-from distmatch.objectives.variables import VARIABLES, Variable
+from distmatch.objectives.vocabulary import TERMS, Argument, argument_of, arguments, key_of
 from distmatch.schedules import Ramp, Share
-
-TERMS: dict[str, Callable[..., Term]] = {
-    "nll": NLL,
-    "kl": KL,
-    "target_rate": TargetRate,
-    "iwae": IWAE,
-    "distance": Distance,
-    "match": Match,
-    "mmd": MMD,
-    "code_kl": CodeKL,
-    "cosine_distance": CosineDistance,
-    "feature_distance": FeatureDistance,
-    "clamp": Clamp,
-    "adaptive_contrast": AdaptiveContrast,
-    "mixed_batch": MixedBatch,
-}
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 20
-
-# What an annotation lets a name stand for: type -> how it is called, and the names.
-_NAMED: dict[Any, tuple[str, Mapping[str, Any]]] = {
-    Variable: ("variable", VARIABLES),
-    Comparison: ("comparison", COMPARISONS),
-    GeneratorLoss: ("generator loss", GENERATOR_LOSSES),
-    Ramp: ("ramp", {"ramp": Ramp}),
-    **dict.fromkeys(get_args(Penalty) or (Penalty,), ("penalty", PENALTIES)),
-    bool: ("switch", {"true": True, "false": False}),
-}
 _TOKEN = re.compile(
     r"(?P<number>(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)(?P<share>\s*%)?"
     r"|(?P<name>[a-z_]\w*(-[a-z_]\w*)*)|(?P<symbol>[-+*|().,=])|\s+",
@@ -109,30 +73,6 @@ def parse(text: str) -> Objective:
     return _Reader(text).objective()
 
 
-def unparse(objective: Objective) -> str:
-    """The text that `parse` reads as this objective; `BadInput` if there is none.
-
-    Numbers are written, but for those that ask for nothing; names where they differ from what would be taken without
-    them.
-
-    >>> from distmatch.systems import vgh, wgan_gp
-    >>> unparse(vgh())
-    '10*distance(x, x_rec, order=1, reduction=mean) + match(x_rec, x).to(decoder) + match(z_code, z_prior)'
-    >>> unparse(wgan_gp())
-    'match(x_gen, x, by=wasserstein, penalty=gp(10, centre=1))'
-    """
-    if any(isinstance(number, Tensor) for number in objective.numbers().values()):
-        raise BadInput("an objective that holds a tensor cannot be written as text; give it a number")
-    text = " + ".join(_term(t) for t in objective.terms) + (" | y" if objective.given else "")
-    try:
-        same = parse(text) == objective
-    except BadInput as error:
-        raise BadInput(f"this objective cannot be written as text: {str(error).splitlines()[0]}") from None
-    if not same:
-        raise BadInput(f"this objective cannot be written as text: {_short(text)!r} says something else")
-    return text
-
-
 def read_option(build: Callable[..., Any], name: str, value: str | float | bool) -> Any:
     """What a text, a number or a switch means as an argument of a declaration, by the argument's annotation.
 
@@ -140,9 +80,10 @@ def read_option(build: Callable[..., Any], name: str, value: str | float | bool)
     >>> read_option(gan, "penalty", "r1(10)").equation(), read_option(vae, "beta", "ramp(0, 1, 1000)").end
     ('5·E[‖∇f‖²] target', 1.0)
     """
-    parameter = signature(build).parameters[name]
-    argument = _argument(parameter, get_type_hints(build)[name])
-    text = option_text(value)
+    argument = argument_of(signature(build).parameters[name], get_type_hints(build)[name])
+    if isinstance(value, int | float) and argument.takes(value):
+        return float(value) if argument.number == "number" else int(value)
+    text = value if isinstance(value, str) else str(value).lower()
     try:
         reader = _Reader(text)
         found = reader.value(name, argument)
@@ -151,16 +92,7 @@ def read_option(build: Callable[..., Any], name: str, value: str | float | bool)
         return found
     except BadInput as error:
         sentence = str(error).splitlines()[0].partition(": ")[2]
-        raise BadInput(f"system.{name} cannot be {_short(text)!r}: {sentence}") from None
-
-
-def option_text(value: Any) -> str:
-    """The text that `read_option` reads as this value.
-
-    >>> option_text(None), option_text(PENALTIES["clip"](0.1)), option_text(Ramp(0, 1, 10))
-    ('none', 'clip(0.1)', 'ramp(0, 1, 10)')
-    """
-    return value if isinstance(value, str) else _value(value)
+        raise BadInput(f"system.{name} cannot be {short(text)!r}: {sentence}") from None
 
 
 def in_steps(text: str, steps: int) -> str:
@@ -183,31 +115,10 @@ class _Token(NamedTuple):
 
     @property
     def key(self) -> str:
-        return _key(self.text)
+        return key_of(self.text)
 
     def __str__(self) -> str:
-        return "the text ends" if self.kind == "end" else f"found {_short(self.text)!r}"
-
-
-class _Argument(NamedTuple):
-    """What a parameter of a call takes: names (`word` says of what), any other name, a number, a share of a run, or a
-    tuple of names."""
-
-    name: str
-    required: bool
-    positional: bool
-    names: dict[str, Any]
-    word: str
-    keeps: bool
-    number: str
-    share: bool
-    joint: bool
-
-    @property
-    def one(self) -> str:
-        """What it takes, in words."""
-        numbers = [self.number, "share of the run such as 50%"] if self.share else [self.number]
-        return " or ".join([*numbers, *self.names]) if self.number else self.word
+        return "the text ends" if self.kind == "end" else f"found {short(self.text)!r}"
 
 
 class _Reader:
@@ -318,7 +229,7 @@ class _Reader:
 
     def call(self, name: _Token, build: Callable[..., Any]) -> Any:
         """What a function or a class makes of the arguments that follow, if any do."""
-        known = _arguments(build)
+        known = arguments(build)
         given: dict[str, Any] = {}
 
         def argument() -> None:
@@ -335,7 +246,7 @@ class _Reader:
         with self.blaming(name.column):
             return build(**given)
 
-    def parameter(self, owner: str, known: Mapping[str, _Argument], given: Mapping[str, Any]) -> _Argument:
+    def parameter(self, owner: str, known: Mapping[str, Argument], given: Mapping[str, Any]) -> Argument:
         """Which parameter the next argument is for: its keyword is read, its value is not."""
         token = self.token
         places = [a.name for a in known.values() if a.positional]
@@ -353,7 +264,7 @@ class _Reader:
             raise self.error(token.column, f"{name} of {owner} is given twice")
         return known[name]
 
-    def value(self, what: str, argument: _Argument) -> Any:
+    def value(self, what: str, argument: Argument) -> Any:
         token = self.token
         if argument.joint and self.take("("):
             joint: list[Any] = []
@@ -375,16 +286,16 @@ class _Reader:
         number = self.number() * (-1 if sign and sign.text == "-" else 1)
         if argument.number == "number":
             return number
-        if not number.is_integer() or abs(number) > 2**53:
+        if not argument.takes(number):
             raise self.error(token.column, f"{what} is a {argument.one}, not {number:g}")
         return int(number)
 
-    def named(self, argument: _Argument, what: str) -> Any:
+    def named(self, argument: Argument, what: str) -> Any:
         """What a name stands for: a constant, the result of a call, or itself."""
         token = self.name(what)
-        if argument.keeps and token.key not in map(_key, argument.names):
+        if argument.keeps and token.key not in map(key_of, argument.names):
             return token.text
-        if not argument.names or (argument.number and token.key not in map(_key, argument.names)):
+        if not argument.names or (argument.number and token.key not in map(key_of, argument.names)):
             raise self.error(token.column, f"expected {what}, but {token}")
         entry = argument.names[self.find(argument.word, token, argument.names)]
         return self.call(token, entry) if isinstance(entry, FunctionType | type) else entry
@@ -402,7 +313,7 @@ class _Reader:
             raise self.error(token.column, f"expected a number, but {token}")
         value = float(token.text)
         if math.isinf(value) or (value == 0 and re.match(r"[0.]*[1-9]", token.text)):
-            raise self.error(token.column, f"{_short(token.text)} is beyond the range of floating point")
+            raise self.error(token.column, f"{short(token.text)} is beyond the range of floating point")
         return value
 
     def name(self, what: str) -> _Token:
@@ -412,9 +323,9 @@ class _Reader:
 
     def find(self, kind: str, token: _Token, known: Mapping[str, Any] | tuple[str, ...]) -> str:
         """The known name that a token stands for."""
-        names = {_key(name): name for name in known}
+        names = {key_of(name): name for name in known}
         if token.key not in names:
-            raise self.error(token.column, str(unknown(kind, _short(token.text), known)))
+            raise self.error(token.column, str(unknown(kind, short(token.text), known)))
         return names[token.key]
 
     @property
@@ -476,111 +387,11 @@ class _Reader:
         return BadInput(f"column {column}: {sentence}\n  {shown}\n  {' ' * (len(cut) + column - 1 - start)}^")
 
 
-_TERM_FIELDS = {f.name for f in fields(Term)}
-
-
-def _arguments(build: Callable[..., Any]) -> dict[str, _Argument]:
-    """The parameters of a call that can be written in it; a term's weight and players are written outside."""
-    hints = get_type_hints(build)
-    own = _TERM_FIELDS if isinstance(build, type) and issubclass(build, Term) else set()
-    found = [_argument(p, hints.get(p.name)) for p in signature(build).parameters.values()]
-    return {a.name: a for a in found if a.name not in own and (a.names or a.keeps or a.number)}
-
-
-def _argument(parameter: Parameter, hint: Any) -> _Argument:
-    kinds = tuple(_kinds(hint))
-    held = [inner for k in kinds if get_origin(k) is tuple for inner in get_args(k)]
-    named = [_NAMED[k] for k in (*kinds, *held) if k in _NAMED]
-    names = {name: entry for _, known in named for name, entry in known.items()}
-    names |= {k: k for k in kinds if isinstance(k, str)} | ({"none": None} if type(None) in kinds else {})
-    whole = "whole number" if any(k is int or type(k) is int for k in kinds) else ""
-    return _Argument(
-        parameter.name,
-        required=parameter.default is Parameter.empty,
-        positional=parameter.kind is not Parameter.KEYWORD_ONLY,
-        names=names,
-        word=" or ".join(dict.fromkeys(word for word, _ in named)) or parameter.name,
-        keeps=str in kinds,
-        number="number" if float in kinds else whole,
-        share=Share in kinds,
-        joint=bool(held),
-    )
-
-
-def _kinds(hint: Any) -> Iterator[Any]:
-    """The types and literal values that an annotation is made of."""
-    if get_origin(hint) in (Union, UnionType):
-        for inner in get_args(hint):
-            yield from _kinds(inner)
-    else:
-        yield from get_args(hint) if get_origin(hint) is Literal else (hint,)
-
-
-def _key(name: str) -> str:
-    return name.lower().replace("-", "_")
-
-
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return a text cut to what a sentence can quote."""
     return text if len(text) <= 40 else text[:40] + "..."
 
 
 def _shown(text: str) -> str:
     """One place on the screen for each character, whatever it is."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
-
-
-def _term(term: Term) -> str:
-    text = _said(replace(term, weight=1.0, only=()), TERMS)
-    text += f".to({', '.join(term.only)})" if term.only else ""
-    return text if term.weight == 1 else f"{_value(term.weight)}*{text}"
-
-
-def _said(item: Any, known: Mapping[str, Any]) -> str:
-    """The name, with arguments where it needs them, by which this item is known."""
-    for name, entry in known.items():
-        if entry == item:
-            return name
-        if isinstance(entry, type) and not isinstance(item, entry):
-            continue
-        if isinstance(entry, FunctionType | type) and (text := _call(name, entry, item)):
-            return text
-    raise BadInput(f"this objective cannot be written as text: its {type(item).__name__} has no name here")
-
-
-def _call(name: str, build: Callable[..., Any], item: Any) -> str:
-    """The call that makes this item; empty if none does."""
-
-    def makes(values: dict[str, Any]) -> bool:
-        try:
-            return bool(build(**values) == item)
-        except (TypeError, ValueError):
-            return False
-
-    known = _arguments(build)
-    values = {a: getattr(item, a) for a in known if hasattr(item, a)}
-    if not makes(values):
-        return ""
-    quiet = {f.name for f in fields(build) if f.metadata.get("quiet")} if is_dataclass(build) else set()
-    kinds = str | bool | Comparison
-    for a in [a for a, v in values.items() if v is None or isinstance(v, kinds) or a in quiet][::-1]:
-        less = {b: v for b, v in values.items() if b != a}
-        if makes(less):
-            values = less
-    written: list[str] = []
-    for a, v in values.items():
-        bare = len(written) == list(known).index(a) and not any("=" in w for w in written)
-        bare &= known[a].positional and (not written or build is Ramp or isinstance(v, Variable | tuple))
-        written.append(_value(v) if bare else f"{a}={_value(v)}")
-    return name + (f"({', '.join(written)})" if written else "")
-
-
-def _value(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | str | Share):
-        return str(value)
-    if isinstance(value, float):
-        return repr(float(value) + 0.0).removesuffix(".0")
-    if isinstance(value, tuple):
-        return _value(value[0]) if len(value) == 1 else f"({', '.join(map(_value, value))})"
-    return _said(value, next((names for kind, (_, names) in _NAMED.items() if isinstance(value, kind)), {}))

@@ -9,7 +9,8 @@ from typing import Any
 
 from distmatch.errors import unknown
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.parser import option_text, read_option
+from distmatch.objectives.parser import read_option
+from distmatch.objectives.printer import option_text
 
 
 @dataclass(frozen=True)
