@@ -25,7 +25,7 @@ from distmatch.networks import (
     with_labels,
 )
 from distmatch.networks.families import dcgan
-from distmatch.networks.players import gaussian_posterior
+from distmatch.networks.posteriors import gaussian_posterior
 
 
 def count(net: torch.nn.Module) -> int:

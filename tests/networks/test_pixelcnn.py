@@ -16,12 +16,13 @@ from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.distributions.pixels import PixelCategorical
 from distmatch.distributions.points import Delta
 from distmatch.errors import BadInput
+from distmatch.networks.critic import ImageCritic
 from distmatch.networks.families import pixelcnn
 from distmatch.networks.families.dcgan import DCGANOptions
 from distmatch.networks.families.mlp import MLPOptions
 from distmatch.networks.families.pixelcnn import PixelCNNOptions, PixelDecoder, inverse_cdf
 from distmatch.networks.layers.masked import colour_groups, row_mask
-from distmatch.networks.players import POSTERIORS, ImageCritic
+from distmatch.networks.posteriors import POSTERIORS
 from distmatch.networks.shapes import Shapes
 
 LATENT, LABELS = 3, 4

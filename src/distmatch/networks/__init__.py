@@ -13,6 +13,9 @@ from distmatch.batch_statistics import recording
 from distmatch.declared import declared
 from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.errors import BadInput, unknown
+from distmatch.networks.critic import FlatCritic, ImageCritic
+from distmatch.networks.decoder import Decoder
+from distmatch.networks.encoder import Encoder
 from distmatch.networks.families.dcgan import DCGANOptions
 from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions
@@ -21,7 +24,7 @@ from distmatch.networks.families.progressive import ProgressiveOptions
 from distmatch.networks.families.real_nvp import RealNVP, RealNVPOptions
 from distmatch.networks.layers.batch_norm import BatchNorm, mixes_batch, refuses_penalties
 from distmatch.networks.lens import Lens
-from distmatch.networks.players import POSTERIORS, Decoder, Encoder, FlatCritic, ImageCritic
+from distmatch.networks.posteriors import POSTERIORS
 from distmatch.networks.priors import PRIORS, prior
 from distmatch.networks.shapes import Shapes, with_labels
 from distmatch.schedules import Share

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distmatch.networks.players import centred
+from distmatch.networks.inputs import centred
 from distmatch.networks.shapes import Shapes
 
 SLOPE = 0.2  # of the leaky ReLUs

@@ -15,6 +15,9 @@ from torch import nn
 
 from distmatch.distributions.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.errors import BadInput
+from distmatch.networks.critic import FlatCritic, ImageCritic
+from distmatch.networks.decoder import Decoder
+from distmatch.networks.encoder import Encoder
 from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import (
     check_norms,
@@ -23,18 +26,12 @@ from distmatch.networks.families.mlp import (
     critic_batch_norm,
     layers,
 )
+from distmatch.networks.inputs import centred
 from distmatch.networks.layers.batch_norm import BatchNorm
 from distmatch.networks.layers.heads import Layer, across_batch, critic_layers
 from distmatch.networks.layers.initial import initialise
 from distmatch.networks.lens import Lens, image_lens
-from distmatch.networks.players import (
-    Decoder,
-    Encoder,
-    FlatCritic,
-    ImageCritic,
-    Posterior,
-    centred,
-)
+from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes
 
 

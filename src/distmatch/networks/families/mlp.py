@@ -13,13 +13,17 @@ from torch import nn
 
 from distmatch.distributions.likelihoods import Likelihood
 from distmatch.errors import BadInput, unknown
+from distmatch.networks.critic import FlatCritic
+from distmatch.networks.decoder import Decoder
+from distmatch.networks.encoder import Encoder
 from distmatch.networks.families.family import Family
+from distmatch.networks.inputs import centred
 from distmatch.networks.layers.batch_norm import BatchNorm
 from distmatch.networks.layers.heads import Layer, across_batch, critic_layers
 from distmatch.networks.layers.initial import initialise
 from distmatch.networks.layers.maxout import Maxout
 from distmatch.networks.lens import Lens, flat_lens
-from distmatch.networks.players import Decoder, Encoder, FlatCritic, Posterior, centred
+from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(

@@ -21,20 +21,16 @@ from distmatch.distributions.dequantised import QuantizedNormal
 from distmatch.distributions.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.distributions.pixels import LogitBernoulli, PixelCategorical
 from distmatch.errors import BadInput, unknown
+from distmatch.networks.critic import FlatCritic, ImageCritic
+from distmatch.networks.decoder import Decoder
+from distmatch.networks.encoder import Encoder
 from distmatch.networks.families import dcgan, mlp
 from distmatch.networks.families.dcgan import DCGANOptions
 from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions, check_sizes
+from distmatch.networks.inputs import centred, full
 from distmatch.networks.layers.masked import ColumnConv, RowConv, colour_groups
-from distmatch.networks.players import (
-    Decoder,
-    Encoder,
-    FlatCritic,
-    ImageCritic,
-    Posterior,
-    centred,
-    full,
-)
+from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes, with_labels
 
 CONDITIONING = ("bias", "spatial")

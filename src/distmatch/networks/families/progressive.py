@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from distmatch.distributions.likelihoods import LIKELIHOODS, LINEAR, Likelihood
 from distmatch.errors import BadInput
+from distmatch.networks.critic import FlatCritic, ImageCritic
+from distmatch.networks.decoder import Decoder
+from distmatch.networks.encoder import Encoder
 from distmatch.networks.families.family import Family
 from distmatch.networks.families.growth import Growing, Growth, Time
 from distmatch.networks.families.mlp import check_sizes, code_critic
+from distmatch.networks.inputs import centred
 from distmatch.networks.layers.equalised import EqualConv2d, EqualLinear, PixelNorm, enlarge, shrink
 from distmatch.networks.layers.minibatch import MinibatchStddev
-from distmatch.networks.players import Decoder, Encoder, FlatCritic, ImageCritic, centred
 from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes
 from distmatch.schedules import Share

@@ -12,10 +12,13 @@ from torch.distributions import Distribution
 from distmatch.distributions.likelihoods import LIKELIHOODS, Likelihood
 from distmatch.distributions.points import Delta, DensityAt
 from distmatch.errors import BadInput
+from distmatch.networks.critic import FlatCritic, ImageCritic
+from distmatch.networks.encoder import Encoder
 from distmatch.networks.families import dcgan, mlp
 from distmatch.networks.families.dcgan import DCGANOptions
 from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions, check_sizes
+from distmatch.networks.inputs import full
 from distmatch.networks.layers.flow_couplings import (
     ActNorm,
     Coupling,
@@ -24,7 +27,7 @@ from distmatch.networks.layers.flow_couplings import (
     rows_of_squares,
 )
 from distmatch.networks.layers.flow_layers import Bijection, Chain, FactorOut, Flatten, Logit, Squeeze
-from distmatch.networks.players import Encoder, FlatCritic, ImageCritic, Posterior, full
+from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distmatch.networks.inputs import full
 from distmatch.networks.layers.flow_layers import DIAGONALS, Bijection
-from distmatch.networks.players import full
 from distmatch.networks.shapes import with_labels
 
 NEAR_IDENTITY = 0.1  # times torch's default: how the last layer of a sum of layers starts
