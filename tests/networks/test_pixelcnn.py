@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli, Laplace, Normal
 from torch.func import functional_call, grad, vmap
 
 from distmatch.distributions.dequantised import QuantizedNormal, log_likelihood
+from distmatch.distributions.inverse_cdf import inverse_cdf
 from distmatch.distributions.likelihoods import LIKELIHOODS
 from distmatch.distributions.pixels import PixelCategorical
 from distmatch.distributions.points import Delta
@@ -20,7 +21,7 @@ from distmatch.networks.critic import ImageCritic
 from distmatch.networks.families import pixelcnn
 from distmatch.networks.families.dcgan import DCGANOptions
 from distmatch.networks.families.mlp import MLPOptions
-from distmatch.networks.families.pixelcnn import PixelCNNOptions, PixelDecoder, inverse_cdf
+from distmatch.networks.families.pixelcnn import PixelCNNOptions, PixelDecoder
 from distmatch.networks.layers.masked import colour_groups, row_mask
 from distmatch.networks.posteriors import POSTERIORS
 from distmatch.networks.shapes import Shapes

@@ -15,11 +15,10 @@ from distmatch.distributions.functions import draw_and_score
 from distmatch.distributions.points import Delta, NoisyPoint
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
+from distmatch.networks.layers.latent_flow import AffineCoupling, LatentFlow
 from distmatch.networks.posteriors import (
     POSTERIORS,
-    AffineCoupling,
     FlowPosterior,
-    LatentFlow,
     Mixing,
     gaussian_posterior,
     sphere_posterior,

@@ -9,7 +9,7 @@ from distmatch.distributions.dequantised import QuantizedNormal
 from distmatch.distributions.pixels import PixelCategorical
 from distmatch.errors import BadInput
 from distmatch.metrics.generator.gradients import gradient_norms
-from distmatch.networks.posteriors import LatentFlow
+from distmatch.networks.layers.latent_flow import LatentFlow
 from distmatch.networks.priors import NormalMixture
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.devices import mapped, on_cpu

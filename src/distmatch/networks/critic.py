@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from distmatch.errors import BadInput
 from distmatch.networks.inputs import centred, full
-from distmatch.networks.posteriors import POSTERIORS as POSTERIORS
-from distmatch.networks.posteriors import gaussian_posterior as gaussian_posterior
 from distmatch.networks.shapes import Shapes, with_labels
 
 

@@ -8,8 +8,6 @@ from torch.distributions import Distribution
 
 from distmatch.distributions.likelihoods import Likelihood
 from distmatch.networks.inputs import full
-from distmatch.networks.posteriors import POSTERIORS as POSTERIORS
-from distmatch.networks.posteriors import gaussian_posterior as gaussian_posterior
 from distmatch.networks.shapes import Shapes, with_labels
 
 

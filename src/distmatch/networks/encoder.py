@@ -7,9 +7,7 @@ from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
 from distmatch.networks.inputs import full
-from distmatch.networks.posteriors import POSTERIORS as POSTERIORS
 from distmatch.networks.posteriors import Posterior
-from distmatch.networks.posteriors import gaussian_posterior as gaussian_posterior
 from distmatch.networks.shapes import Shapes, with_labels
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distmatch.networks.posteriors import POSTERIORS as POSTERIORS
-from distmatch.networks.posteriors import gaussian_posterior as gaussian_posterior
 from distmatch.networks.shapes import Shapes
 
 

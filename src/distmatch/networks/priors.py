@@ -19,7 +19,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.distributions.points import SampleShape
 from distmatch.errors import BadInput, unknown
-from distmatch.networks.posteriors import FlowLaw, LatentFlow
+from distmatch.networks.layers.latent_flow import FlowLaw, LatentFlow
 from distmatch.networks.shapes import Shapes
 
 COMPONENTS = 64

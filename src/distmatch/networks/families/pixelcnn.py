@@ -6,20 +6,17 @@ training all terms come from one pass over x (teacher forcing); draws are made o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Laplace, Normal
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from distmatch.distributions.dequantised import QuantizedNormal
+from distmatch.distributions.inverse_cdf import inverse_cdf
 from distmatch.distributions.likelihoods import LIKELIHOODS, Likelihood
-from distmatch.distributions.pixels import LogitBernoulli, PixelCategorical
 from distmatch.errors import BadInput, unknown
 from distmatch.networks.critic import FlatCritic, ImageCritic
 from distmatch.networks.decoder import Decoder
@@ -29,7 +26,8 @@ from distmatch.networks.families.dcgan import DCGANOptions
 from distmatch.networks.families.family import Family
 from distmatch.networks.families.mlp import MLPOptions, check_sizes
 from distmatch.networks.inputs import centred, full
-from distmatch.networks.layers.masked import ColumnConv, RowConv, colour_groups
+from distmatch.networks.layers.gated import GatedLayer, PointMap, SpatialMap, gate
+from distmatch.networks.layers.masked import RowConv, colour_groups
 from distmatch.networks.posteriors import Posterior
 from distmatch.networks.shapes import Shapes, with_labels
 
@@ -84,102 +82,6 @@ class PixelCNNOptions:
     def reach(self) -> int:
         """Rows above, and columns to the left, that a pixel's law can depend on."""
         return self.layers * (self.kernel // 2)
-
-
-def gate(h: Tensor) -> Tensor:
-    """tanh(a) σ(b) of the two halves a, b of the maps (dimension 1).
-
-    >>> gate(torch.tensor([[0.0, 9.0]]))
-    tensor([[0.]])
-    """
-    a, b = h.chunk(2, 1)
-    return torch.tanh(a) * torch.sigmoid(b)
-
-
-class GatedLayer(nn.Module):
-    """One layer: the vertical stack v sees the rows above, the horizontal stack h its own row and v.
-
-    v̂ = column(v) + V s,  v' = gate(v̂);  h' = h + out(gate(row(h) + W v̂ + U s)), where s is the context made of
-    z and y; the first layer, whose v and h are x, adds no h.
-
-    Arguments:
-        first: mask A.
-        colours: of x.
-        width: maps of v' and of h'.
-        kernel: side of the convolutions before masking.
-        context: maps of s; 0 for none.
-
-    Reference: van den Oord, Kalchbrenner, Vinyals et al., Conditional image generation with PixelCNN decoders,
-    arXiv:1606.05328, figure 2 and equations 4 and 5.
-    """
-
-    def __init__(self, first: bool, colours: int, width: int, kernel: int, context: int) -> None:
-        super().__init__()
-        self.first, reach = first, kernel // 2
-        inputs = colours if first else width
-        groups = colour_groups(width, colours)
-        self.column = ColumnConv(inputs, 2 * width, reach, own=not first)
-        self.across = nn.Conv2d(2 * width, 2 * width, 1, bias=False)
-        self.row = RowConv(colour_groups(inputs, colours), groups.repeat(2), reach, own=not first)
-        self.out = RowConv(groups, groups, 0, own=True)
-        self.context = nn.Conv2d(context, 4 * width, 1, bias=False) if context else None
-
-    def vertical(self, raw: Tensor, s: Tensor | None) -> tuple[Tensor, Tensor]:
-        """v' `(B, width, ...)`, and what h gets beside its own row `(B, 2 width, ...)`, from column(v) and s."""
-        if self.context is None or s is None:
-            return gate(raw), self.across(raw)
-        for_v, for_h = self.context(s).chunk(2, 1)
-        raw = raw + for_v
-        return gate(raw), self.across(raw) + for_h
-
-    def forward(self, v: Tensor, h: Tensor, s: Tensor | None) -> tuple[Tensor, Tensor]:
-        """v' and h', `(B, width, H, W)`."""
-        new_v, beside = self.vertical(self.column(v), s)
-        new_h = self.out(gate(self.row(h) + beside))
-        return new_v, new_h if self.first else h + new_h
-
-
-class SpatialMap(nn.Module):
-    """Codes to maps of the image's size: a linear layer to a quarter of its side, two transposed convolutions.
-
-    Arguments:
-        inputs: the size of a code, labels included.
-        maps: of the result.
-        size: (H, W).
-
-    >>> SpatialMap(3, 4, (7, 5))(torch.zeros(2, 3)).shape
-    torch.Size([2, 4, 7, 5])
-    """
-
-    def __init__(self, inputs: int, maps: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        small = torch.Size((maps, math.ceil(size[0] / 4), math.ceil(size[1] / 4)))
-        self.body = nn.Sequential(
-            nn.Linear(inputs, small.numel()),
-            nn.Unflatten(1, small),
-            nn.ReLU(),
-            nn.ConvTranspose2d(maps, maps, 4, 2, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(maps, maps, 4, 2, 1),
-            nn.ReLU(),
-        )
-
-    def forward(self, code: Tensor) -> Tensor:
-        """`(B, inputs)` to `(B, maps, H, W)`."""
-        return self.body(code)[:, :, : self.size[0], : self.size[1]]
-
-
-class PointMap(nn.Module):
-    """Codes as maps of one pixel, which count for all pixels: `(B, F)` to `(B, F, 1, 1)`.
-
-    >>> PointMap()(torch.zeros(2, 3)).shape
-    torch.Size([2, 3, 1, 1])
-    """
-
-    def forward(self, code: Tensor) -> Tensor:
-        """`(B, F)` to `(B, F, 1, 1)`."""
-        return code[:, :, None, None]
 
 
 class GatedPixelCNN(nn.Module):
@@ -362,55 +264,6 @@ class PixelDecoder(Decoder):
         if z is None:
             raise BadInput("this PixelCNN has a code: give it z, or build it with uses_code=False")
         return with_labels(z, y, self.shapes.labels)
-
-
-def _bernoulli(law: Bernoulli, u: Tensor) -> Tensor:
-    return (u >= 1 - law.probs).to(u.dtype)
-
-
-def _categorical(law: PixelCategorical, u: Tensor) -> Tensor:
-    below = law.logits.softmax(-1).cumsum(-1) <= u.unsqueeze(-1)
-    return below.sum(-1).clamp(max=law.levels - 1).to(u.dtype) / (law.levels - 1)
-
-
-def _quantized(law: QuantizedNormal, u: Tensor) -> Tensor:
-    dequantised = Normal(law.loc, law.scale, validate_args=False).icdf(u)
-    return (law.bins * dequantised).floor().clamp(0, law.bins - 1) / (law.bins - 1)
-
-
-def _continuous(law: Normal | Laplace, u: Tensor) -> Tensor:
-    edge = torch.finfo(u.dtype).eps
-    return law.icdf(u.clamp(edge, 1 - edge))
-
-
-INVERSE_CDF: Mapping[type[Distribution], Callable[..., Tensor]] = MappingProxyType(
-    {
-        Bernoulli: _bernoulli,
-        LogitBernoulli: _bernoulli,
-        PixelCategorical: _categorical,
-        QuantizedNormal: _quantized,
-        Normal: _continuous,
-        Laplace: _continuous,
-    }
-)
-"""(law, uniform noise) -> a draw, by the kind of law; never infinite."""
-
-
-def inverse_cdf(law: Distribution, u: Tensor) -> Tensor:
-    """The draw F⁻¹(u) of each value of a factorised law, for u in [0, 1), of the shape of `u`.
-
-    Raises:
-        BadInput: a kind of law that is not in `INVERSE_CDF`.
-
-    >>> inverse_cdf(Bernoulli(torch.tensor(0.3)), torch.tensor([0.0, 0.69, 0.71]))
-    tensor([0., 0., 1.])
-    """
-    if isinstance(law, Independent):
-        law = law.base_dist
-    if type(law) not in INVERSE_CDF:
-        known = ", ".join(kind.__name__ for kind in INVERSE_CDF)
-        raise BadInput(f"no draw from {type(law).__name__} is known here: take one of {known}")
-    return INVERSE_CDF[type(law)](law, u)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: PixelCNNOptions) -> PixelDecoder:
