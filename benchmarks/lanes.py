@@ -35,12 +35,12 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
-from distmatch.training.lanes.benchmark import Memory, memory
 from measure import interleaved, print_machine, print_table, write_json
 
 from distmatch.networks import Shapes, build
 from distmatch.systems import find
 from distmatch.training import Adam, Feed, Settings, Trainer
+from distmatch.training.lanes.benchmark import Memory, memory
 from distmatch.training.lanes.lanes import Lanes
 
 BATCH, EXAMPLES = 64, 2048

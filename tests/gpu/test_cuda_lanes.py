@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from distmatch.training.lanes.benchmark import faster, memory
 
 from distmatch.networks import Shapes, build
 from distmatch.systems import SYSTEMS
 from distmatch.training import Adam, Feed, Settings, Trainer
+from distmatch.training.lanes.benchmark import faster, memory
 from distmatch.training.lanes.lanes import Lanes
 
 pytestmark = [

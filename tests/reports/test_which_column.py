@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from distmatch.reports.curves import loss_curves
+from distmatch.reports.html import RunView, render
 from distmatch.reports.panels import panels
-from distmatch.reports.table import comparison_rows
+from distmatch.reports.table import comparison_rows, comparison_table
 
 
 def entry(value, error=0.1, better="lower", **more):
@@ -84,3 +85,21 @@ def test_an_axis_is_logarithmic_only_for_positive_values():
     for values, scale in (([1.0, 10.0], "log"), ([0.0, 10.0], "linear"), ([-1.0, 10.0], "linear")):
         (axes,) = loss_curves([{"step": i, "grad_norm/players": v} for i, v in enumerate(values)]).axes
         assert axes.get_yscale() == scale
+
+
+def test_a_warning_of_a_metric_stands_beside_its_value():
+    warned = {
+        "value": 3.0,
+        "standard_error": 0.1,
+        "how": "by 10 codes; WARNING: R > ln N - 2, so it is about R - ln N",
+    }
+    columns = {"a": {"kl": warned}, "b": {"kl": {**warned, "how": "by 10 codes"}}}
+    drawn = comparison_table(columns)
+    assert str(drawn.caption) == "! kl of a: R > ln N - 2, so it is about R - ln N"
+    assert [str(cell) for column in drawn.columns[1:] for cell in column.cells] == [
+        "3.00 ± 0.10 !",
+        "3.00 ± 0.10",
+    ]
+    runs = [RunView(name=name, metrics=metrics) for name, metrics in columns.items()]
+    assert "kl of a: R &gt; ln N - 2" in render(runs)
+    assert comparison_table({"b": columns["b"]}).caption is None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from distmatch.training.lanes.benchmark import Memory, _Peak, faster, memory
 from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
 from distmatch.systems import gan, vae
 from distmatch.training import Adam, Feed, Settings, Trainer
+from distmatch.training.lanes.benchmark import Memory, _Peak, faster, memory
 from distmatch.training.lanes.lanes import Lanes, Loop
 
 

@@ -19,7 +19,7 @@ from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.metrics import Estimate
 from distmatch.metrics.plots import RatePlane
-from distmatch.reports.table import Cell, comparison_rows
+from distmatch.reports.table import Cell, comparison_rows, warnings_of
 from distmatch.reports.words import count, differences, distinct, facts, flatten
 
 if TYPE_CHECKING:
@@ -108,11 +108,13 @@ def render(runs: Sequence[RunView], title: str | None = None) -> str:
     runs = [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
     several = len(runs) > 1
     metrics = {run.name: run.metrics for run in runs}
+    rows = comparison_rows(metrics, {run.name: run.missing for run in runs}) if several else {}
     return page_template("template.html.jinja").render(
         title=title or (runs[0].name if not several else " · ".join(names)),
         summary=_summary(runs),
         names=names,
-        rows=comparison_rows(metrics, {run.name: run.missing for run in runs}) if several else {},
+        rows=rows,
+        warnings=warnings_of(rows, names),
         bars=_bars(metrics) if several else None,
         plane=_plane(metrics) if several else None,
         differences=differences([run.config for run in runs]) if several else {},

@@ -99,6 +99,27 @@ class Cell:
     note: str = ""  # n and how, or why there is no value
     clear: bool = False
 
+    @property
+    def warning(self) -> str:
+        """What a metric warns of, in a sentence; empty where it warns of nothing."""
+        return self.note.partition("WARNING: ")[2]
+
+
+def warnings_of(rows: Mapping[str, Sequence[Cell]], runs: Sequence[str]) -> list[str]:
+    """Return what the metrics of a comparison warn of, with metric and run.
+
+    >>> how = "by 10 codes; WARNING: R > ln N - 2"
+    >>> columns = {"a": {"kl": {"value": 3.0, "standard_error": 0.1, "how": how}}}
+    >>> warnings_of(comparison_rows(columns), ["a"])
+    ['kl of a: R > ln N - 2']
+    """
+    return [
+        f"{name} of {run}: {cell.warning}"
+        for name, cells in rows.items()
+        for run, cell in zip(runs, cells, strict=True)
+        if cell.warning
+    ]
+
 
 def comparison_rows(
     columns: Mapping[str, Metrics], skipped: Mapping[str, Mapping[str, str]] | None = None
@@ -145,14 +166,17 @@ def comparison_table(
     table.add_column("metric")
     for run in columns:
         table.add_column(Text(run), justify="right")
-    for name, cells in comparison_rows(columns, skipped).items():
+    rows = comparison_rows(columns, skipped)
+    for name, cells in rows.items():
         shown = []
         for cell in cells:
-            text = Text(cell.text + (" •" if cell.clear else ""))
+            text = Text(cell.text + (" •" if cell.clear else "") + (" !" if cell.warning else ""))
             if cell.text == MISSING:
                 text.append(f" {cell.note}", style="dim")
             shown.append(text)
         table.add_row(Text(name), *shown)
+    if warnings := warnings_of(rows, list(columns)):
+        table.caption = Text("\n".join(f"! {warning}" for warning in warnings), justify="left")
     return table
 
 
