@@ -27,6 +27,7 @@ MAY_IMPORT = {
 LOWER = set(MAY_IMPORT)
 MAY_IMPORT |= {
     "reports": LOWER,
+    "testing": LOWER,
     "runs": LOWER | {"reports"},
     "reproduction": LOWER | {"runs", "reports"},
     "sweeps": LOWER | {"runs", "reports"},
