@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ def check_metric(metric: Metric, model: Model | None = None) -> None:
         assert need in REASONS, (
             f"{name}: it needs {need!r}, which is not in REASONS; write there why it is needed"
         )
-        reason = metric.missing(replace(model, **{need: None}))
+        lacking: dict[str, Any] = {need: None}
+        reason = metric.missing(replace(model, **lacking))
         assert reason == REASONS[need], (
             f"{name}: of a model without {need} it says {reason!r}; it must say {REASONS[need]!r}"
         )
@@ -68,7 +70,7 @@ def toy(metric: Metric) -> Model:
     >>> toy(METRICS["mmd"]).test.shape
     torch.Size([300, 2])
     """
-    shape = (2,)
+    shape: tuple[int, ...] = (2,)
     if "stacked_digits" in metric.needs:
         shape = (3, 28, 28)
     elif "is_image" in metric.needs:

@@ -65,7 +65,7 @@ def _check_gradients(where: str, net: nn.Module, inputs: list[Tensor], grows: bo
             tensors = [out] if isinstance(out, Tensor) else flatten_distribution(out)[0]
             return torch.stack([t.square().sum() for t in tensors]).sum()
 
-        value, back = vjp(total, *inputs)
+        value, back, *_ = vjp(total, *inputs)
         return value + sum(slope.square().sum() for slope in back(torch.ones_like(value)))
 
     lanes = vmap(grad(loss))({k: torch.stack([v, 1.5 * v]) for k, v in parameters.items()})
