@@ -27,6 +27,7 @@ MAY_IMPORT = {
 LOWER = set(MAY_IMPORT)
 MAY_IMPORT |= {
     "reports": LOWER,
+    "testing": {*GROUND, "objectives", "networks", "metrics"} - {"files", "batch_statistics"},
     "runs": LOWER | {"reports"},
     "reproduction": LOWER | {"runs", "reports"},
     "sweeps": LOWER | {"runs", "reports"},

@@ -18,7 +18,7 @@ GROUPS = {
     "AdaptiveContrast MixedBatch",
     "training": "Feed RMSProp SGD Adam Settings Diverged Trainer",
     "measuring": "Metric metric Estimate Critic Model",
-    "rooms": "data dirac distributions metrics networks systems comparisons penalties",
+    "rooms": "data dirac distributions metrics networks systems testing comparisons penalties",
     "others": "BadInput __version__",
 }
 NAMES = [name for names in GROUPS.values() for name in names.split()]

@@ -8,6 +8,7 @@ from distmatch import distributions as distributions
 from distmatch import metrics as metrics
 from distmatch import networks as networks
 from distmatch import systems as systems
+from distmatch import testing as testing
 
 # What is refused.
 from distmatch.errors import BadInput as BadInput

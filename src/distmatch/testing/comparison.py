@@ -1,0 +1,123 @@
+"""The contract of a comparison, on a support of five points, where an expectation is a sum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distmatch.objectives.comparisons import Comparison, Sides
+
+P = torch.tensor([0.05, 0.3, 0.15, 0.3, 0.2], dtype=torch.float64)
+Q = torch.tensor([0.4, 0.1, 0.2, 0.05, 0.25], dtype=torch.float64)
+GRID = torch.linspace(-4, 4, 33, dtype=torch.float64)
+LARGEST = 1e3  # scores are sought in [-LARGEST, LARGEST]
+
+
+def check_comparison(comparison: Comparison) -> None:
+    """Raise `AssertionError` with one sentence where a comparison breaks its contract.
+
+    Both model sides are there; losses are finite and of the scores' shape and dtype, and go through vmap; the critic
+    scores the target up and the model down, the model's nets the other way. Where there is a `log_ratio`, the critic
+    is best at the true one, and its nets' loss falls along the way from q to p.
+
+    >>> from distmatch.objectives.comparisons import WASSERSTEIN
+    >>> check_comparison(WASSERSTEIN)
+    """
+    name = f"comparison {comparison.name!r}"
+    for who, sides in (("critic", comparison.critic), ("players", comparison.players)):
+        assert sides.model is not None, f"{name}: the {who}'s loss on the model is None; give one"
+        _check_sides(f"{name}: the {who}'s loss on the", sides)
+    if comparison.log_ratio is None:
+        _check_signs(name, comparison, GRID)
+        return
+    _check_signs(name, comparison, best_scores(comparison, GRID))
+    _check_optimum(name, comparison)
+    _check_descent(name, comparison)
+
+
+def best_scores(comparison: Comparison, log_ratios: Tensor) -> Tensor:
+    """Return the scores that stand for these log-ratios, by bisection of the `log_ratio`, which must rise.
+
+    >>> from distmatch.objectives.comparisons import LEAST_SQUARES
+    >>> round(best_scores(LEAST_SQUARES, torch.zeros(1, dtype=torch.float64)).item(), 9)
+    0.5
+    """
+    assert comparison.log_ratio is not None
+    low, high = torch.full_like(log_ratios, -LARGEST), torch.full_like(log_ratios, LARGEST)
+    for _ in range(100):
+        middle = (low + high) / 2
+        below = comparison.log_ratio(middle) < log_ratios
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    off = (comparison.log_ratio(high) - log_ratios).abs()
+    assert off.max() < 1e-9, (
+        f"comparison {comparison.name!r}: no score has the log-ratio {log_ratios[off.argmax()].item():.3g}; "
+        "log_ratio must rise with the score and reach every number"
+    )
+    return high
+
+
+def _total(sides: Sides, scores: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """Return Σ p target(s) + q model(s)."""
+    parts = [w * side(scores) for w, side in zip((p, q), sides, strict=True) if side is not None]
+    return torch.stack(parts).sum()
+
+
+def _check_sides(where: str, sides: Sides) -> None:
+    for part, side in zip(Sides._fields, sides, strict=True):
+        if side is None:
+            continue
+        for dtype in (torch.float32, torch.float64):
+            scores = torch.tensor([[0.0, 30.0, -30.0], [1.0, 2.0, -1.0]], dtype=dtype)
+            loss = side(scores)
+            wanted, got = (tuple(scores.shape), dtype), (tuple(loss.shape), loss.dtype)
+            assert got == wanted, f"{where} {part} is {got} for scores {wanted}; it must be unreduced"
+            assert loss.isfinite().all(), f"{where} {part} is not finite for scores within ±30; it must be"
+            lanes = torch.func.vmap(side)(scores)
+            assert torch.allclose(lanes, loss), f"{where} {part} is another under vmap; it must be the same"
+
+
+def _check_signs(name: str, comparison: Comparison, scores: Tensor) -> None:
+    directions = {("critic", "target"): -1, ("critic", "model"): 1, ("players", "target"): 1}
+    for who, sides in (("critic", comparison.critic), ("players", comparison.players)):
+        for part, side in zip(Sides._fields, sides, strict=True):
+            if side is None:
+                continue
+            direction = directions.get((who, part), -1)
+            rise = side(scores).diff() * direction
+            way, wrong = ("rise", "falls") if direction == 1 else ("fall", "rises")
+            at = scores[rise.argmin()].item()
+            where = f"{name}: the {who}'s loss on the {part}"
+            assert (rise >= -1e-12).all(), f"{where} {wrong} with the score at s = {at:.3g}; it must {way}"
+            assert rise.sum() > 0, f"{where} does not depend on the score; it must {way}"
+
+
+def _check_optimum(name: str, comparison: Comparison) -> None:
+    truth = (P / Q).log()
+    best = best_scores(comparison, truth)
+    leaf = best.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(_total(comparison.critic, leaf, P, Q), leaf)
+    i = int(slope.abs().argmax())
+    assert slope.abs().max() < 1e-9, (
+        f"{name}: the critic's loss has the slope {slope[i].item():.2g} at the true log-ratio "
+        f"{truth[i].item():.3g}; it must be stationary there"
+    )
+    least = _total(comparison.critic, best, P, Q)
+    for moved in (-0.5, -0.05, 0.05, 0.5):
+        for i in range(len(P)):
+            other = best.clone()
+            other[i] = best_scores(comparison, truth[i : i + 1] + moved)[0]
+            assert _total(comparison.critic, other, P, Q) > least, (
+                f"{name}: the critic's loss is no larger at the log-ratio {truth[i].item() + moved:.3g} than at the "
+                f"true one, {truth[i].item():.3g}; it must be least there"
+            )
+
+
+def _check_descent(name: str, comparison: Comparison) -> None:
+    path = [(1 - t) * Q + t * P for t in torch.linspace(0, 1, 21, dtype=torch.float64)]
+    losses = torch.stack(
+        [_total(comparison.players, best_scores(comparison, (P / q).log()), P, q) for q in path]
+    )
+    share = int(losses.diff().argmax()) / 20
+    assert (losses.diff() < 0).all(), (
+        f"{name}: the players' loss does not fall at {share:.0%} of the way from q to p; with the best critic it must"
+    )
