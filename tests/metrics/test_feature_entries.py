@@ -47,7 +47,7 @@ def test_darker_samples_are_farther_than_training_data():
 
 
 def test_models_are_compared_by_the_frechet_distance_without_bias():
-    assert SCORES["frechet_distance"].metrics == {
+    assert SCORES["frechet_distance"].better == {
         "frechet_distance_unbiased": "lower",
         "frechet_distance": "",
         "frechet_distance_unbiased_data": "",
