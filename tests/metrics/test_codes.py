@@ -89,3 +89,8 @@ def test_the_accuracy_of_a_ratio_has_the_errors_of_both_sides():
     )
     assert found.model.value == pytest.approx(float(q.exp().mean()))
     assert found.target.value == pytest.approx(float((-p).exp().mean()))
+
+
+def test_the_accuracy_weighs_both_sides_alike_and_halves_ties():
+    found = ratio_calibration(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0, -1.0, 2.0])).accuracy
+    assert found.value == (0.75 + 0.5) / 2

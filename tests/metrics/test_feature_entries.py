@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from distmatch.errors import BadInput
-from distmatch.metrics import METRICS
-from distmatch.metrics.features.nets import pixel_features
+from distmatch.metrics import METRICS, evaluate
+from distmatch.metrics.features.nets import FeatureNet, pixel_features
 from distmatch.metrics.model import Model, Options
 from distmatch.random import seeded
 
@@ -53,6 +53,25 @@ def test_models_are_compared_by_the_frechet_distance_without_bias():
         "frechet_distance_unbiased_data": "",
         "frechet_distance_data": "",
     }
+
+
+def first_pixel(x):
+    return torch.stack([20 * x[:, 0, 0, 0], torch.ones(len(x))], 1)
+
+
+NET = FeatureNet("first pixel", first_pixel, first_pixel)
+
+
+def test_the_net_that_is_given_makes_the_scores():
+    for name in ("frechet_distance", "inception_score"):
+        found = evaluate(SUBJECT, only=name, features=NET).metrics
+        assert all("first pixel" in estimate.how for estimate in found.values())
+
+
+def test_classes_have_the_mean_of_their_probabilities():
+    (bars,) = SCORES["inception_score"](SUBJECT, Options(features=NET, samples=70)).plots
+    expected = first_pixel(images(70, 2)).softmax(1).mean(0)
+    assert any(torch.allclose(shares.to(expected), expected) for shares in bars.series.values())
 
 
 def test_without_training_data_there_is_no_mark():

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.inputs import codes, gaussians, held_out, load, subset
+from distmatch.metrics.inputs import codes, gaussians, held_out, load, subset, training
 from distmatch.metrics.model import Model, Options
 
 N = 40
@@ -29,6 +29,13 @@ def test_held_out_examples_go_with_their_labels():
     assert torch.equal(labels, torch.arange(N))
     with pytest.raises(BadInput, match="40 examples and 3 labels"):
         held_out(Model(test=SUBJECT.test, test_labels=torch.zeros(3)), Options())
+
+
+def test_training_examples_go_with_their_labels_and_follow_the_seed():
+    x, y = training(SUBJECT, 9, Options(seed=2))
+    assert torch.equal(x[:, 0], 95.0 + y)
+    assert len(y.unique()) == 9
+    assert not torch.equal(x, training(SUBJECT, 9, Options(seed=3))[0])
 
 
 def test_a_subset_has_each_row_once_at_most():

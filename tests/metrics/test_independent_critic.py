@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
@@ -61,6 +62,30 @@ def test_few_data_against_many_samples_have_the_degrees_of_freedom_of_the_few():
         low, high = critic_distance(lambda x: x[:, 0], real, model).interval()
         hits += low <= 0 <= high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_the_interval_of_a_distance_is_welchs():
+    real, model = normal(3, 0, 1), 3 * normal(5, 1, 1)
+    welch = scipy.stats.ttest_ind(real[:, 0].double(), model[:, 0].double(), equal_var=False)
+    found = critic_distance(lambda x: x[:, 0], real, model)
+    assert found.interval() == pytest.approx(tuple(welch.confidence_interval()))
+
+
+def test_batches_pair_any_row_of_the_data_with_any_of_the_samples():
+    """20 of 40 samples and 8 of 16 data train the critic, which makes 160 pairs; 800 draws leave out 1 of 150."""
+    calls = []
+
+    class Listens(nn.Linear):
+        def forward(self, x):
+            if self.training:
+                calls.append(x[:, 0].tolist())
+            return super().forward(x)
+
+    x = torch.arange(80.0)[:, None]
+    independent_critic(x[:40], x, x[64:], critic=Listens(1, 1), steps=100, batch_size=8, rate=1e-6)
+    pairs = {pair for q, p in zip(calls[1::3], calls[2::3], strict=True) for pair in zip(q, p, strict=True)}
+    assert {len(set(side)) for side in zip(*pairs, strict=True)} == {20, 8}
+    assert len(pairs) > 150
 
 
 def test_distances_cover_the_truth():

@@ -139,6 +139,18 @@ def test_populations_agree_with_the_bound():
     assert torch.equal(bare.rates, found.rates)
 
 
+def test_populations_cost_what_their_own_prior_says():
+    """½[(σ² + (m - μ)²)/s² - 1 + ln s²/σ²] in each of three coordinates, to N(1, 2²)."""
+    x = torch.randn(40, 3, generator=seeded(0))
+    q = posterior(x).base_dist
+    cost = ((q.scale**2 + (q.loc - 1) ** 2) / 4 - 1 + (4 / q.scale**2).log()) / 2
+    prior = Independent(Normal(torch.ones(q.loc.shape[1]), 2.0), 1)
+    found = population(posterior, likelihood, x, prior=prior, seed=7)
+    bound = evidence_lower_bound(posterior, likelihood, x, prior=prior, seed=7)
+    assert torch.allclose(found.rates, cost.sum(1).double(), atol=1e-5)
+    assert found.elbo.value == pytest.approx(bound.elbo.value)
+
+
 def test_pictures():
     samples, data = torch.zeros(20, 1, 4, 4), torch.ones(20, 1, 4, 4)
     grid = paired_pictures(samples, data)

@@ -248,3 +248,12 @@ def test_either_p_value_is_the_share_of_permuted_accuracies_beyond(shift):
     observed, null = found.accuracy.value, found.null
     for p, beyond in ((found.p_value, null >= observed - 1e-9), (found.p_copying, null <= observed + 1e-9)):
         assert p.value == pytest.approx((1 + int(beyond.sum())) / 61)
+
+
+def test_the_error_of_a_sliced_distance_is_over_directions_too():
+    """Of two points of the plane that are 2 apart, it is 2 |cos θ| at an angle of chance, and nothing else varies."""
+    a = torch.zeros(5, 2)
+    found = sliced_wasserstein(a, a + torch.tensor([2.0, 0.0]), projections=1000, permutations=2).statistic
+    assert found.value == pytest.approx(4 / math.pi, rel=0.03)
+    error = 2 * math.sqrt(1 / 2 - 4 / math.pi**2) / math.sqrt(1000)
+    assert found.standard_error == pytest.approx(error, rel=0.05)
