@@ -315,17 +315,17 @@ SIZES = {"x": (50, 1, 8, 8), "z": (50, 200)}
 @pytest.mark.parametrize(
     ("shape", "size"), [("each", (50,)), ("x", (50, 1, 8, 8)), ("z", (50, 200)), ("batch", ())]
 )
-@pytest.mark.parametrize("law", ["uniform", "normal"])
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_noise_has_the_shape_and_law_that_it_names(law, shape, size, dtype):
+def test_noise_has_the_shape_and_law_that_it_names(distribution, shape, size, dtype):
     def drawn():
-        return Noise(law, shape).draw(SIZES, torch.Generator().manual_seed(3), dtype)
+        return Noise(distribution, shape).draw(SIZES, torch.Generator().manual_seed(3), dtype)
 
     u = drawn()
     assert (u.shape, u.dtype) == (size, dtype)
     assert torch.equal(u, drawn())
     if u.numel() > 1000:
-        mean, variance = {"uniform": (0.5, 1 / 12), "normal": (0.0, 1.0)}[law]
+        mean, variance = {"uniform": (0.5, 1 / 12), "normal": (0.0, 1.0)}[distribution]
         assert u.mean().item() == pytest.approx(mean, abs=4 * math.sqrt(variance / u.numel()))
         assert u.var().item() == pytest.approx(variance, rel=0.1)
-        assert (u.min() >= 0) == (law == "uniform")
+        assert (u.min() >= 0) == (distribution == "uniform")

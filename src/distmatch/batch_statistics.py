@@ -39,9 +39,10 @@ def gathers(net: nn.Module) -> bool:
 def recording(*nets: nn.Module) -> Iterator[None]:
     """Gather the statistics for evaluation from every forward in training mode inside this block.
 
-    On leaving, each layer that ran gets mean = E[h] and var = E[h²] - E[h]² over all that it saw (the law of total
-    variance), written in place into its own buffers. What training normalises apart wants a block, or a `twin`, of
-    its own. Forwards through `torch.func.functional_call` count too. Nothing is written where the block raises.
+    On leaving, each layer that ran gets mean = E[h] and var = E[h²] - E[h]² over all that it saw (the distribution
+    of total variance), written in place into its own buffers. What training normalises apart wants a block, or a
+    `twin`, of its own. Forwards through `torch.func.functional_call` count too. Nothing is written where the block
+    raises.
 
     >>> import torch
     >>> from distmatch.networks import BatchNorm

@@ -199,7 +199,7 @@ def test_it_asks_for_its_noise(make):
     penalty = make()
     term = Match((X_GEN, Z_PRIOR), (X, Z_CODE), penalty=penalty)
     sizes = {"x": (B, 2), "z": (B, 3)}
-    found = {n: law.draw(sizes, generator()).shape for n, law in term.noise.items()}
+    found = {n: distribution.draw(sizes, generator()).shape for n, distribution in term.noise.items()}
     wanted = NOISE[penalty.noise.shape](f"penalty/{term.name}") if penalty.needs_noise else {}
     assert found == wanted
 

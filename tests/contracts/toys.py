@@ -145,7 +145,7 @@ class LinearDecoder(nn.Module):
 
 
 class FlowDecoder(nn.Module):
-    """The law of z B + b, z ~ N(0, I), which knows its density: at x, where it is given x."""
+    """The distribution of z B + b, z ~ N(0, I), which knows its density: at x, where it is given x."""
 
     teacher_forced = True
 
@@ -218,7 +218,7 @@ class LinearLens(nn.Module):
 
 
 class ToyPrior(nn.Module):
-    """Two normals, mixed; the encoder's laws at two points, mixed; or a normal, twisted and moved."""
+    """Two normals, mixed; the encoder's distributions at two points, mixed; or a normal, twisted and moved."""
 
     def __init__(self, g: torch.Generator, kind: str, x: int, latent: int) -> None:
         super().__init__()
@@ -335,7 +335,7 @@ def batch(
     }
     for t in objective.terms:
         sizes = {"x": (size, *x), "z": (size, latent)}
-        noise |= {name: law.draw(sizes, g, dtype) for name, law in t.noise.items()}
+        noise |= {name: distribution.draw(sizes, g, dtype) for name, distribution in t.noise.items()}
     y = torch.randint(LABELS, (size,), generator=g) if objective.given else None
     return Batch(torch.rand(size, *x, generator=g, dtype=dtype), noise, y)
 

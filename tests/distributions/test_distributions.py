@@ -1,4 +1,4 @@
-"""The laws: mass one, samples that follow them, tails, gradients, closed forms; and what carries them."""
+"""The distributions: mass one, samples that follow them, tails, gradients, closed forms; and what carries them."""
 
 from __future__ import annotations
 
@@ -60,50 +60,52 @@ def seeded():
 
 @pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.1), (0.3, 0.02), (0.7, 0.004)])
 def test_quantized_normal_integrates_to_one(loc, scale):
-    law = QuantizedNormal(torch.tensor(loc, **DOUBLE), torch.tensor(scale, **DOUBLE))
+    distribution = QuantizedNormal(torch.tensor(loc, **DOUBLE), torch.tensor(scale, **DOUBLE))
     nodes, weights = (torch.tensor(a, **DOUBLE) for a in np.polynomial.legendre.leggauss(8))
     u = (nodes + 1) / 2
-    density = law.log_prob(LEVELS[:, None], u[None]).exp()
+    density = distribution.log_prob(LEVELS[:, None], u[None]).exp()
     cells = (density * weights / 2).sum(-1) / 256  # the probability of every level
     inside = stats.norm.cdf((1 - loc) / scale) - stats.norm.cdf(-loc / scale)
     assert cells.sum().item() == pytest.approx(inside, abs=1e-9)
     edges = torch.arange(257, **DOUBLE) / 256
-    exact = Normal(law.loc, law.scale).cdf(edges).diff()
+    exact = Normal(distribution.loc, distribution.scale).cdf(edges).diff()
     torch.testing.assert_close(cells, exact, rtol=1e-8, atol=1e-10)
 
 
 def test_quantized_normal_bounds_the_discrete_likelihood():
-    law = QuantizedNormal(torch.tensor(0.4, **DOUBLE), torch.tensor(0.01, **DOUBLE))
+    distribution = QuantizedNormal(torch.tensor(0.4, **DOUBLE), torch.tensor(0.01, **DOUBLE))
     x = torch.tensor(99 / 255, **DOUBLE)
     u = (torch.arange(4000, **DOUBLE) + 0.5) / 4000
-    bound = law.log_prob(x, u).mean() - math.log(256)
-    exact = (law.log_prob(x, u).exp().mean() / 256).log()
+    bound = distribution.log_prob(x, u).mean() - math.log(256)
+    exact = (distribution.log_prob(x, u).exp().mean() / 256).log()
     assert bound < exact
-    torch.testing.assert_close(law.log_prob(x), law.log_prob(x, torch.tensor(0.5, **DOUBLE)))
+    torch.testing.assert_close(
+        distribution.log_prob(x), distribution.log_prob(x, torch.tensor(0.5, **DOUBLE))
+    )
 
 
 def test_pixel_categorical_sums_to_one():
-    law = PixelCategorical(3 * normals((5, 256), **DOUBLE))
-    masses = law.log_prob(LEVELS[:, None]).exp()
+    distribution = PixelCategorical(3 * normals((5, 256), **DOUBLE))
+    masses = distribution.log_prob(LEVELS[:, None]).exp()
     torch.testing.assert_close(masses.sum(0), torch.ones(5, **DOUBLE))
-    torch.testing.assert_close(law.mean, (masses * LEVELS[:, None]).sum(0))
-    torch.testing.assert_close(law.mode, LEVELS[masses.argmax(0)])
+    torch.testing.assert_close(distribution.mean, (masses * LEVELS[:, None]).sum(0))
+    torch.testing.assert_close(distribution.mode, LEVELS[masses.argmax(0)])
 
 
 @pytest.mark.parametrize("name", ["gaussian", "laplace"])
 def test_continuous_likelihoods_integrate_to_one(name):
-    law = LIKELIHOODS[name](torch.zeros(1, 1, **DOUBLE), (1,), False, torch.tensor(-1.0, **DOUBLE))
+    distribution = LIKELIHOODS[name](torch.zeros(1, 1, **DOUBLE), (1,), False, torch.tensor(-1.0, **DOUBLE))
     x = torch.linspace(-15, 15, 200_001, **DOUBLE)
-    density = law.log_prob(x[:, None]).exp()
+    density = distribution.log_prob(x[:, None]).exp()
     assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-6)
 
 
 def test_bernoulli_is_minus_the_cross_entropy_between_levels_too():
     logits, x = normals((4, 3)), torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
-    law = LIKELIHOODS["bernoulli"](logits, (3,))
+    distribution = LIKELIHOODS["bernoulli"](logits, (3,))
     expected = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
-    torch.testing.assert_close(law.log_prob(x), expected)
-    both = torch.stack([law.base_dist.log_prob(torch.full((4, 3), v)) for v in (0.0, 1.0)])
+    torch.testing.assert_close(distribution.log_prob(x), expected)
+    both = torch.stack([distribution.base_dist.log_prob(torch.full((4, 3), v)) for v in (0.0, 1.0)])
     torch.testing.assert_close(both.exp().sum(0), torch.ones(4, 3))
 
 
@@ -111,24 +113,30 @@ def test_bernoulli_is_minus_the_cross_entropy_between_levels_too():
 
 
 @pytest.mark.parametrize(
-    "law",
+    "distribution",
     [
         QuantizedNormal(torch.tensor([0.5, 0.99]), torch.tensor([0.02, 0.05])),
         PixelCategorical(2 * normals((2, 256))),
     ],
     ids=["quantized-normal", "categorical"],
 )
-def test_samples_follow_the_law(law, seeded):
+def test_samples_follow_the_law(distribution, seeded):
     n = 20_000
-    draws = law.sample((n,))
+    draws = distribution.sample((n,))
     assert draws.shape == (n, 2)
     counts = torch.stack([torch.bincount((255 * d).round().long(), minlength=256) for d in draws.T])
-    if isinstance(law, PixelCategorical):
-        expected = n * law.logits.softmax(-1)
+    if isinstance(distribution, PixelCategorical):
+        expected = n * distribution.logits.softmax(-1)
     else:
         edges = torch.arange(257) / 256
         edges[0], edges[-1] = -torch.inf, torch.inf  # what is beyond the ends goes to the end levels
-        expected = n * Normal(law.loc, law.scale, validate_args=False).cdf(edges[:, None]).diff(dim=0).T
+        expected = (
+            n
+            * Normal(distribution.loc, distribution.scale, validate_args=False)
+            .cdf(edges[:, None])
+            .diff(dim=0)
+            .T
+        )
     for c, e in zip(counts, expected, strict=True):
         rare = e < 5
         c = torch.cat([c[~rare], c[rare].sum()[None]]).double() + 1e-3
@@ -137,8 +145,8 @@ def test_samples_follow_the_law(law, seeded):
 
 
 def test_quantized_mean_is_that_of_its_samples(seeded):
-    law = QuantizedNormal(torch.tensor([0.4, 0.6]), torch.tensor(0.05))
-    torch.testing.assert_close(law.sample((40_000,)).mean(0), law.mean, rtol=0, atol=1e-3)
+    distribution = QuantizedNormal(torch.tensor([0.4, 0.6]), torch.tensor(0.05))
+    torch.testing.assert_close(distribution.sample((40_000,)).mean(0), distribution.mean, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["implicit", "quantized-normal", "gaussian", "laplace"])
@@ -159,8 +167,8 @@ def test_tails_are_finite_with_finite_gradients(name, size):
     raw = size * normals((3, 2 * likelihood.channels)).sign()
 
     def total(raw: Tensor) -> Tensor:
-        law = likelihood(raw, (2,), True, torch.tensor(-5.0) if likelihood.learned_scale else None)
-        return log_likelihood(law, torch.tensor([[0.0, 1.0]]), torch.full((1, 2), 0.5)).sum()
+        distribution = likelihood(raw, (2,), True, torch.tensor(-5.0) if likelihood.learned_scale else None)
+        return log_likelihood(distribution, torch.tensor([[0.0, 1.0]]), torch.full((1, 2), 0.5)).sum()
 
     assert total(raw).isfinite()
     assert grad(total)(raw).isfinite().all()
@@ -171,13 +179,15 @@ def test_tails_are_finite_with_finite_gradients(name, size):
 
 def test_reparameterise_is_the_draw_and_its_gradient():
     loc, scale, noise = normals((4, 3)), normals((4, 3), 1).exp(), normals((4, 3), 2)
-    law = Independent(Normal(loc, scale), 1)
-    torch.testing.assert_close(reparameterise(law, noise), loc + scale * noise)
+    distribution = Independent(Normal(loc, scale), 1)
+    torch.testing.assert_close(reparameterise(distribution, noise), loc + scale * noise)
     by_loc, by_scale = grad(lambda m, s: reparameterise(Normal(m, s, False), noise).sum(), (0, 1))(loc, scale)
     torch.testing.assert_close(by_loc, torch.ones_like(loc))
     torch.testing.assert_close(by_scale, noise)
     assert reparameterise(Delta(loc, 1), noise) is loc
-    squashed = TransformedDistribution(law, [AffineTransform(1.0, 2.0, event_dim=1), TanhTransform()])
+    squashed = TransformedDistribution(
+        distribution, [AffineTransform(1.0, 2.0, event_dim=1), TanhTransform()]
+    )
     torch.testing.assert_close(reparameterise(squashed, noise), (1 + 2 * (loc + scale * noise)).tanh())
 
 
@@ -187,11 +197,12 @@ def test_reparameterised_draws_follow_the_law():
 
 
 @pytest.mark.parametrize(
-    "law", [Bernoulli(logits=torch.zeros(2)), Laplace(0.0, 1.0), PixelCategorical(torch.zeros(2, 256))]
+    "distribution",
+    [Bernoulli(logits=torch.zeros(2)), Laplace(0.0, 1.0), PixelCategorical(torch.zeros(2, 256))],
 )
-def test_what_cannot_be_reparameterised_is_refused(law):
-    with pytest.raises(BadInput, match=f"a draw from {type(law).__name__}"):
-        reparameterise(law, torch.zeros(2))
+def test_what_cannot_be_reparameterised_is_refused(distribution):
+    with pytest.raises(BadInput, match=f"a draw from {type(distribution).__name__}"):
+        reparameterise(distribution, torch.zeros(2))
 
 
 # KL
@@ -205,16 +216,16 @@ def test_kl_is_torchs():
 
 
 @pytest.mark.parametrize(
-    ("law", "sentence"),
+    ("distribution", "sentence"),
     [
         (Delta(torch.zeros(2, 3), 1), "a deterministic encoder has no KL"),
         (Independent(Laplace(torch.zeros(2, 3), 1.0), 1), "needs a diagonal normal"),
         (Normal(torch.zeros(2), 1.0), "needs a diagonal normal"),
     ],
 )
-def test_kl_without_closed_form_is_refused(law, sentence):
+def test_kl_without_closed_form_is_refused(distribution, sentence):
     with pytest.raises(BadInput, match=sentence):
-        kl_divergence_to_standard_normal(law)
+        kl_divergence_to_standard_normal(distribution)
 
 
 # The point mass
@@ -222,33 +233,33 @@ def test_kl_without_closed_form_is_refused(law, sentence):
 
 def test_a_point_mass():
     loc = normals((4, 3))
-    law = Delta(loc, 1)
-    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
-    assert law.mean is loc
-    assert not law.variance.any()
-    assert law.sample((2,)).equal(torch.stack([loc, loc]))
+    distribution = Delta(loc, 1)
+    assert (distribution.batch_shape, distribution.event_shape) == ((4,), (3,))
+    assert distribution.mean is loc
+    assert not distribution.variance.any()
+    assert distribution.sample((2,)).equal(torch.stack([loc, loc]))
     with pytest.raises(BadInput, match="no likelihood"):
-        law.log_prob(loc)
+        distribution.log_prob(loc)
     with pytest.raises(BadInput, match="no likelihood"):
         log_likelihood(Independent(Delta(loc), 1), loc)
 
 
 def test_a_point_mass_expands():
     loc = normals((4, 3))
-    law = Delta(loc, 1).expand((2, 4))
-    assert (law.batch_shape, law.event_shape) == ((2, 4), (3,))
-    assert law.mean.equal(torch.stack([loc, loc]))
+    distribution = Delta(loc, 1).expand((2, 4))
+    assert (distribution.batch_shape, distribution.event_shape) == ((2, 4), (3,))
+    assert distribution.mean.equal(torch.stack([loc, loc]))
 
 
 def test_a_noisy_point_is_a_point_that_tells_the_moments_of_its_law():
     loc, mean, scale = normals((4, 3)), normals((4, 3), 1), normals((4, 3), 2).exp()
-    law = NoisyPoint(loc, (mean, scale), 1)
-    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
-    assert reparameterise(law, normals((4, 7))) is loc
-    assert (law.moment_loc, law.moment_scale) == (mean, scale)
+    distribution = NoisyPoint(loc, (mean, scale), 1)
+    assert (distribution.batch_shape, distribution.event_shape) == ((4,), (3,))
+    assert reparameterise(distribution, normals((4, 7))) is loc
+    assert (distribution.moment_loc, distribution.moment_scale) == (mean, scale)
     with pytest.raises(BadInput, match="no likelihood"):
-        law.log_prob(loc)
-    tensors, rebuild = flatten_distribution(law)
+        distribution.log_prob(loc)
+    tensors, rebuild = flatten_distribution(distribution)
     assert [t for t in tensors if t is loc or t is mean or t is scale] == tensors
     same = rebuild([2 * t for t in tensors])
     assert isinstance(same, NoisyPoint)
@@ -259,16 +270,16 @@ def test_a_noisy_point_is_a_point_that_tells_the_moments_of_its_law():
 # A draw with its density
 
 
-def closed_form(law: Distribution, z: Tensor, log_q: Tensor) -> None:
+def closed_form(distribution: Distribution, z: Tensor, log_q: Tensor) -> None:
     """Against the density that torch finds by inverting the transforms."""
-    torch.testing.assert_close(log_q, law.log_prob(z), rtol=1e-9, atol=1e-9)
-    assert log_q.shape == law.batch_shape
+    torch.testing.assert_close(log_q, distribution.log_prob(z), rtol=1e-9, atol=1e-9)
+    assert log_q.shape == distribution.batch_shape
 
 
 def test_draw_and_score_of_a_normal():
     loc, scale, noise = (normals((4, 3), s, **DOUBLE) for s in range(3))
-    law = Independent(Normal(loc, scale.exp()), 1)
-    z, log_q = draw_and_score(law, noise)
+    distribution = Independent(Normal(loc, scale.exp()), 1)
+    z, log_q = draw_and_score(distribution, noise)
     torch.testing.assert_close(z, loc + scale.exp() * noise)
     expected = -0.5 * noise.square().sum(1) - scale.sum(1) - 1.5 * math.log(2 * math.pi)
     torch.testing.assert_close(log_q, expected)
@@ -301,11 +312,11 @@ def test_draw_and_score_of_transformed_laws(transforms, independent):
     loc, scale, noise = (normals((4, 3), s, **DOUBLE) for s in range(3))
     base: Distribution = Normal(loc, scale.exp(), validate_args=False)
     base = Independent(base, 1) if independent else base
-    law = TransformedDistribution(base, transforms, validate_args=False)
-    z, log_q = draw_and_score(law, noise)
-    torch.testing.assert_close(z, reparameterise(law, noise))
-    closed_form(law, z, log_q)
-    nested = TransformedDistribution(law, [AffineTransform(0.5, 3.0)], validate_args=False)
+    distribution = TransformedDistribution(base, transforms, validate_args=False)
+    z, log_q = draw_and_score(distribution, noise)
+    torch.testing.assert_close(z, reparameterise(distribution, noise))
+    closed_form(distribution, z, log_q)
+    nested = TransformedDistribution(distribution, [AffineTransform(0.5, 3.0)], validate_args=False)
     closed_form(nested, *draw_and_score(nested, noise))
 
 
@@ -316,10 +327,10 @@ def test_draw_and_score_of_many_draws_at_once():
         normals((5, 4, 3), 2, **DOUBLE),
     )
     shift = AffineTransform(loc, 0.5)
-    law = TransformedDistribution(Independent(Normal(loc, scale.exp()), 1), [TanhTransform(), shift])
-    z, log_q = draw_and_score(law.expand((5, 4)), noise)
+    distribution = TransformedDistribution(Independent(Normal(loc, scale.exp()), 1), [TanhTransform(), shift])
+    z, log_q = draw_and_score(distribution.expand((5, 4)), noise)
     for k in range(5):
-        one, density = draw_and_score(law, noise[k])
+        one, density = draw_and_score(distribution, noise[k])
         torch.testing.assert_close(z[k], one)
         torch.testing.assert_close(log_q[k], density)
 
@@ -331,8 +342,8 @@ def test_draw_and_score_needs_no_inverse_and_is_differentiable():
 
     def total(loc: Tensor) -> Tensor:
         base = Independent(Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False)
-        law = TransformedDistribution(base, [OneWay()], validate_args=False)
-        z, log_q = draw_and_score(law, torch.zeros_like(loc))
+        distribution = TransformedDistribution(base, [OneWay()], validate_args=False)
+        z, log_q = draw_and_score(distribution, torch.zeros_like(loc))
         return log_q.sum() + z.sum()
 
     loc = normals((4, 3), **DOUBLE)
@@ -349,10 +360,10 @@ def test_draw_and_score_needs_no_inverse_and_is_differentiable():
 
 def test_a_density_at_a_point_is_known_there_alone():
     log_density, draw = normals((4,)), normals((4, 3), 1)
-    law = DensityAt(log_density, draw)
-    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
-    assert law.mean is draw
-    assert law.log_prob(draw) is log_density
+    distribution = DensityAt(log_density, draw)
+    assert (distribution.batch_shape, distribution.event_shape) == ((4,), (3,))
+    assert distribution.mean is draw
+    assert distribution.log_prob(draw) is log_density
     bare = DensityAt(log_density)
     assert (bare.batch_shape, bare.event_shape) == ((4,), ())
     with pytest.raises(BadInput, match="at one point alone, and was not drawn from"):
@@ -396,14 +407,16 @@ def test_diagonal_normals_are_told_from_others():
 
 def test_a_teacher_forced_law_is_scored_at_what_it_is_given_and_drawn_from_once():
     drawn = normals((4, 3))
-    law = TeacherForced(lambda x: Independent(Normal(x.cumsum(1) - x, 1.0), 1), lambda: drawn, 4, (3,))
-    assert (law.batch_shape, law.event_shape) == ((4,), (3,))
-    assert law.sample() is drawn
+    distribution = TeacherForced(
+        lambda x: Independent(Normal(x.cumsum(1) - x, 1.0), 1), lambda: drawn, 4, (3,)
+    )
+    assert (distribution.batch_shape, distribution.event_shape) == ((4,), (3,))
+    assert distribution.sample() is drawn
     x = normals((4, 3), 1)
     before = torch.stack([torch.zeros(4), x[:, 0], x[:, 0] + x[:, 1]], 1)
-    torch.testing.assert_close(law.log_prob(x), Normal(before, 1.0).log_prob(x).sum(1))
+    torch.testing.assert_close(distribution.log_prob(x), Normal(before, 1.0).log_prob(x).sum(1))
     with pytest.raises(BadInput, match="once for each code"):
-        law.sample((2,))
+        distribution.sample((2,))
 
 
 # Likelihoods
@@ -414,9 +427,9 @@ def test_dequantisation_noise_reaches_only_the_law_that_wants_it():
     for name, likelihood in LIKELIHOODS.items():
         if name == "implicit":
             continue
-        law = likelihood(normals((2, 3 * likelihood.channels)), (3,), True, torch.tensor(-2.0))
-        plain, noisy = log_likelihood(law, x), log_likelihood(law, x, u)
-        torch.testing.assert_close(plain, law.log_prob(x))
+        distribution = likelihood(normals((2, 3 * likelihood.channels)), (3,), True, torch.tensor(-2.0))
+        plain, noisy = log_likelihood(distribution, x), log_likelihood(distribution, x, u)
+        torch.testing.assert_close(plain, distribution.log_prob(x))
         assert plain.equal(noisy) != likelihood.needs_dequantisation
 
 
@@ -434,7 +447,7 @@ def test_unbounded_data_is_refused_where_it_has_no_law(name):
 # Across vmap
 
 
-def law_of(name: str, raw: Tensor) -> Distribution:
+def distribution_of(name: str, raw: Tensor) -> Distribution:
     return LIKELIHOODS[name](raw, (2, 2, 2), True, raw.mean())
 
 
@@ -444,7 +457,7 @@ def test_laws_cross_vmap(name):
     rebuilds = []
 
     def tensors(raw: Tensor) -> list[Tensor]:
-        flat, rebuild = flatten_distribution(law_of(name, raw))
+        flat, rebuild = flatten_distribution(distribution_of(name, raw))
         rebuilds.append(rebuild)
         return flat
 
@@ -453,7 +466,7 @@ def test_laws_cross_vmap(name):
     assert (outside.batch_shape, outside.event_shape) == ((5, 3), (2, 2, 2))
     x = torch.rand(3, 2, 2, 2, generator=torch.Generator().manual_seed(1))
     for i in range(5):
-        alone = law_of(name, raw[i])
+        alone = distribution_of(name, raw[i])
         torch.testing.assert_close(outside.mean[i], alone.mean)
         if name != "implicit":
             torch.testing.assert_close(outside.log_prob(x)[i], alone.log_prob(x), rtol=1e-4, atol=1e-4)
@@ -466,11 +479,15 @@ def test_laws_compile(name):
     raw = normals((3, 2 * LIKELIHOODS[name].channels, 2, 2))
 
     def loss(raw: Tensor) -> Tensor:
-        flat, rebuild = flatten_distribution(law_of(name, raw))
-        law = rebuild([1.5 * t for t in flat])
-        value = law.mean.sum()
+        flat, rebuild = flatten_distribution(distribution_of(name, raw))
+        distribution = rebuild([1.5 * t for t in flat])
+        value = distribution.mean.sum()
         x = torch.full((3, 2, 2, 2), 0.25)
-        return value if name == "implicit" else value + log_likelihood(law, x, torch.full_like(x, 0.1)).sum()
+        return (
+            value
+            if name == "implicit"
+            else value + log_likelihood(distribution, x, torch.full_like(x, 0.1)).sum()
+        )
 
     torch.compiler.reset()
     compiled = torch.compile(grad(loss), fullgraph=True, backend="aot_eager")
@@ -481,33 +498,39 @@ def test_laws_compile(name):
 def test_the_class_of_a_law_names_all_that_it_holds(name):
     """Which the compiler of torch 2.11 cannot list."""
     point = torch.zeros(3, 2)
-    law = law_of(name, normals((3, 2 * LIKELIHOODS[name].channels, 2, 2)))
+    distribution = distribution_of(name, normals((3, 2 * LIKELIHOODS[name].channels, 2, 2)))
     flow = TransformedDistribution(Independent(Normal(point, point + 1), 1), [TanhTransform()])
-    others = [flow, flow.base_dist, NoisyPoint(point, (point, point), 1), DensityAt(point), Dequantised(law)]
-    for one in (law, getattr(law, "base_dist", law), *others):
+    others = [
+        flow,
+        flow.base_dist,
+        NoisyPoint(point, (point, point), 1),
+        DensityAt(point),
+        Dequantised(distribution),
+    ]
+    for one in (distribution, getattr(distribution, "base_dist", distribution), *others):
         assert set(vars(one)) <= set(_named_in(type(one))), type(one)
 
 
 def test_flatten_leaves_out_what_was_computed_and_keeps_sharing():
-    law = Bernoulli(logits=torch.zeros(3), validate_args=False)
-    _ = law.probs
-    tensors, rebuild = flatten_distribution(law)
+    distribution = Bernoulli(logits=torch.zeros(3), validate_args=False)
+    _ = distribution.probs
+    tensors, rebuild = flatten_distribution(distribution)
     assert [t.tolist() for t in tensors] == [[0.0, 0.0, 0.0]]
     new = rebuild([torch.full((3,), 100.0)])
     assert new.mean.tolist() == [1.0, 1.0, 1.0]
     assert new.entropy().isfinite().all()
-    assert law.mean.tolist() == [0.5, 0.5, 0.5]
+    assert distribution.mean.tolist() == [0.5, 0.5, 0.5]
     by_probs, rebuild = flatten_distribution(Bernoulli(probs=torch.full((3,), 0.25)))
     assert rebuild(by_probs).logits.sigmoid().tolist() == pytest.approx([0.25] * 3)
 
 
 def test_flatten_follows_nested_laws():
     base = Independent(Normal(normals((4, 3)), normals((4, 3), 1).exp()), 1)
-    law = TransformedDistribution(base, [TanhTransform()])
-    tensors, rebuild = flatten_distribution(law)
+    distribution = TransformedDistribution(base, [TanhTransform()])
+    tensors, rebuild = flatten_distribution(distribution)
     assert len(tensors) == 2
     x = torch.full((4, 3), 0.5)
-    torch.testing.assert_close(rebuild(tensors).log_prob(x), law.log_prob(x))
+    torch.testing.assert_close(rebuild(tensors).log_prob(x), distribution.log_prob(x))
     assert rebuild([t.expand(2, 4, 3) for t in tensors]).batch_shape == (2, 4)
 
 

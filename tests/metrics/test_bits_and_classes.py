@@ -42,9 +42,9 @@ def test_bits_refuse_what_is_not_a_number():
 def test_permuting_the_pixels_of_a_factorised_model_changes_nothing():
     x = torch.rand(40, 12, generator=seeded(0)).double()
     order = torch.randperm(12, generator=seeded(1))
-    law = Beta(torch.full((12,), 2.0).double(), torch.linspace(1, 3, 12).double())
-    mixed = Beta(law.concentration1[order], law.concentration0[order])
-    plain = bits_per_dim(law.log_prob(x).sum(1), 12, 256)
+    distribution = Beta(torch.full((12,), 2.0).double(), torch.linspace(1, 3, 12).double())
+    mixed = Beta(distribution.concentration1[order], distribution.concentration0[order])
+    plain = bits_per_dim(distribution.log_prob(x).sum(1), 12, 256)
     assert bits_per_dim(mixed.log_prob(x[:, order]).sum(1), 12, 256).value == pytest.approx(plain.value)
 
 
@@ -105,7 +105,7 @@ def test_a_density_of_undequantised_data_has_no_bits():
     with pytest.raises(BadInput, match="this decoder's is a density"):
         METRICS["bits_per_dim_bound"](binary_subject(decode=normal), Options())
     grey = torch.full((20, 1, 2, 4), 0.3)
-    with pytest.raises(BadInput, match="values that this decoder's law excludes"):
+    with pytest.raises(BadInput, match="values that this decoder's distribution excludes"):
         METRICS["bits_per_dim_bound"](binary_subject(test=grey), Options())
 
     class Silent(Distribution):

@@ -38,7 +38,7 @@ def test_equal_laws_are_near_one_another():
 
 
 def test_a_model_that_repeats_its_training_data_overfits():
-    """Eight training points and a model that draws nothing else, against fresh draws of the same law."""
+    """Eight training points and a model that draws nothing else, against fresh draws of the same distribution."""
     train = normal(8, 0)
     samples = train[torch.randint(8, (2000,), generator=seeded(1))]
     found = independent_critic(samples, train.repeat(100, 1), normal(2000, 2), normal(2000, 3), **FAST)

@@ -112,7 +112,7 @@ def test_equal_distributions_give_the_expected_density_and_coverage():
     for name, truth in (("coverage", expected), ("density", 1.0)):
         got = torch.tensor([values(f)[name] for f in found])
         assert abs(got.mean() - truth) < 4 * got.std() / 20**0.5
-    assert f"{expected:.3f} for equal laws" in found[0].coverage.how
+    assert f"{expected:.3f} for equal distributions" in found[0].coverage.how
 
 
 def test_the_errors_cover_what_the_numbers_are_on_average():

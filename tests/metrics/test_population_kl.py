@@ -27,9 +27,9 @@ def normal(n, d, seed):
     return torch.randn(n, d, generator=seeded(seed), dtype=torch.double)
 
 
-def around(scale, law=Normal):
+def around(scale, distribution=Normal):
     """x -> N(x, scale²), or another family."""
-    return lambda x: Independent(law(x, scale), 1)
+    return lambda x: Independent(distribution(x, scale), 1)
 
 
 def halves(x):
@@ -57,9 +57,9 @@ def linear(seed, n=600):
     """x ~ N(0, I) in three dimensions, q(z|x) = N(Ax, σ²): data and KL of q(z) = N(0, AAᵀ + σ²)."""
     mixing = torch.tensor([[0.9, 0.3, 0.0], [0.8, 0.0, -0.2]], dtype=torch.double)
     codes = normal(n, 3, seed) @ mixing.T
-    law = MultivariateNormal(torch.zeros(2).double(), mixing @ mixing.T + 0.5**2 * torch.eye(2))
+    distribution = MultivariateNormal(torch.zeros(2).double(), mixing @ mixing.T + 0.5**2 * torch.eye(2))
     standard = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
-    return codes, float(kl_divergence(law, standard))
+    return codes, float(kl_divergence(distribution, standard))
 
 
 def test_a_linear_gaussian_encoder_lies_between_the_bounds():
@@ -100,10 +100,10 @@ def test_errors_are_as_large_as_the_spread_over_data_sets(side):
     assert 0.8 < float(stated / spread) < 1.25
 
 
-def clusters(scale, law=Normal):
+def clusters(scale, distribution=Normal):
     """Five clusters in four dimensions: data, and KL of the population's q(z) to N(0, I) by 10⁵ draws, plain torch."""
     centres = 1.5 * normal(5, 4, 1)
-    q = MixtureSameFamily(Categorical(torch.ones(5)), Independent(law(centres, scale), 1))
+    q = MixtureSameFamily(Categorical(torch.ones(5)), Independent(distribution(centres, scale), 1))
     with torch.random.fork_rng():
         torch.manual_seed(2)
         z = q.sample((100_000,))
@@ -111,11 +111,11 @@ def clusters(scale, law=Normal):
     return centres[torch.randint(5, (4000,), generator=seeded(3))], float(gaps.mean())
 
 
-@pytest.mark.parametrize("law", [Normal, Laplace])
-def test_the_training_posteriors_are_a_density_that_is_exact_for_a_few_clusters(law):
+@pytest.mark.parametrize("distribution", [Normal, Laplace])
+def test_the_training_posteriors_are_a_density_that_is_exact_for_a_few_clusters(distribution):
     """Whatever the family: so both bounds meet, though R > ln N - 2."""
-    x, truth = clusters(0.3, law)
-    found = population_marginal_kl(around(0.3, law), *halves(x), fit=QUICK)
+    x, truth = clusters(0.3, distribution)
+    found = population_marginal_kl(around(0.3, distribution), *halves(x), fit=QUICK)
     low, high = found.interval()
     assert low <= truth <= high < low + 1.2
     assert found.weights["training posteriors"] > 0.8
@@ -183,8 +183,8 @@ def test_weights_and_estimate_come_from_disjoint_codes(monkeypatch):
     assert (len(tables[0]), found.n) == (20, 120)
     order = torch.randperm(200, generator=seeded(0))
     held_out, known = x[::2][order], x[1::2]
-    laws = [Normal(0, 1), *(Normal(z.mean(), z.std()) for z in (known, held_out[:60]))]
-    expected = torch.cat([law.log_prob(held_out) for law in laws], 1)
+    distributions = [Normal(0, 1), *(Normal(z.mean(), z.std()) for z in (known, held_out[:60]))]
+    expected = torch.cat([distribution.log_prob(held_out) for distribution in distributions], 1)
     assert torch.allclose(tables[0], expected[60:80], atol=1e-4)
     gaps = (0.25 + 0.75 * (expected[80:, 1] - expected[80:, 0]).exp()).log()
     assert found.value == pytest.approx(float(gaps.mean()), abs=1e-4)
@@ -220,8 +220,8 @@ def test_large_mixtures_are_thinned(monkeypatch):
     for name in ("WORK", "PAIRS"):
         monkeypatch.setattr(population_kl, name, 100_000)
     x = normal(2000, 2, 0)
-    for law in (Normal, Laplace):
-        found = population_marginal_kl(around(0.5, law), *halves(x), models=(), batch_size=50)
+    for distribution in (Normal, Laplace):
+        found = population_marginal_kl(around(0.5, distribution), *halves(x), models=(), batch_size=50)
         assert 20 <= found.upper.n < 1000
         assert found.population_marginal_kl.n == 600
 

@@ -216,10 +216,10 @@ def test_each_code_goes_with_its_own_density():
 @pytest.mark.parametrize("leave_one_out", [True, False])
 def test_the_mixture_of_batches_is_the_sum_over_all(leave_one_out):
     """Each code's own term is the density that it was drawn with, or is left out."""
-    laws = [gaussian(part) for part in X.split(90)]
+    distributions = [gaussian(part) for part in X.split(90)]
     codes, own = X[::9] + 0.3, torch.arange(0, 200, 9)
     scores = Normal(X, 0.5).log_prob(codes[:, None]).sum(2)
     log_code = scores[torch.arange(len(own)), own] + 0.1
-    found = log_mixture_of(laws, codes, log_code, own, leave_one_out=leave_one_out)
+    found = log_mixture_of(distributions, codes, log_code, own, leave_one_out=leave_one_out)
     scores[torch.arange(len(own)), own] = -math.inf if leave_one_out else log_code
     assert torch.allclose(found, scores.logsumexp(1) - math.log(200 - leave_one_out))

@@ -192,18 +192,22 @@ def test_labels_go_through_vmap_and_compile(name, labels):
 @pytest.mark.parametrize(("name", "x"), [("mlp", (2, 3, 3)), ("mlp", (5,)), ("dcgan", (2, 8, 8))])
 def test_every_likelihood_fits_every_decoder(name, x, likelihood):
     net = build(name, "decoder", Shapes(x, LATENT), likelihood=likelihood, options=TINY[name])
-    law = net(torch.randn(BATCH, LATENT))
-    assert (law.batch_shape, law.event_shape, law.mean.shape) == ((BATCH,), x, (BATCH, *x))
-    assert ((law.mean >= 0) & (law.mean <= 1)).all()
+    distribution = net(torch.randn(BATCH, LATENT))
+    assert (distribution.batch_shape, distribution.event_shape, distribution.mean.shape) == (
+        (BATCH,),
+        x,
+        (BATCH, *x),
+    )
+    assert ((distribution.mean >= 0) & (distribution.mean <= 1)).all()
     assert (net.log_scale is not None) == LIKELIHOODS[likelihood].learned_scale
     if likelihood != "implicit":
-        assert law.log_prob(torch.rand(BATCH, *x)).shape == (BATCH,)
+        assert distribution.log_prob(torch.rand(BATCH, *x)).shape == (BATCH,)
 
 
 def test_channels_of_parameters_are_not_mixed():
-    """A decoder of an image, and of the same numbers flat, gives the same law."""
+    """A decoder of an image, and of the same numbers flat, gives the same distribution."""
     raw = torch.randn(4, 2 * 256, 3, 3)
-    law = LIKELIHOODS["categorical"](raw, (2, 3, 3)).base_dist
-    torch.testing.assert_close(law.logits[1, 1, 2, 0], raw[1, 256:, 2, 0])
+    distribution = LIKELIHOODS["categorical"](raw, (2, 3, 3)).base_dist
+    torch.testing.assert_close(distribution.logits[1, 1, 2, 0], raw[1, 256:, 2, 0])
     flat = LIKELIHOODS["categorical"](raw[:, :, 0, 0], (2,)).base_dist
-    torch.testing.assert_close(flat.logits, law.logits[:, :, 0, 0])
+    torch.testing.assert_close(flat.logits, distribution.logits[:, :, 0, 0])

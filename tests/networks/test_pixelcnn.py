@@ -164,7 +164,7 @@ def test_draws_have_the_frequencies_of_the_model():
     assert p.max() > 2 * p.min()
     assert chi2 < 37.7  # the 99.9 % point at 15 degrees of freedom
     uniform = ((counts - n / 16).square() / (n / 16)).sum()
-    assert uniform > 100  # so that the test above can tell laws apart
+    assert uniform > 100  # so that the test above can tell distributions apart
 
 
 @every_mode
@@ -178,11 +178,11 @@ def test_each_pixel_of_a_draw_is_drawn_from_its_teacher_forced_law(
     made = net(x, likelihood, LABELS, conditioning=conditioning, uses_code=uses_code, strength=1.5)
     z, y, u = random(5, LATENT), torch.arange(5) % LABELS, random(5, *x, seed=3)
     draw = made.ancestral(z, u, y)
-    law = made(z, y, draw)
+    distribution = made(z, y, draw)
     assert draw.std() > 0
     assert not draw.requires_grad
-    torch.testing.assert_close(inverse_cdf(law, u), draw, rtol=0, atol=1e-9)
-    assert log_likelihood(law, draw, u).isfinite().all()
+    torch.testing.assert_close(inverse_cdf(distribution, u), draw, rtol=0, atol=1e-9)
+    assert log_likelihood(distribution, draw, u).isfinite().all()
     assert not inverse_cdf(made(z, y, 1 - draw), u).equal(draw)
 
 
@@ -201,8 +201,8 @@ def test_inverse_distribution_functions():
     levels = (inverse_cdf(PixelCategorical(p.log().expand(10_000, 4)), u) * 3).round().long()
     assert levels.diff().min() == 0
     torch.testing.assert_close(torch.bincount(levels, minlength=4) / 10_000, p.float(), rtol=0, atol=2e-4)
-    law = QuantizedNormal(torch.tensor(0.4).double(), torch.tensor(0.3).double(), bins=4)
-    levels = (inverse_cdf(law, u) * 3).round().long()
+    distribution = QuantizedNormal(torch.tensor(0.4).double(), torch.tensor(0.3).double(), bins=4)
+    levels = (inverse_cdf(distribution, u) * 3).round().long()
     inner = Normal(0.4, 0.3).cdf(torch.tensor([0.25, 0.5, 0.75])).double()
     cuts = torch.cat([torch.zeros(1).double(), inner, torch.ones(1).double()])
     torch.testing.assert_close(
@@ -288,8 +288,8 @@ def test_autocast_keeps_the_law_in_full_precision():
     made = net().float()
     x = random(2, 1, 4, 5).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        law = made(torch.zeros(2, LATENT), x=x)
-    assert law.base_dist.logits.dtype == torch.float32
+        distribution = made(torch.zeros(2, LATENT), x=x)
+    assert distribution.base_dist.logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("colours", "channels"), [(1, 1), (3, 256)])

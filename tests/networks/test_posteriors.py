@@ -57,14 +57,18 @@ def given(net: nn.Module) -> dict[str, Tensor]:
     return {"noise": normals(BATCH, net.noise_size, seed=4)} if net.noise_size else {}
 
 
-def everything(law: Distribution) -> Tensor:
-    """A number that has all that a law tells in it."""
-    if isinstance(law, NoisyPoint):
-        return law.loc.sin().sum() + law.moment_loc.cos().sum() + law.moment_scale.log().sum()
-    if isinstance(law, Delta):
-        return law.loc.sin().sum()
-    z, log_q = draw_and_score(law, NOISE)
-    return z.sin().sum() + log_q.sum() + law.log_prob(NOISE.cos()).sum()
+def everything(distribution: Distribution) -> Tensor:
+    """A number that has all that a distribution tells in it."""
+    if isinstance(distribution, NoisyPoint):
+        return (
+            distribution.loc.sin().sum()
+            + distribution.moment_loc.cos().sum()
+            + distribution.moment_scale.log().sum()
+        )
+    if isinstance(distribution, Delta):
+        return distribution.loc.sin().sum()
+    z, log_q = draw_and_score(distribution, NOISE)
+    return z.sin().sum() + log_q.sum() + distribution.log_prob(NOISE.cos()).sum()
 
 
 def grid(reach: float, points: int) -> tuple[Tensor, float]:
@@ -92,72 +96,76 @@ def test_a_coupling_is_the_equation(latent, swap):
 @pytest.mark.parametrize("latent", [2, 3, 7])
 def test_log_determinants_are_autograds(latent):
     flow = seeded(lambda: LatentFlow(latent, width=8))
-    law = flow(Independent(Normal(normals(latent), normals(latent, seed=1).exp()), 1))
+    distribution = flow(Independent(Normal(normals(latent), normals(latent, seed=1).exp()), 1))
     x = normals(latent, seed=2)
-    z, log_q = draw_and_score(law, x)
+    z, log_q = draw_and_score(distribution, x)
 
     def whole(z0: Tensor) -> Tensor:
-        for transform in law.transforms:
+        for transform in distribution.transforms:
             z0 = transform(z0)
         return z0
 
-    start = law.base_dist.base_dist.loc + law.base_dist.base_dist.scale * x
+    start = distribution.base_dist.base_dist.loc + distribution.base_dist.base_dist.scale * x
     _, determinant = torch.linalg.slogdet(jacrev(whole)(start))
     assert determinant.abs() > 0.01
     torch.testing.assert_close(z, whole(start))
-    torch.testing.assert_close(log_q, law.base_dist.log_prob(start) - determinant)
+    torch.testing.assert_close(log_q, distribution.base_dist.log_prob(start) - determinant)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_the_inverse_undoes_the_flow(dtype, tolerance):
-    law = seeded(lambda: FlowPosterior(LatentFlow(8)), spread=0.06).to(dtype)(normals(50, 16).to(dtype))
+    distribution = seeded(lambda: FlowPosterior(LatentFlow(8)), spread=0.06).to(dtype)(
+        normals(50, 16).to(dtype)
+    )
     z0 = normals(50, 8, seed=1).to(dtype)
     z = z0
-    for transform in law.transforms:
+    for transform in distribution.transforms:
         z = transform(z)
     assert (z - z0).abs().max() > 0.5
     back = z
-    for transform in reversed(law.transforms):
+    for transform in reversed(distribution.transforms):
         back = transform.inv(back)
     assert (back - z0).abs().max() < tolerance
 
 
 def test_the_score_on_the_way_is_the_density_at_the_draw():
-    law = seeded(lambda: FlowPosterior(LatentFlow(3, width=8)))(normals(BATCH, 6))
-    z, log_q = draw_and_score(law, normals(BATCH, 3, seed=1))
-    torch.testing.assert_close(law.log_prob(z), log_q)
-    copies = law.expand((2, BATCH))
+    distribution = seeded(lambda: FlowPosterior(LatentFlow(3, width=8)))(normals(BATCH, 6))
+    z, log_q = draw_and_score(distribution, normals(BATCH, 3, seed=1))
+    torch.testing.assert_close(distribution.log_prob(z), log_q)
+    copies = distribution.expand((2, BATCH))
     many, scores = draw_and_score(copies, normals(2, BATCH, 3, seed=2))
-    torch.testing.assert_close(law.log_prob(many), scores)
+    torch.testing.assert_close(distribution.log_prob(many), scores)
 
 
 def test_a_flow_integrates_to_one():
-    law = seeded(lambda: FlowPosterior(LatentFlow(2, width=8)), spread=0.1)(normals(3, 4))
+    distribution = seeded(lambda: FlowPosterior(LatentFlow(2, width=8)), spread=0.1)(normals(3, 4))
     points, cell = grid(12, 361)
-    mass = law.log_prob(points[:, None]).exp().sum(0) * cell
+    mass = distribution.log_prob(points[:, None]).exp().sum(0) * cell
     torch.testing.assert_close(mass, torch.ones_like(mass), rtol=2e-3, atol=0)
 
 
 def test_a_fresh_flow_is_near_its_base():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        law = FlowPosterior(LatentFlow(4))(torch.zeros(1, 8))
+        distribution = FlowPosterior(LatentFlow(4))(torch.zeros(1, 8))
     z = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
-    difference = law.log_prob(z) - gaussian_posterior(torch.zeros(1, 8)).log_prob(z)
+    difference = distribution.log_prob(z) - gaussian_posterior(torch.zeros(1, 8)).log_prob(z)
     assert 0 < difference.abs().mean() < 0.2
 
 
 def test_the_flows_stand_in_for_the_mean_is_the_image_of_the_bases():
-    law = seeded(lambda: FlowPosterior(LatentFlow(3, width=8)))(normals(BATCH, 6))
-    torch.testing.assert_close(law.mean, draw_and_score(law, torch.zeros(BATCH, 3, dtype=torch.float64))[0])
+    distribution = seeded(lambda: FlowPosterior(LatentFlow(3, width=8)))(normals(BATCH, 6))
+    torch.testing.assert_close(
+        distribution.mean, draw_and_score(distribution, torch.zeros(BATCH, 3, dtype=torch.float64))[0]
+    )
 
 
 def test_under_autocast_a_density_keeps_its_precision():
-    law = seeded(lambda: FlowPosterior(LatentFlow(3))).float()(normals(BATCH, 6).float())
+    distribution = seeded(lambda: FlowPosterior(LatentFlow(3))).float()(normals(BATCH, 6).float())
     z = normals(BATCH, 3, seed=1).float()
-    plain = law.log_prob(z)
+    plain = distribution.log_prob(z)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(law.log_prob(z), plain)
+        torch.testing.assert_close(distribution.log_prob(z), plain)
         net = encoder("noise").float()
         moments = net(torch.rand(BATCH, 1, 4, 4), noise=given(net)["noise"].float())
     assert moments.loc.dtype == moments.moment_scale.dtype == torch.float32
@@ -174,13 +182,13 @@ def test_the_sphere_has_its_radius_and_the_direction():
 def test_the_noise_posterior_is_the_equation():
     head = seeded(lambda: Mixing(2, bases=3, noise_size=4, width=5))
     raw, noise = normals(BATCH, 8), normals(BATCH, 4, seed=1)
-    law = head(raw, noise)
+    distribution = head(raw, noise)
     v = head.net(noise).reshape(BATCH, 3, 2)
     for row in range(BATCH):
         z = raw[row, :2].clone()
         for k in range(3):
             z += (1 + raw[row, 2 * (k + 1) : 2 * (k + 2)]) / math.sqrt(3) * v[row, k]
-        torch.testing.assert_close(law.loc[row], z)
+        torch.testing.assert_close(distribution.loc[row], z)
 
 
 def test_the_noise_posteriors_moments_are_those_of_its_draws():
@@ -196,8 +204,10 @@ def test_the_noise_posteriors_moments_are_those_of_its_draws():
 def test_the_noise_posterior_of_one_row_or_no_spread_is_finite():
     head = seeded(lambda: Mixing(2, bases=3, noise_size=4, width=5))
     for raw, noise in [(normals(1, 8), normals(1, 4)), (-torch.ones(5, 8).double(), normals(5, 4))]:
-        law = head(raw, noise)
-        torch.testing.assert_close(law.moment_scale, torch.full_like(law.moment_scale, 1e-6))
+        distribution = head(raw, noise)
+        torch.testing.assert_close(
+            distribution.moment_scale, torch.full_like(distribution.moment_scale, 1e-6)
+        )
         slope = grad(lambda raw, noise=noise: head(raw, noise).moment_scale.log().sum())(raw)
         assert slope.isfinite().all()
 
@@ -207,20 +217,20 @@ def test_a_fresh_noise_encoder_spreads_like_the_prior(family):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = build(family, "encoder", Shapes((1, 8, 8), 5), posterior="noise")
-        law = net(torch.rand(64, 1, 8, 8), noise=torch.randn(64, net.noise_size))
-    assert 0.5 < law.moment_scale.mean() < 2
-    assert law.moment_loc.abs().mean() < 2
+        distribution = net(torch.rand(64, 1, 8, 8), noise=torch.randn(64, net.noise_size))
+    assert 0.5 < distribution.moment_scale.mean() < 2
+    assert distribution.moment_loc.abs().mean() < 2
 
 
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_a_bound_encoders_law_is_of_the_bound_weights(name):
     net, other = encoder(name), encoder(name, seed=1)
     x = torch.rand(BATCH, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
-    law = bind(net, {k: p.detach() for k, p in other.named_parameters()})(x, **given(net))
-    assert law.batch_shape == (BATCH,)
-    assert law.event_shape == (LATENT,)
-    torch.testing.assert_close(everything(law), everything(other(x, **given(other))))
-    assert not torch.allclose(everything(law), everything(net(x, **given(net))))
+    distribution = bind(net, {k: p.detach() for k, p in other.named_parameters()})(x, **given(net))
+    assert distribution.batch_shape == (BATCH,)
+    assert distribution.event_shape == (LATENT,)
+    torch.testing.assert_close(everything(distribution), everything(other(x, **given(other))))
+    assert not torch.allclose(everything(distribution), everything(net(x, **given(net))))
 
 
 @pytest.mark.parametrize("name", POSTERIORS)
@@ -273,9 +283,9 @@ def test_refusals(act, sentence):
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_a_posterior_says_whether_it_has_a_density(name):
     net = encoder(name)
-    law = net(torch.rand(BATCH, 1, 4, 4).double(), **given(net))
+    distribution = net(torch.rand(BATCH, 1, 4, 4).double(), **given(net))
     if POSTERIORS[name].has_density:
-        assert law.log_prob(normals(BATCH, LATENT)).shape == (BATCH,)
+        assert distribution.log_prob(normals(BATCH, LATENT)).shape == (BATCH,)
     else:
         with pytest.raises(BadInput, match="has no likelihood"):
-            law.log_prob(normals(BATCH, LATENT))
+            distribution.log_prob(normals(BATCH, LATENT))

@@ -50,7 +50,7 @@ def players(name: str, seed: int = 0, shapes: Shapes = IMAGE) -> dict[str, nn.Mo
     }
 
 
-def law_of(nets: dict[str, nn.Module]) -> Distribution:
+def distribution_of(nets: dict[str, nn.Module]) -> Distribution:
     with torch.no_grad():
         return nets["prior"](nets["encoder"])
 
@@ -59,23 +59,23 @@ def weights_of(nets: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
     return {n: {k: p.detach() for k, p in net.named_parameters()} for n, net in nets.items()}
 
 
-def samples(law: Distribution, n: int) -> Tensor:
+def samples(distribution: Distribution, n: int) -> Tensor:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return law.sample((n,))
+        return distribution.sample((n,))
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_mass_is_one_in_two_dimensions_and_samples_follow_the_density(name):
-    law = law_of(players(name))
+    distribution = distribution_of(players(name))
     axis = torch.linspace(-16, 16, 321, dtype=torch.float64)
     middles = (axis[1:] + axis[:-1]) / 2
     points = torch.cartesian_prod(middles, middles)
-    cells = law.log_prob(points).exp().reshape(40, 8, 40, 8).sum((1, 3)) * (axis[1] - axis[0]) ** 2
+    cells = distribution.log_prob(points).exp().reshape(40, 8, 40, 8).sum((1, 3)) * (axis[1] - axis[0]) ** 2
     assert cells.sum().item() == pytest.approx(1, abs=2e-3)
 
     n = 20_000
-    which = ((samples(law, n) + 16) / 32 * 40).floor().long().clamp(0, 39)
+    which = ((samples(distribution, n) + 16) / 32 * 40).floor().long().clamp(0, 39)
     counts = torch.bincount(which[:, 0] * 40 + which[:, 1], minlength=1600).double()
     expected = n * cells.flatten()
     kept = expected > 5
@@ -87,44 +87,48 @@ def test_mass_is_one_in_two_dimensions_and_samples_follow_the_density(name):
 
 @pytest.mark.parametrize("name", ["mixture", "vamp"])
 def test_mass_is_one_in_one_dimension_and_samples_have_the_distribution_function(name):
-    law = law_of(players(name, shapes=Shapes((3,), 1, bounded=False)))
+    distribution = distribution_of(players(name, shapes=Shapes((3,), 1, bounded=False)))
     z = torch.linspace(-15, 15, 4001, dtype=torch.float64)
-    assert torch.trapezoid(law.log_prob(z[:, None]).exp(), z).item() == pytest.approx(1, abs=1e-6)
+    assert torch.trapezoid(distribution.log_prob(z[:, None]).exp(), z).item() == pytest.approx(1, abs=1e-6)
 
     n = 20_000
-    draws = samples(law, n)[:, 0].sort().values
-    each = Normal(law.loc[:, 0], law.scale[:, 0]).cdf(draws[:, None])
-    cdf = each @ law.logits.softmax(-1)
+    draws = samples(distribution, n)[:, 0].sort().values
+    each = Normal(distribution.loc[:, 0], distribution.scale[:, 0]).cdf(draws[:, None])
+    cdf = each @ distribution.logits.softmax(-1)
     steps = torch.arange(1, n + 1, dtype=torch.float64) / n
     assert (cdf - steps + 0.5 / n).abs().max() < 1.95 / math.sqrt(n)  # Kolmogorov and Smirnov at 0.1 %
 
 
 def test_a_mixture_is_torchs():
-    law = NormalMixture(normals(3, 4), normals(3, 4, 2, seed=1), normals(3, 4, 2, seed=2).exp())
-    theirs = MixtureSameFamily(Categorical(logits=law.logits), Independent(Normal(law.loc, law.scale), 1))
+    distribution = NormalMixture(normals(3, 4), normals(3, 4, 2, seed=1), normals(3, 4, 2, seed=2).exp())
+    theirs = MixtureSameFamily(
+        Categorical(logits=distribution.logits), Independent(Normal(distribution.loc, distribution.scale), 1)
+    )
     z = normals(7, 3, 2, seed=3)
-    torch.testing.assert_close(law.log_prob(z), theirs.log_prob(z))
-    torch.testing.assert_close((law.mean, law.variance), (theirs.mean, theirs.variance))
-    draws = samples(law, 40_000)
-    assert samples(law, 1)[0].shape == (3, 2)
-    assert law.sample().shape == (3, 2)
-    error = (law.variance / len(draws)).sqrt()
-    assert ((draws.mean(0) - law.mean).abs() < 5 * error).all()
-    torch.testing.assert_close(draws.var(0), law.variance, rtol=0.05, atol=0)
+    torch.testing.assert_close(distribution.log_prob(z), theirs.log_prob(z))
+    torch.testing.assert_close((distribution.mean, distribution.variance), (theirs.mean, theirs.variance))
+    draws = samples(distribution, 40_000)
+    assert samples(distribution, 1)[0].shape == (3, 2)
+    assert distribution.sample().shape == (3, 2)
+    error = (distribution.variance / len(draws)).sqrt()
+    assert ((draws.mean(0) - distribution.mean).abs() < 5 * error).all()
+    torch.testing.assert_close(draws.var(0), distribution.variance, rtol=0.05, atol=0)
 
 
 def test_a_mixture_is_finite_far_away():
-    law = NormalMixture(torch.zeros(2), torch.tensor([[0.0], [1.0]]), torch.full((2, 1), 1e-3))
-    assert law.log_prob(torch.tensor([100.0])).isfinite()
+    distribution = NormalMixture(torch.zeros(2), torch.tensor([[0.0], [1.0]]), torch.full((2, 1), 1e-3))
+    assert distribution.log_prob(torch.tensor([100.0])).isfinite()
 
 
 def test_a_mixture_crosses_the_border_of_vmap():
-    law = NormalMixture(normals(2, 4), normals(2, 4, 3, seed=1), normals(2, 4, 3, seed=2).exp())
-    tensors, _ = flatten_distribution(law)
-    _, rebuild = flatten_distribution(NormalMixture(law.logits[0], law.loc[0], law.scale[0]))
+    distribution = NormalMixture(normals(2, 4), normals(2, 4, 3, seed=1), normals(2, 4, 3, seed=2).exp())
+    tensors, _ = flatten_distribution(distribution)
+    _, rebuild = flatten_distribution(
+        NormalMixture(distribution.logits[0], distribution.loc[0], distribution.scale[0])
+    )
     z = normals(5, 3, seed=3)
     lanes = vmap(lambda *tensors: rebuild(list(tensors)).log_prob(z))(*tensors)
-    torch.testing.assert_close(lanes, law.log_prob(z[:, None]).T)
+    torch.testing.assert_close(lanes, distribution.log_prob(z[:, None]).T)
 
 
 @pytest.mark.parametrize("bounded", [True, False])
@@ -167,10 +171,10 @@ def test_a_vamp_priors_images_stay_away_from_the_ends_of_the_sigmoid():
 
 
 def test_a_fresh_mixture_weighs_alike():
-    law = MixturePrior(2, components=400)()
-    torch.testing.assert_close(law.logits.softmax(-1), torch.full((400,), 1 / 400))
-    assert law.scale.eq(1).all()
-    torch.testing.assert_close(law.variance, torch.full((2,), 2.0), rtol=0.4, atol=0)
+    distribution = MixturePrior(2, components=400)()
+    torch.testing.assert_close(distribution.logits.softmax(-1), torch.full((400,), 1 / 400))
+    assert distribution.scale.eq(1).all()
+    torch.testing.assert_close(distribution.variance, torch.full((2,), 2.0), rtol=0.4, atol=0)
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -202,10 +206,10 @@ def test_a_bound_priors_law_is_of_the_bound_weights(name):
     nets, other, z = players(name), players(name, seed=1), normals(7, 2)
     parameters = weights_of(other)
     bound = {n: bind(nets[n], parameters[n]) for n in NETS}
-    law = bound["prior"](bound["encoder"])
-    assert (law.batch_shape, law.event_shape) == ((), (2,))
-    torch.testing.assert_close(law.log_prob(z), law_of(other).log_prob(z))
-    assert not torch.allclose(law.log_prob(z), law_of(nets).log_prob(z))
+    distribution = bound["prior"](bound["encoder"])
+    assert (distribution.batch_shape, distribution.event_shape) == ((), (2,))
+    torch.testing.assert_close(distribution.log_prob(z), distribution_of(other).log_prob(z))
+    assert not torch.allclose(distribution.log_prob(z), distribution_of(nets).log_prob(z))
 
 
 @pytest.mark.parametrize("name", PRIORS)

@@ -266,11 +266,11 @@ def test_maximum_likelihood_alone_runs_the_flow_in_one_direction(monkeypatch):
     x = rand(5, 1, 4, 4, dtype=torch.float32)
     noise = {"z_prior": rand(5, 16, dtype=torch.float32, normal=True)}
     nets = {"decoder": bind(net, dict(net.named_parameters()))}
-    alone = draw(objective.variables, nets, x, noise, laws=objective.laws)
+    alone = draw(objective.variables, nets, x, noise, distributions=objective.distributions)
     assert runs == ["inverse"]
-    both = draw([*objective.variables, X_GEN], nets, x, noise, laws=objective.laws)
+    both = draw([*objective.variables, X_GEN], nets, x, noise, distributions=objective.distributions)
     assert sorted(runs[1:]) == ["forward_with_log_det", "inverse"]
-    assert alone.laws["x_gen"].log_density.equal(both.laws["x_gen"].log_density)
+    assert alone.distributions["x_gen"].log_density.equal(both.distributions["x_gen"].log_density)
     assert both[X_GEN].equal(net(noise["z_prior"]).mean)
 
 
@@ -294,8 +294,8 @@ def test_a_lane_and_a_compiled_step_are_the_net_alone(x, labels):
     y = torch.arange(6) % labels if labels else None
 
     def loss(parameters: dict[str, Tensor]) -> Tensor:
-        law = functional_call(nets[0], parameters, (z, y, data))
-        density, draw = flatten_distribution(law)[0]
+        distribution = functional_call(nets[0], parameters, (z, y, data))
+        density, draw = flatten_distribution(distribution)[0]
         return draw.square().mean() - density.mean()
 
     step = grad_and_value(loss)
@@ -323,7 +323,8 @@ def test_reduced_precision_stays_inside_the_nets():
 
 
 def test_maximum_likelihood_reaches_the_entropy():
-    """Of N(0, Σ) with correlation 0.9 the least -E log p is ½ log((2πe)² |Σ|); affine couplings hold this law."""
+    """Of N(0, Σ) with correlation 0.9 the least -E log p is ½ log((2πe)² |Σ|); affine couplings hold this
+    distribution."""
     covariance = torch.tensor([[1.0, 0.9], [0.9, 1.0]])
     entropy = 0.5 * math.log((2 * math.pi * math.e) ** 2 * 0.19)
     data = rand(4000, 2, dtype=torch.float32, normal=True) @ torch.linalg.cholesky(covariance).T

@@ -1,4 +1,4 @@
-"""A convolutional decoder with an explicit law must be able to reach white."""
+"""A convolutional decoder with an explicit distribution must be able to reach white."""
 
 import torch
 

@@ -106,7 +106,7 @@ def test_every_net_in_use_learns(objective):
 def test_variables_come_after_what_they_are_made_from(objective):
     order = [v.name for v in objective.variables]
     assert order == [n for n in VARIABLES if n in order]
-    for v in (*objective.variables, *objective.laws):
+    for v in (*objective.variables, *objective.distributions):
         assert set(v.parents) <= set(order)
 
 
@@ -201,7 +201,7 @@ def test_losses_are_per_example():
     for system in SYSTEMS.values():
         objective = system.objective()
         nets, b = linear_nets(objective), batch(objective, generator(), size=7)
-        draws = draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
+        draws = draw(objective.variables, nets, b.x, b.noise, b.y, objective.distributions, objective.samples)
         critics = Critics({n: nets[n] for n in objective.critics}, draws)
         ramps = objective.over(10).ramps
         fixed = objective.with_numbers({path: ramp.at(3) for path, ramp in ramps.items()})

@@ -134,7 +134,7 @@ def test_dragan_looks_around_the_data():
     spread = ((p - mean).square().sum() / (p.numel() - 1)).sqrt()
     expected = 4 * (differences(f, p + 0.5 * spread * u).norm(dim=1) - 1) ** 2
     torch.testing.assert_close(dragan(4.0)(f, [p], [q], [u]), expected, rtol=1e-6, atol=1e-7)
-    assert (dragan().needs_noise, dragan().noise.law, dragan().noise.shape) == (True, "uniform", "x")
+    assert (dragan().needs_noise, dragan().noise.distribution, dragan().noise.shape) == (True, "uniform", "x")
 
 
 def test_dragan_has_a_spread_for_each_input_of_a_joint():

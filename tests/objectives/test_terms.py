@@ -64,7 +64,7 @@ def normals(seed: int, *shape: int) -> Tensor:
 
 
 def drawn(objective: Objective, nets: Nets, b: Batch) -> Draws:
-    return draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
+    return draw(objective.variables, nets, b.x, b.noise, b.y, objective.distributions, objective.samples)
 
 
 def losses(objective: Objective, nets: Nets, b: Batch) -> list[Tensor]:
@@ -110,8 +110,8 @@ def test_the_likelihood_of_a_flow_is_that_of_the_data():
     assert str(objective) == "E[-log p(x)]"
     b = batch(objective, generator(2))
     (found,) = losses(objective, {"decoder": flow}, b)
-    law = MultivariateNormal(flow.map.bias, flow.map.weight.T @ flow.map.weight)
-    torch.testing.assert_close(found, -law.log_prob(b.x))
+    distribution = MultivariateNormal(flow.map.bias, flow.map.weight.T @ flow.map.weight)
+    torch.testing.assert_close(found, -distribution.log_prob(b.x))
 
 
 def test_the_same_flow_by_likelihood_and_by_a_critic_at_once():
@@ -193,7 +193,7 @@ def test_the_learned_priors_term_moves_encoder_and_prior():
 
 
 class MovedEncoder(nn.Module):
-    """A normal, moved by a transform: a flow whose law is known."""
+    """A normal, moved by a transform: a flow whose distribution is known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,8 +212,8 @@ def test_the_rate_of_a_flow_is_that_of_its_law_in_expectation(term):
     b = one_datum(objective)
     (estimate,) = losses(objective, {"encoder": encoder}, b)
     base = encoder.inner(b.x[:1]).base_dist
-    law = diagonal(encoder.shift + encoder.scale * base.loc, encoder.scale * base.scale)
-    exact = kl_divergence(law, diagonal(torch.zeros(1, 2, **DOUBLE), torch.ones(2, **DOUBLE)))
+    distribution = diagonal(encoder.shift + encoder.scale * base.loc, encoder.scale * base.scale)
+    exact = kl_divergence(distribution, diagonal(torch.zeros(1, 2, **DOUBLE), torch.ones(2, **DOUBLE)))
     assert estimate.mean().item() == pytest.approx(exact.item(), abs=0.02)
 
 
@@ -261,7 +261,7 @@ def test_bad_rates():
 
 
 def linear_gaussian(posterior: str = "exact") -> tuple[dict[str, nn.Module], MultivariateNormal]:
-    """z ~ N(0, 1), x = zW + b + σε in the plane, q(z|x) exact or too narrow; and the law of x."""
+    """z ~ N(0, 1), x = zW + b + σε in the plane, q(z|x) exact or too narrow; and the distribution of x."""
     g = generator(4)
     decoder, encoder = LinearDecoder(g, 2, 1, 0, True, True), LinearEncoder(g, 2, 1)
     w, b, variance = decoder.loc.weight, decoder.loc.bias, (2 * decoder.log_scale).exp()
@@ -275,8 +275,8 @@ def linear_gaussian(posterior: str = "exact") -> tuple[dict[str, nn.Module], Mul
             encoder.loc.weight.zero_()
             encoder.loc.bias.zero_()
             encoder.log_scale.zero_()
-    law = MultivariateNormal(b.detach(), (w.T @ w + variance * torch.eye(2, **DOUBLE)).detach())
-    return {"encoder": encoder, "decoder": decoder}, law
+    distribution = MultivariateNormal(b.detach(), (w.T @ w + variance * torch.eye(2, **DOUBLE)).detach())
+    return {"encoder": encoder, "decoder": decoder}, distribution
 
 
 def iwae_batch(samples: int, size: int, seed: int = 6) -> Batch:
@@ -286,20 +286,20 @@ def iwae_batch(samples: int, size: int, seed: int = 6) -> Batch:
 @pytest.mark.parametrize("samples", [2, 5])
 def test_with_the_exact_posterior_every_datum_has_its_own_likelihood(samples):
     """log p(x) to the last digit, whatever K; it would not be were codes and data out of step."""
-    nets, law = linear_gaussian()
+    nets, distribution = linear_gaussian()
     b = iwae_batch(samples, 7)
     (found,) = losses(Objective(IWAE(samples)), nets, b)
     assert found.shape == (7,)
     assert b.noise["z_code"].shape == (samples * 7, 1)
-    torch.testing.assert_close(found, -law.log_prob(b.x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found, -distribution.log_prob(b.x), rtol=1e-10, atol=1e-10)
 
 
 def test_the_bound_is_tighter_with_more_codes_and_comes_near_the_truth():
     """With q = p(z), which is far from the posterior: ELBO > IWAE(2) > IWAE(10) > IWAE(200) ≈ -log p(x)."""
-    nets, law = linear_gaussian("prior")
+    nets, distribution = linear_gaussian("prior")
     elbo = NLL() + KL()
     b = batch(elbo, generator(6), 2000, latent=1)
-    truth = -law.log_prob(b.x).mean().item()
+    truth = -distribution.log_prob(b.x).mean().item()
     bounds = [sum(v.mean().item() for v in losses(elbo, nets, b))]
     for samples in (2, 10, 200):
         again = replace(b, noise=iwae_batch(samples, 2000).noise)
@@ -503,12 +503,13 @@ def test_instance_noise_is_added_to_all_that_the_critic_sees(pack):
 def test_instance_noise_is_of_each_arguments_shape():
     term = Match((X_GEN, Z_PRIOR), (X, Z_CODE), instance_noise=1.0)
     shapes = {
-        n: law.draw({"x": (4, 1, 2, 2), "z": (4, 3)}, generator()).shape for n, law in term.noise.items()
+        n: distribution.draw({"x": (4, 1, 2, 2), "z": (4, 3)}, generator()).shape
+        for n, distribution in term.noise.items()
     }
     own = f"instance/joint/{term.name}"
     visible, latent = (4, 1, 2, 2), (4, 3)
     assert shapes == {f"{own}/0": visible, f"{own}/1": latent, f"{own}/2": visible, f"{own}/3": latent}
-    assert {law.law for law in term.noise.values()} == {"normal"}
+    assert {distribution.distribution for distribution in term.noise.values()} == {"normal"}
 
 
 def test_instance_noise_is_fresh_at_each_place_of_the_same_draw():

@@ -115,11 +115,11 @@ def test_each_draw_is_made_once_and_only_if_needed(wanted: tuple[Variable, ...])
 
 def test_laws_alone_are_not_drawn_from():
     nets, x, noise = setting()
-    draws = draw([], nets, x, {"z_code": noise["z_code"]}, laws=[X_REC])
+    draws = draw([], nets, x, {"z_code": noise["z_code"]}, distributions=[X_REC])
     assert set(draws.values) == {"x", "z_code"}
-    assert set(draws.laws) == {"z_code", "x_rec"}
-    draws = draw([], nets, x, {}, laws=[Z_CODE])
-    assert (set(draws.values), set(draws.laws)) == ({"x"}, {"z_code"})
+    assert set(draws.distributions) == {"z_code", "x_rec"}
+    draws = draw([], nets, x, {}, distributions=[Z_CODE])
+    assert (set(draws.values), set(draws.distributions)) == ({"x"}, {"z_code"})
     assert (nets["encoder"].count, nets["decoder"].count) == (2, 1)
 
 
@@ -141,7 +141,7 @@ def test_values_are_what_the_table_says():
     step = noise["z_near"] / noise["z_near"].square().sum(1, keepdim=True).sqrt()
     torch.testing.assert_close(draws[Z_NEAR], draws[Z_PRIOR] + step)
     torch.testing.assert_close(draws[X_NEAR], decoder.loc(draws[Z_NEAR]))
-    assert set(draws.laws) == {"z_code", "x_rec", "x_gen", "x_near", "z_rec"}
+    assert set(draws.distributions) == {"z_code", "x_rec", "x_gen", "x_near", "z_rec"}
 
 
 def test_z_near_is_one_away_from_z():
@@ -185,12 +185,12 @@ def test_detach_cuts_every_value_and_law():
     assert cut.values.keys() == draws.values.keys()
     assert not any(v.requires_grad for v in cut.values.values())
     assert all(torch.equal(cut.values[k], v) for k, v in draws.values.items())
-    assert cut.laws.keys() == draws.laws.keys()
-    for name, law in cut.laws.items():
-        assert torch.equal(law.mean, draws.laws[name].mean)
-        assert not law.mean.requires_grad
-        assert not law.log_prob(draws.laws[name].mean.detach()).requires_grad
-        assert draws.laws[name].mean.requires_grad
+    assert cut.distributions.keys() == draws.distributions.keys()
+    for name, distribution in cut.distributions.items():
+        assert torch.equal(distribution.mean, draws.distributions[name].mean)
+        assert not distribution.mean.requires_grad
+        assert not distribution.log_prob(draws.distributions[name].mean.detach()).requires_grad
+        assert draws.distributions[name].mean.requires_grad
     assert cut.noise is draws.noise
     assert draws[X_REC].requires_grad
 
@@ -204,14 +204,16 @@ def test_flatten_round_trip(explicit):
     same = rebuild(tensors)
     assert list(same.values) == list(draws.values)
     assert all(same.values[k] is v for k, v in draws.values.items())
-    assert same.laws.keys() == draws.laws.keys()
-    for name, law in draws.laws.items():
-        other = same.laws[name]
-        assert type(other) is type(law)
-        assert (other.batch_shape, other.event_shape) == (law.batch_shape, law.event_shape)
-        assert torch.equal(other.mean, law.mean)
+    assert same.distributions.keys() == draws.distributions.keys()
+    for name, distribution in draws.distributions.items():
+        other = same.distributions[name]
+        assert type(other) is type(distribution)
+        assert (other.batch_shape, other.event_shape) == (distribution.batch_shape, distribution.event_shape)
+        assert torch.equal(other.mean, distribution.mean)
         if explicit:
-            assert torch.equal(other.log_prob(law.mean + 0.1), law.log_prob(law.mean + 0.1))
+            assert torch.equal(
+                other.log_prob(distribution.mean + 0.1), distribution.log_prob(distribution.mean + 0.1)
+            )
 
 
 def test_flatten_carries_new_tensors():
@@ -219,7 +221,7 @@ def test_flatten_carries_new_tensors():
     tensors, rebuild = draw(VARIABLES.values(), nets, x, noise).flatten()
     moved = rebuild([t + 1 for t in tensors])
     torch.testing.assert_close(moved[X], x + 1)
-    torch.testing.assert_close(moved.laws["z_code"].base_dist.loc, nets["encoder"].net.loc(x) + 1)
+    torch.testing.assert_close(moved.distributions["z_code"].base_dist.loc, nets["encoder"].net.loc(x) + 1)
 
 
 def test_flatten_carries_a_record_through_vmap():
@@ -234,7 +236,9 @@ def test_flatten_carries_a_record_through_vmap():
         return tensors
 
     def loss(draws: Draws) -> Tensor:
-        return -draws.laws["x_rec"].log_prob(draws[X]) + draws.laws["z_code"].log_prob(draws[Z_CODE])
+        return -draws.distributions["x_rec"].log_prob(draws[X]) + draws.distributions["z_code"].log_prob(
+            draws[Z_CODE]
+        )
 
     flat = torch.func.vmap(first)(lanes)
     found = torch.func.vmap(lambda tensors: loss(kept[0](tensors)))(flat)
@@ -243,7 +247,7 @@ def test_flatten_carries_a_record_through_vmap():
         torch.testing.assert_close(found[k], loss(alone))
 
 
-# Laws whose density has a price
+# Distributions whose density has a price
 
 
 class Squashed(nn.Module):
@@ -277,18 +281,20 @@ class Forced(nn.Module):
 def test_a_law_that_is_no_diagonal_normal_is_scored_where_it_was_drawn():
     nets, x, noise = setting()
     nets["encoder"] = Counting(Squashed())
-    draws = draw([Z_CODE], nets, x, noise, laws=[Z_CODE])
-    law = nets["encoder"].net(x)
-    assert isinstance(draws.laws["z_code"], DensityAt)
+    draws = draw([Z_CODE], nets, x, noise, distributions=[Z_CODE])
+    distribution = nets["encoder"].net(x)
+    assert isinstance(draws.distributions["z_code"], DensityAt)
     assert nets["encoder"].count == 1
     torch.testing.assert_close(
         draws[Z_CODE], nets["encoder"].net.shift(x) + 0.5 * nets["encoder"].net.inner(x).base_dist.loc.add(
             nets["encoder"].net.inner(x).base_dist.scale * noise["z_code"]
         ).tanh()
     )  # fmt: skip
-    torch.testing.assert_close(draws.laws["z_code"].log_prob(draws[Z_CODE]), law.log_prob(draws[Z_CODE]))
+    torch.testing.assert_close(
+        draws.distributions["z_code"].log_prob(draws[Z_CODE]), distribution.log_prob(draws[Z_CODE])
+    )
     plain = draw([Z_CODE], nets, x, noise)
-    assert isinstance(plain.laws["z_code"], TransformedDistribution)
+    assert isinstance(plain.distributions["z_code"], TransformedDistribution)
     torch.testing.assert_close(plain[Z_CODE], draws[Z_CODE])
 
 
@@ -299,25 +305,26 @@ def test_k_codes_for_each_datum_with_their_densities(squashed):
     if squashed:
         nets["encoder"] = Counting(Squashed())
     noise["z_code"] = normals(9, 3 * B, 2)
-    draws = draw([X, Z_CODE], nets, x, noise, laws=[Z_CODE, X_REC], samples=3)
+    draws = draw([X, Z_CODE], nets, x, noise, distributions=[Z_CODE, X_REC], samples=3)
     assert draws[X].shape == (B, 3)
     assert draws[Z_CODE].shape == (3 * B, 2)
-    assert draws.laws["x_rec"].batch_shape == (3 * B,)
+    assert draws.distributions["x_rec"].batch_shape == (3 * B,)
     assert (nets["encoder"].count, nets["decoder"].count) == (1, 1)
     for k in range(3):
         rows = slice(k * B, (k + 1) * B)
-        one = draw([Z_CODE], nets, x, {"z_code": noise["z_code"][rows]}, laws=[X_REC])
+        one = draw([Z_CODE], nets, x, {"z_code": noise["z_code"][rows]}, distributions=[X_REC])
         torch.testing.assert_close(draws[Z_CODE][rows], one[Z_CODE])
         torch.testing.assert_close(
-            draws.laws["z_code"].log_prob(draws[Z_CODE])[rows], one.laws["z_code"].log_prob(one[Z_CODE])
+            draws.distributions["z_code"].log_prob(draws[Z_CODE])[rows],
+            one.distributions["z_code"].log_prob(one[Z_CODE]),
         )
-        torch.testing.assert_close(draws.laws["x_rec"].mean[rows], one.laws["x_rec"].mean)
+        torch.testing.assert_close(draws.distributions["x_rec"].mean[rows], one.distributions["x_rec"].mean)
 
 
 def test_labels_go_with_their_codes():
     nets, x, noise = setting(labels=LABELS)
     y, noise["z_code"] = torch.arange(B) % LABELS, normals(9, 2 * B, 2)
-    draws = draw([X_REC], nets, x, noise, y, laws=[Z_CODE], samples=2)
+    draws = draw([X_REC], nets, x, noise, y, distributions=[Z_CODE], samples=2)
     for k in range(2):
         rows = slice(k * B, (k + 1) * B)
         one = draw([X_REC], nets, x, {"z_code": noise["z_code"][rows]}, y)
@@ -335,16 +342,16 @@ def test_copied_keeps_the_order():
 def test_a_teacher_forced_decoder_is_given_the_data_where_its_density_is_asked_for(samples):
     nets, x, noise = setting()
     nets["decoder"], noise["z_code"] = Forced(), normals(9, samples * B, 2)
-    draws = draw([], nets, x, noise, laws=[Z_CODE, X_REC], samples=samples)
+    draws = draw([], nets, x, noise, distributions=[Z_CODE, X_REC], samples=samples)
     (given,) = nets["decoder"].given
     assert torch.equal(given, copied(x, samples))
     loc = nets["decoder"].loc(draws[Z_CODE]) + copied(x @ nets["decoder"].before.T, samples)
-    torch.testing.assert_close(draws.laws["x_rec"].mean, loc)
+    torch.testing.assert_close(draws.distributions["x_rec"].mean, loc)
     nets["decoder"].given.clear()
     draw([X_GEN], nets, x, noise)
     assert nets["decoder"].given == [None]
     nets["decoder"].given.clear()
-    draw([], nets, x, noise, laws=[X_GEN])
+    draw([], nets, x, noise, distributions=[X_GEN])
     assert torch.equal(nets["decoder"].given[0], x)
 
 
@@ -364,14 +371,16 @@ class Codeless(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("values", "laws", "given"),
+    ("values", "distributions", "given"),
     [((), (X_GEN,), (False, True)), ((X_GEN,), (X_GEN,), (True, True)), ((X_GEN,), (), (True, False))],
     ids=["density", "both", "draw"],
 )
-def test_a_decoder_whose_density_needs_no_code_is_given_one_where_it_is_drawn_from(values, laws, given):
+def test_a_decoder_whose_density_needs_no_code_is_given_one_where_it_is_drawn_from(
+    values, distributions, given
+):
     nets, x, noise = setting()
     nets["decoder"] = Codeless()
-    draws = draw(values, nets, x, noise, laws=laws)
+    draws = draw(values, nets, x, noise, distributions=distributions)
     assert nets["decoder"].given == [given]
     assert ("x_gen" in draws.values) == (X_GEN in values)
 
@@ -384,23 +393,29 @@ class Asked(nn.Module):
         self.inputs = nn.Parameter(normals(10, 2, 3))
 
     def forward(self, encode: nn.Module) -> Distribution:
-        laws = encode(self.inputs)
-        base = Normal(laws.base_dist.loc.mean(0), laws.base_dist.scale.mean(0), validate_args=False)
+        distributions = encode(self.inputs)
+        base = Normal(
+            distributions.base_dist.loc.mean(0), distributions.base_dist.scale.mean(0), validate_args=False
+        )
         return Independent(base, 1, validate_args=False)
 
 
 def test_a_learned_prior_is_asked_for_its_density_at_the_codes():
     nets, x, noise = setting()
     nets["prior"] = Counting(Asked())
-    assert [v.name for v in with_parents([], laws=[Z_MARGINAL])] == ["x", "z_code"]
-    draws = draw([], nets, x, {"z_code": noise["z_code"]}, laws=[Z_MARGINAL])
-    law = nets["prior"].net(nets["encoder"])
-    assert isinstance(draws.laws["z_marginal"], DensityAt)
-    torch.testing.assert_close(draws.laws["z_marginal"].log_density, law.log_prob(draws[Z_CODE]))
+    assert [v.name for v in with_parents([], distributions=[Z_MARGINAL])] == ["x", "z_code"]
+    draws = draw([], nets, x, {"z_code": noise["z_code"]}, distributions=[Z_MARGINAL])
+    distribution = nets["prior"].net(nets["encoder"])
+    assert isinstance(draws.distributions["z_marginal"], DensityAt)
+    torch.testing.assert_close(
+        draws.distributions["z_marginal"].log_density, distribution.log_prob(draws[Z_CODE])
+    )
     assert "z_marginal" not in draws.values
     for net in ("prior", "encoder"):
         slopes = torch.autograd.grad(
-            draws.laws["z_marginal"].log_density.sum(), list(nets[net].parameters()), retain_graph=True
+            draws.distributions["z_marginal"].log_density.sum(),
+            list(nets[net].parameters()),
+            retain_graph=True,
         )
         assert sum(s.abs().sum() for s in slopes) > 0
 
@@ -423,12 +438,12 @@ def test_an_implicit_encoder_is_given_its_noise():
     nets, x, noise = setting()
     nets["encoder"] = Implicit()
     noise |= {"z_code": normals(12, B, 5), "z_rec": normals(13, B, 5)}
-    draws = draw([Z_CODE, Z_REC], nets, x, noise, laws=[Z_CODE])
+    draws = draw([Z_CODE, Z_REC], nets, x, noise, distributions=[Z_CODE])
     body = nets["encoder"].body
     torch.testing.assert_close(draws[Z_CODE], body(torch.cat([x, noise["z_code"]], 1)))
     torch.testing.assert_close(draws[Z_REC], body(torch.cat([draws[X_GEN], noise["z_rec"]], 1)))
-    assert isinstance(draws.laws["z_code"], NoisyPoint)
-    torch.testing.assert_close(draws.laws["z_code"].moment_loc, draws[Z_CODE])
+    assert isinstance(draws.distributions["z_code"], NoisyPoint)
+    torch.testing.assert_close(draws.distributions["z_code"].moment_loc, draws[Z_CODE])
 
 
 @pytest.mark.parametrize("samples", [1, 2])
@@ -440,7 +455,7 @@ def test_a_point_has_no_density(samples):
     nets, x, noise = setting()
     nets["encoder"], noise["z_code"] = Points(generator(), 3, 2), normals(9, samples * B, 2)
     with pytest.raises(BadInput, match="nor has a deterministic encoder a density"):
-        draw([], nets, x, noise, laws=[Z_CODE], samples=samples).laws["z_code"].log_prob(x)
+        draw([], nets, x, noise, distributions=[Z_CODE], samples=samples).distributions["z_code"].log_prob(x)
 
 
 def test_flatten_carries_densities_at_points():
@@ -450,20 +465,22 @@ def test_flatten_carries_densities_at_points():
     kept = []
 
     def first(lane: dict[str, Tensor]) -> list[Tensor]:
-        drawn = draw([Z_CODE], nets, lane["x"], lane, laws=[Z_CODE, Z_MARGINAL, X_REC])
+        drawn = draw([Z_CODE], nets, lane["x"], lane, distributions=[Z_CODE, Z_MARGINAL, X_REC])
         tensors, rebuild = drawn.flatten()
         kept.append(rebuild)
         return tensors
 
     def loss(draws: Draws) -> Tensor:
         z = draws[Z_CODE]
-        return sum(draws.laws[n].log_prob(z if n[0] == "z" else draws[X]) for n in draws.laws)
+        return sum(
+            draws.distributions[n].log_prob(z if n[0] == "z" else draws[X]) for n in draws.distributions
+        )
 
     found = torch.func.vmap(lambda tensors: loss(kept[0](tensors)))(torch.func.vmap(first)(lanes))
     for k in range(2):
         lane = {n: v[k] for n, v in lanes.items()}
-        alone = draw([Z_CODE], nets, lane["x"], lane, laws=[Z_CODE, Z_MARGINAL, X_REC])
-        assert set(alone.laws) == {"z_code", "z_marginal", "x_rec"}
+        alone = draw([Z_CODE], nets, lane["x"], lane, distributions=[Z_CODE, Z_MARGINAL, X_REC])
+        assert set(alone.distributions) == {"z_code", "z_marginal", "x_rec"}
         torch.testing.assert_close(found[k], loss(alone))
 
 

@@ -23,9 +23,9 @@ def _own_seed():
         yield
 
 
-@pytest.mark.parametrize("law", ["normal", "near-identity"])
-def test_the_kl_of_a_pair_is_torchs(law):
-    q, p = random_affine(5, law), random_affine(5, law)
+@pytest.mark.parametrize("distribution", ["normal", "near-identity"])
+def test_the_kl_of_a_pair_is_torchs(distribution):
+    q, p = random_affine(5, distribution), random_affine(5, distribution)
 
     def gaussian(x: Affine) -> MultivariateNormal:
         a = x.a.double()
@@ -62,6 +62,6 @@ def test_a_generator_turned_round_is_its_density(generator, density):
 
 
 def test_a_mixtures_density_integrates_to_one():
-    law = Mixture((0.6, 0.4), (-1.5, 1.5), (0.3, 0.3))
-    assert float(law.density(CENTRES).sum() * 0.04) == pytest.approx(1, abs=1e-4)
-    assert float(law.draws(20_000).mean()) == pytest.approx(-0.3, abs=5 * math.sqrt(2.25 / 20_000))
+    distribution = Mixture((0.6, 0.4), (-1.5, 1.5), (0.3, 0.3))
+    assert float(distribution.density(CENTRES).sum() * 0.04) == pytest.approx(1, abs=1e-4)
+    assert float(distribution.draws(20_000).mean()) == pytest.approx(-0.3, abs=5 * math.sqrt(2.25 / 20_000))

@@ -56,7 +56,9 @@ def training_batches(assembly: Assembly) -> list[dict[str, Tensor]]:
     with torch.no_grad():
         for _ in range(min(50, feed.batches_per_epoch)):
             b = feed.next()
-            made = draw(objective.variables, nets, b.x, b.noise, b.y, objective.laws, objective.samples)
+            made = draw(
+                objective.variables, nets, b.x, b.noise, b.y, objective.distributions, objective.samples
+            )
             codes = {"code_noise": b.noise["z_code"]} if "z_code" in b.noise else {}
             found.append(made.values | codes | ({} if b.y is None else {"y": b.y}))
     return found
@@ -139,7 +141,7 @@ def test_every_system_has_the_statistics_of_each_of_its_draws(system):
     checked = set()
     for name, given in INPUTS.items():
         player = "encoder" if name.startswith("z") else "decoder"
-        trains = name in {v.name for v in (*assembly.objective.variables, *assembly.objective.laws)}
+        trains = name in {v.name for v in (*assembly.objective.variables, *assembly.objective.distributions)}
         if player not in run.nets or not gathers(run.nets[player]) or not trains:
             continue
         assert name in made
@@ -367,7 +369,7 @@ def test_looking_at_validation_moves_nothing():
 def test_low_posterior_samples_are_decoded_as_draws_of_the_prior_and_encoded_as_samples():
     asked: list[str] = []
 
-    def law(name: str, mean: float):
+    def distribution(name: str, mean: float):
         def of(given: Tensor, y: Tensor | None) -> torch.distributions.Distribution:
             asked.append(name)
             return torch.distributions.Independent(torch.distributions.Normal(given * 0 + mean, 1.0), 1)
@@ -375,10 +377,10 @@ def test_low_posterior_samples_are_decoded_as_draws_of_the_prior_and_encoded_as_
         return of
 
     model = Model(
-        encode=law("data", 0.0),
-        encode_samples=law("samples", 3.0),
-        decode=law("codes", 5.0),
-        decode_prior=law("prior", 7.0),
+        encode=distribution("data", 0.0),
+        encode_samples=distribution("samples", 3.0),
+        decode=distribution("codes", 5.0),
+        decode_prior=distribution("prior", 7.0),
         train=torch.full((30, 2), 0.5),
     )
     found = METRICS["low_posterior_samples"](model, Options(samples=20)).metrics

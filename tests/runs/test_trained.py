@@ -142,15 +142,15 @@ LAWS = {
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_is_moved_with_all_that_it_holds(name):
     """By the move to another precision, which a CPU can show as it can not show one to another device."""
-    law = LAWS[name]
+    distribution = LAWS[name]
     value = torch.full((3, 2), 1.0)
-    moved = mapped(law, Tensor.double)
-    assert type(moved) is type(law)
+    moved = mapped(distribution, Tensor.double)
+    assert type(moved) is type(distribution)
     assert moved.log_prob(value.double()).dtype == torch.float64
     assert moved.mean.dtype == torch.float64
-    torch.testing.assert_close(moved.log_prob(value.double()).float(), law.log_prob(value))
-    assert law.mean.dtype == torch.float32
-    assert torch.equal(on_cpu(law).log_prob(value), law.log_prob(value))
+    torch.testing.assert_close(moved.log_prob(value.double()).float(), distribution.log_prob(value))
+    assert distribution.mean.dtype == torch.float32
+    assert torch.equal(on_cpu(distribution).log_prob(value), distribution.log_prob(value))
 
 
 def test_a_learned_prior_is_held_still():

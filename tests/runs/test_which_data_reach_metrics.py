@@ -162,7 +162,7 @@ def test_a_learned_prior_is_drawn_from_and_is_the_metrics_too():
 
 
 class Says(nn.Module):
-    """A net whose law lies at one number."""
+    """A net whose distribution lies at one number."""
 
     def __init__(self, value, size):
         super().__init__()
@@ -261,9 +261,9 @@ def test_an_implicit_encoder_draws_its_noise():
 def test_a_law_of_dequantised_levels_is_scored_at_dequantised_data():
     run = run_of("vae", constant("images"), **{"network.likelihood": "quantized-normal"})
     x = run.prepared("test")[:5]
-    law = run.as_model().decode(torch.zeros(5, 3), None)
+    distribution = run.as_model().decode(torch.zeros(5, 3), None)
     assert run.as_model().grey_levels == 256
-    assert not torch.equal(law.log_prob(x), law.log_prob(x))
+    assert not torch.equal(distribution.log_prob(x), distribution.log_prob(x))
 
 
 def test_a_critics_target_is_drawn_from_held_out_data():

@@ -41,16 +41,16 @@ class Here:
         return self.noise["z_prior"]
 
     def posterior(self) -> tuple[Tensor, Tensor]:
-        law = self.call("encoder", self.x).base_dist
-        return law.loc, law.scale
+        distribution = self.call("encoder", self.x).base_dist
+        return distribution.loc, distribution.scale
 
     def encode(self, x: Tensor, name: str) -> Tensor:
         if hasattr(self.nets["encoder"], "noise_size"):
             return self.call("encoder", x, noise=self.noise[name]).loc
-        law = self.call("encoder", x)
-        if isinstance(law, Delta):
-            return law.loc
-        return law.base_dist.loc + law.base_dist.scale * self.noise[name]
+        distribution = self.call("encoder", x)
+        if isinstance(distribution, Delta):
+            return distribution.loc
+        return distribution.base_dist.loc + distribution.base_dist.scale * self.noise[name]
 
     def code(self) -> Tensor:
         return self.encode(self.x, "z_code")
@@ -60,8 +60,12 @@ class Here:
 
     def nll(self, z: Tensor) -> Tensor:
         """-log N(x; μ, s²)."""
-        law = self.call("decoder", z).base_dist
-        each = 0.5 * ((self.x - law.loc) / law.scale) ** 2 + law.scale.log() + 0.5 * math.log(2 * math.pi)
+        distribution = self.call("decoder", z).base_dist
+        each = (
+            0.5 * ((self.x - distribution.loc) / distribution.scale) ** 2
+            + distribution.scale.log()
+            + 0.5 * math.log(2 * math.pi)
+        )
         return each.sum(1).mean()
 
     def data(self, *inputs: Tensor) -> Tensor:
@@ -221,8 +225,8 @@ def iwae(here: Here) -> Losses:
     weights = []
     for noise in here.noise["z_code"].chunk(5):
         z = mean + scale * noise
-        law = here.call("decoder", z).base_dist
-        log_p = log_normal(here.x, law.loc, law.scale)
+        distribution = here.call("decoder", z).base_dist
+        log_p = log_normal(here.x, distribution.loc, distribution.scale)
         weights.append((log_p + log_normal(z) - log_normal(z, mean, scale)).exp())
     bound = -(sum(weights) / 5).log().mean()
     return {"encoder": bound, "decoder": bound}
@@ -252,8 +256,8 @@ def vae_mixture(here: Here) -> Losses:
 
 
 def vae_vamp(here: Here) -> Losses:
-    law = here.call("encoder", here.weights["prior"]["at"]).base_dist
-    parts = list(zip(law.loc, law.scale, strict=True))
+    distribution = here.call("encoder", here.weights["prior"]["at"]).base_dist
+    parts = list(zip(distribution.loc, distribution.scale, strict=True))
     return with_prior(here, lambda z: sum(0.5 * log_normal(z, m, s).exp() for m, s in parts).log())
 
 
@@ -298,8 +302,8 @@ def pixelvae_rate(here: Here) -> Losses:
 def real_nvp(here: Here) -> Losses:
     """x = z B + b is N(b, BᵀB)."""
     b, shift = here.weights["decoder"]["loc.weight"], here.weights["decoder"]["loc.bias"]
-    law = torch.distributions.MultivariateNormal(shift, b.T @ b)
-    return {"decoder": -law.log_prob(here.x).mean()}
+    distribution = torch.distributions.MultivariateNormal(shift, b.T @ b)
+    return {"decoder": -distribution.log_prob(here.x).mean()}
 
 
 # Adversarial
@@ -503,9 +507,9 @@ def avb(here: Here) -> Losses:
 
 def avb_ac(here: Here) -> Losses:
     """T(x, z̄) + log r(ẑ|x) - log p(ẑ), the moments held still."""
-    law = here.call("encoder", here.x, noise=here.noise["z_code"])
-    mean, scale = law.moment_loc.detach(), law.moment_scale.detach()
-    code = law.loc
+    distribution = here.call("encoder", here.x, noise=here.noise["z_code"])
+    mean, scale = distribution.moment_loc.detach(), distribution.moment_scale.detach()
+    code = distribution.loc
     on_code, on_prior = -here.joint(here.x, (code - mean) / scale), -here.joint(here.x, here.z)
     nll = here.nll(code)
     return {

@@ -128,10 +128,10 @@ def test_adaptive_contrast_is_the_rate_where_the_moments_say_all():
     """For a normal q, standardised codes are the contrast: t = 0, and what is left is log q(ẑ|x) - log p(ẑ)."""
     objective, g = avb_ac(), generator(1)
     nets, data = linear_nets(objective), batch(objective, g)
-    draws = draw(objective.variables, nets, data.x, data.noise, laws=objective.laws)
+    draws = draw(objective.variables, nets, data.x, data.noise, distributions=objective.distributions)
     critics = Critics({"joint": lambda x, z: torch.zeros(len(x), dtype=x.dtype)}, draws)
-    law, z = draws.laws["z_code"], draws[Z_CODE]
-    expected = law.log_prob(z) - torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    distribution, z = draws.distributions["z_code"], draws[Z_CODE]
+    expected = distribution.log_prob(z) - torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
     torch.testing.assert_close(AdaptiveContrast().loss(draws, critics), expected)
 
 
@@ -159,8 +159,8 @@ def test_what_means_nothing_is_refused(make, sentence):
 
 
 def test_an_encoder_without_moments_has_no_adaptive_contrast():
-    law = torch.distributions.Beta(torch.ones(1, 2), torch.ones(1, 2))
-    draws = Draws({"x": torch.zeros(1, 2), "z_code": torch.zeros(1, 2)}, {"z_code": law}, {})
+    distribution = torch.distributions.Beta(torch.ones(1, 2), torch.ones(1, 2))
+    draws = Draws({"x": torch.zeros(1, 2), "z_code": torch.zeros(1, 2)}, {"z_code": distribution}, {})
     with pytest.raises(BadInput, match="noise or a gaussian posterior"):
         AdaptiveContrast().loss(draws, Critics({}, draws))
 

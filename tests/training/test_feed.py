@@ -13,7 +13,7 @@ from distmatch.objectives.variables import X_GEN, X_NEAR, Z_CODE, Z_PRIOR, Z_REC
 from distmatch.objectives.variables import X as VISIBLE
 from distmatch.systems import ali, find, gan, vae, wgan_gp
 from distmatch.training import Feed
-from distmatch.training.batches import PRIOR_LAWS
+from distmatch.training.batches import FIXED_PRIORS
 
 X = torch.arange(23.0)[:, None]
 
@@ -126,12 +126,12 @@ def test_the_prior_is_of_z_alone():
         assert torch.equal(noise, sphere[name]) == (name != "z_prior")
 
 
-@pytest.mark.parametrize("prior", PRIOR_LAWS)
+@pytest.mark.parametrize("prior", FIXED_PRIORS)
 def test_a_prior_is_a_function_of_normal_noise_row_by_row(prior):
     e = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    z = PRIOR_LAWS[prior](e)
+    z = FIXED_PRIORS[prior](e)
     assert z.shape == e.shape
-    torch.testing.assert_close(PRIOR_LAWS[prior](e[2:3]), z[2:3])
+    torch.testing.assert_close(FIXED_PRIORS[prior](e[2:3]), z[2:3])
 
 
 def test_an_implicit_encoder_has_noise_of_its_own_size():

@@ -71,7 +71,7 @@ def test_the_mean_of_a_categorical_pixel_is_not_rounded():
     """Σ level·p(level), by float64 from the logits that autocast gave; bf16 has 8 bits: off by up to 2⁻⁹ of it."""
     term = Kept(X, X_GEN)
     stepped(term, seeded(Levels), torch.zeros(64, 1), "bf16")
-    logits = term.draws.laws["x_gen"].base_dist.logits.detach().double()
+    logits = term.draws.distributions["x_gen"].base_dist.logits.detach().double()
     exact = logits.softmax(-1) @ torch.linspace(0, 1, 256, dtype=torch.float64)
     assert term.draws[X_GEN].dtype == torch.float32
     torch.testing.assert_close(term.draws[X_GEN].double(), exact, rtol=1e-6, atol=1e-6)
@@ -92,8 +92,10 @@ def test_products_of_matrices_in_a_loss_are_not_rounded():
 
 
 def test_what_ones_own_net_returns_is_float32():
-    law = bind(seeded(Normals), dict(seeded(Normals).named_parameters()), half=True)(torch.ones(4, 2))
-    assert law.base_dist.loc.dtype == law.base_dist.scale.dtype == torch.float32
+    distribution = bind(seeded(Normals), dict(seeded(Normals).named_parameters()), half=True)(
+        torch.ones(4, 2)
+    )
+    assert distribution.base_dist.loc.dtype == distribution.base_dist.scale.dtype == torch.float32
     score = bind(nn.Linear(2, 1), dict(nn.Linear(2, 1).named_parameters()), half=True)(torch.ones(4, 2))
     assert score.dtype == torch.float32
 

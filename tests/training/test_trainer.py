@@ -249,8 +249,8 @@ def test_a_ramp_changes_the_weight_with_the_steps():
         made.advance()
         moved = {k: before[k] - p for k, p in made.state.params["encoder"].items()}
         leaves = {k: p.requires_grad_() for k, p in before.items()}
-        law = functional_call(made.nets["encoder"], leaves, (data(32),))
-        base = law.base_dist
+        distribution = functional_call(made.nets["encoder"], leaves, (data(32),))
+        base = distribution.base_dist
         rate = 0.5 * (base.loc.square() + base.scale.square() - 1 - 2 * base.scale.log()).sum(1).mean()
         for (k, _), slope in zip(
             leaves.items(), torch.autograd.grad(rate, list(leaves.values())), strict=True

@@ -144,7 +144,7 @@ def _own_quadrature(penalty: Penalty | None) -> Quadrature:
     """Points and weights of the noise that a penalty takes; one point where it takes none."""
     if penalty is None or not penalty.needs_noise:
         return gaussian_quadrature(0.0, 1)
-    if penalty.noise.law == "normal":
+    if penalty.noise.distribution == "normal":
         return gaussian_quadrature(1.0, PENALTY_NODES)
     points, weights = np.polynomial.legendre.leggauss(PENALTY_NODES)
     return torch.from_numpy(0.5 * (points + 1.0)), torch.from_numpy(0.5 * weights)

@@ -16,10 +16,10 @@ from distmatch.errors import BadInput
 
 
 class TeacherForced(Distribution):
-    """The law of an autoregressive net, for evaluation: its density by teacher forcing, its draws one by one.
+    """The distribution of an autoregressive net, for evaluation: its density by teacher forcing, its draws one by one.
 
     Arguments:
-        given: x -> the law of each sub-pixel given those before it in x.
+        given: x -> the distribution of each sub-pixel given those before it in x.
         ancestral: () -> a draw, `(B, *event)`.
         batch: B.
         event: the shape of one x.
@@ -41,7 +41,9 @@ class TeacherForced(Distribution):
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """One draw for each row, `(B, *event)`; `sample_shape` must be empty."""
         if tuple(sample_shape):
-            raise BadInput("an autoregressive law is drawn from once for each code; repeat the codes")
+            raise BadInput(
+                "an autoregressive distribution is drawn from once for each code; repeat the codes"
+            )
         return self.ancestral()
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ class QuantizedNormal(Distribution):
     Reference: Theis, van den Oord and Bethge, A note on the evaluation of generative models,
     arXiv:1511.01844, section 3.1.
 
-    >>> law = QuantizedNormal(torch.tensor(0.5), torch.tensor(0.1))
-    >>> round(law.mean.item(), 6), round(law.log_prob(torch.tensor(0.5)).item(), 4)
+    >>> distribution = QuantizedNormal(torch.tensor(0.5), torch.tensor(0.1))
+    >>> round(distribution.mean.item(), 6), round(distribution.log_prob(torch.tensor(0.5)).item(), 4)
     (0.5, 1.3836)
     """
 
@@ -62,47 +62,48 @@ class QuantizedNormal(Distribution):
 
 
 class Dequantised(Distribution):
-    """A law that dequantises, scored with fresh uniform noise from torch's global generator, as training scores it.
+    """A distribution that dequantises, scored with fresh uniform noise from torch's global generator, as training
+    scores it.
 
     Arguments:
-        law: the law, batch shape `(B,)`.
+        distribution: the distribution, batch shape `(B,)`.
 
-    >>> law = Dequantised(Independent(QuantizedNormal(torch.full((1, 2), 0.5), torch.tensor(1e-3)), 1))
+    >>> distribution = Dequantised(Independent(QuantizedNormal(torch.full((1, 2), 0.5), torch.tensor(1e-3)), 1))
     >>> x = torch.full((1, 2), 0.5)
-    >>> bool(law.log_prob(x) == law.log_prob(x)), law.mean.shape
+    >>> bool(distribution.log_prob(x) == distribution.log_prob(x)), distribution.mean.shape
     (False, torch.Size([1, 2]))
     """
 
     arg_constraints: dict = {}  # noqa: RUF012  (the base class's name and type)
 
-    def __init__(self, law: Distribution) -> None:
-        self.law = law
-        super().__init__(law.batch_shape, law.event_shape, validate_args=False)
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+        super().__init__(distribution.batch_shape, distribution.event_shape, validate_args=False)
 
     @property
     def mean(self) -> Tensor:
-        """The law's mean, `(B, *event)`."""
-        return self.law.mean
+        """The distribution's mean, `(B, *event)`."""
+        return self.distribution.mean
 
     def sample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """A draw of the law, `(*sample_shape, B, *event)`."""
-        return self.law.sample(sample_shape)
+        """A draw of the distribution, `(*sample_shape, B, *event)`."""
+        return self.distribution.sample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x + u), in nats, at a fresh u; `(B,)`."""
-        return log_likelihood(self.law, value, torch.rand_like(value))
+        return log_likelihood(self.distribution, value, torch.rand_like(value))
 
 
 def log_likelihood(distribution: Distribution, x: Tensor, noise: Tensor | None = None) -> Tensor:
-    """log p(x), in nats, with `noise` in [0, 1) as the dequantisation where the law has one.
+    """log p(x), in nats, with `noise` in [0, 1) as the dequantisation where the distribution has one.
 
     Arguments:
-        distribution: the law of x, batch shape `(B,)`.
+        distribution: the distribution of x, batch shape `(B,)`.
         x: `(B, *event)`.
-        noise: uniform, of the shape of `x`; a law that does not dequantise ignores it.
+        noise: uniform, of the shape of `x`; a distribution that does not dequantise ignores it.
 
-    >>> law = Independent(QuantizedNormal(torch.full((1, 2), 0.5), torch.tensor(0.1)), 1)
-    >>> log_likelihood(law, torch.full((1, 2), 0.5), noise=torch.full((1, 2), 0.5))
+    >>> distribution = Independent(QuantizedNormal(torch.full((1, 2), 0.5), torch.tensor(0.1)), 1)
+    >>> log_likelihood(distribution, torch.full((1, 2), 0.5), noise=torch.full((1, 2), 0.5))
     tensor([2.7673])
     """
     if noise is None:

@@ -15,13 +15,13 @@ from torch.distributions import (
 def flatten_distribution(
     distribution: Distribution,
 ) -> tuple[list[Tensor], Callable[[list[Tensor]], Distribution]]:
-    """Every tensor that a law holds, and the way back: what carries laws across `torch.func.vmap`.
+    """Every tensor that a distribution holds, and the way back: what carries distributions across `torch.func.vmap`.
 
-    Nested laws (`Independent`, `TransformedDistribution`) are followed; transforms stay as they are. Values
-    that a law computed from its parameters and kept (`Bernoulli.probs`) are left out, and computed anew.
+    Nested distributions (`Independent`, `TransformedDistribution`) are followed; transforms stay as they are. Values
+    that a distribution computed from its parameters and kept (`Bernoulli.probs`) are left out, and computed anew.
 
     Returns:
-        The tensors, and `rebuild(tensors)`: a copy of the law on other tensors, without validation. Where
+        The tensors, and `rebuild(tensors)`: a copy of the distribution on other tensors, without validation. Where
         they have leading dimensions more than the old ones, the batch shape has them too.
 
     >>> from torch.distributions import Independent, Normal
@@ -62,7 +62,7 @@ def flatten_distribution(
 
 
 def _own_attributes(distribution: Distribution) -> dict[str, object]:
-    """A law's attributes, but for what `lazy_property` computed from others and kept.
+    """A distribution's attributes, but for what `lazy_property` computed from others and kept.
 
     The compiler of torch 2.11 looks names up in an instance's `__dict__`, but cannot list them: there the class tells.
     """

@@ -28,11 +28,11 @@ def standard_normal(latent: int, device: torch.device | str | None = None) -> In
 def reparameterise(distribution: Distribution, noise: Tensor) -> Tensor:
     """The draw as a deterministic, differentiable function of `noise` ~ N(0, 1) of the draw's shape.
 
-    N(μ, σ²): μ + σ·noise. A point mass: its point. A transformed law: the transforms of its base's draw.
+    N(μ, σ²): μ + σ·noise. A point mass: its point. A transformed distribution: the transforms of its base's draw.
     (`rsample` draws its own numbers, which `torch.func.vmap` refuses.)
 
     Raises:
-        BadInput: the law has no such form here.
+        BadInput: the distribution has no such form here.
 
     >>> reparameterise(Normal(1.0, 2.0), torch.tensor([-1.0, 0.5]))
     tensor([-1.,  2.])
@@ -50,14 +50,15 @@ def reparameterise(distribution: Distribution, noise: Tensor) -> Tensor:
         return draw
     raise BadInput(
         f"a draw from {type(distribution).__name__} is not a differentiable function of normal noise; "
-        "use its mean, or a law that is normal or implicit"
+        "use its mean, or a distribution that is normal or implicit"
     )
 
 
 def draw_and_score(distribution: Distribution, noise: Tensor) -> tuple[Tensor, Tensor]:
     """A draw z as a function of `noise` ~ N(0, 1), and log q(z) in nats, `(*batch)`.
 
-    A transformed law is scored on the way: log q(z) = log q₀(z₀) - Σ log|det ∂f_k|, without inverting a transform.
+    A transformed distribution is scored on the way: log q(z) = log q₀(z₀) - Σ log|det ∂f_k|, without inverting a
+        transform.
 
     >>> z, log_q = draw_and_score(standard_normal(2), torch.zeros(2))
     >>> z, round(log_q.item(), 4)

@@ -1,4 +1,4 @@
-"""How a decoder's raw output becomes a law over x."""
+"""How a decoder's raw output becomes a distribution over x."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ PIXEL_SCALE_FLOOR = 1e-4  # of a scale that a net gives per pixel: a fortieth of
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How a decoder's raw output becomes a law over x.
+    """How a decoder's raw output becomes a distribution over x.
 
-    Calling it with raw output `(B, C·channels, H, W)` or `(B, D·channels)` gives an `Independent` law with
+    Calling it with raw output `(B, C·channels, H, W)` or `(B, D·channels)` gives an `Independent` distribution with
     event shape `x_shape`. A location is a = raw on unbounded data, and σ(2a) = (tanh a + 1) / 2 on data in
     [0, 1]. Logits (Bernoulli, categorical) are raw.
 
     Arguments:
         description: one line for the reader.
         channels: raw channels per data channel.
-        law: raw `(B, *x_shape, channels)`, bounded, log_scale -> the law of each data channel.
+        distribution: raw `(B, *x_shape, channels)`, bounded, log_scale -> the distribution of each data channel.
         learned_scale: the decoder owns one `log_scale`, starting at `initial_log_scale`.
         needs_dequantisation: `log_likelihood` wants uniform noise.
         binary: a probability only where x is 0 or 1.
-        unbounded: also a law for data outside [0, 1].
+        unbounded: also a distribution for data outside [0, 1].
 
-    >>> law = LIKELIHOODS["bernoulli"](torch.zeros(5, 1, 8, 8), (1, 8, 8))
-    >>> law.batch_shape, law.event_shape
+    >>> distribution = LIKELIHOODS["bernoulli"](torch.zeros(5, 1, 8, 8), (1, 8, 8))
+    >>> distribution.batch_shape, distribution.event_shape
     (torch.Size([5]), torch.Size([1, 8, 8]))
     """
 
     description: str
     channels: int
-    law: Callable[[Tensor, bool, Tensor | None], Distribution]
+    distribution: Callable[[Tensor, bool, Tensor | None], Distribution]
     learned_scale: bool = False
     initial_log_scale: float = 0.0
     needs_dequantisation: bool = False
@@ -53,16 +53,16 @@ class Likelihood:
     def __call__(
         self, raw: Tensor, x_shape: tuple[int, ...], bounded: bool = True, log_scale: Tensor | None = None
     ) -> Distribution:
-        """The law over x, batch shape `(B,)`, event shape `x_shape`. Raises `BadInput` as `check` does."""
+        """The distribution over x, batch shape `(B,)`, event shape `x_shape`. Raises `BadInput` as `check` does."""
         self.check(bounded)
         if self.channels == 1:
             split = raw.reshape(raw.shape[0], *x_shape, 1)
         else:
             split = raw.unflatten(1, (x_shape[0], self.channels)).movedim(2, -1)
-        return Independent(self.law(split, bounded, log_scale), len(x_shape), validate_args=False)
+        return Independent(self.distribution(split, bounded, log_scale), len(x_shape), validate_args=False)
 
     def check(self, bounded: bool) -> None:
-        """Raises `BadInput` where this law cannot describe the data."""
+        """Raises `BadInput` where this distribution cannot describe the data."""
         if not (bounded or self.unbounded):
             raise BadInput(
                 f"the likelihood {self.description!r} needs data in [0, 1], and this data is unbounded: "
@@ -97,7 +97,7 @@ def _laplace(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distributi
 
 
 def _quantized(raw: Tensor, bounded: bool, log_scale: Tensor | None) -> Distribution:
-    centre = (255 * _location(raw, bounded) + 0.5) / 256  # so that the law's mean is the location
+    centre = (255 * _location(raw, bounded) + 0.5) / 256  # so that the distribution's mean is the location
     scale = F.softplus(raw[..., 1]) + PIXEL_SCALE_FLOOR if log_scale is None else log_scale.exp()
     return QuantizedNormal(centre, scale)
 

@@ -34,7 +34,7 @@ class Levels(constraints.Constraint):
 
 
 class LogitBernoulli(Bernoulli):
-    """Torch's Bernoulli law by its logits, with a log-probability of two operations.
+    """Torch's Bernoulli distribution by its logits, with a log-probability of two operations.
 
     log p(x) = x·l - ln(1 + eˡ), in nats; a score, no log-probability, where x lies between 0 and 1. Torch's own form
     falls into a dozen operations where runs are trained as lanes (half of the time of a small VAE), and cancels where
@@ -56,15 +56,15 @@ class LogitBernoulli(Bernoulli):
 
 
 class PixelCategorical(Distribution):
-    """A categorical law over n grey levels per pixel: x in {0, 1/(n-1), ..., 1}.
+    """A categorical distribution over n grey levels per pixel: x in {0, 1/(n-1), ..., 1}.
 
     log p(x) = log softmax(logits)[(n-1) x], in nats: a probability, not a density.
 
     Arguments:
         logits: unnormalised log-probabilities of the levels, `(*, n)`; the batch shape is `(*)`.
 
-    >>> law = PixelCategorical(torch.zeros(3, 256))
-    >>> law.batch_shape, 256 * law.log_prob(torch.ones(3)).exp().round(decimals=8)
+    >>> distribution = PixelCategorical(torch.zeros(3, 256))
+    >>> distribution.batch_shape, 256 * distribution.log_prob(torch.ones(3)).exp().round(decimals=8)
     (torch.Size([3]), tensor([1., 1., 1.]))
     """
 

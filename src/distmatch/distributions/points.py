@@ -14,14 +14,14 @@ SampleShape = torch.Size | list[int] | tuple[int, ...]
 
 
 class Delta(Distribution):
-    """The point mass at `loc`: an implicit decoder's or a deterministic encoder's law.
+    """The point mass at `loc`: an implicit decoder's or a deterministic encoder's distribution.
 
     Arguments:
         loc: the point, `(*batch, *event)`.
         event_dim: how many last dimensions of `loc` make one event.
 
-    >>> law = Delta(torch.tensor([[1.0, 2.0]]), event_dim=1)
-    >>> law.batch_shape, law.event_shape, law.rsample((3,)).shape
+    >>> distribution = Delta(torch.tensor([[1.0, 2.0]]), event_dim=1)
+    >>> distribution.batch_shape, distribution.event_shape, distribution.rsample((3,)).shape
     (torch.Size([1]), torch.Size([2]), torch.Size([3, 1, 2]))
     """
 
@@ -60,16 +60,16 @@ class Delta(Distribution):
         """Raises `BadInput`: a point mass has no density."""
         raise BadInput(
             "an implicit decoder has no likelihood (nor has a deterministic encoder a density): "
-            "use a term that needs draws only, or an explicit law such as 'bernoulli' or 'gaussian'"
+            "use a term that needs draws only, or an explicit distribution such as 'bernoulli' or 'gaussian'"
         )
 
 
 class NoisyPoint(Delta):
-    """An implicit posterior's draw: a point whose noise went in before, with the moments of its law.
+    """An implicit posterior's draw: a point whose noise went in before, with the moments of its distribution.
 
     Arguments:
         loc: the draw, `(*batch, *event)`.
-        moments: mean and standard deviation of the law that it was drawn from, each of the shape of `loc`.
+        moments: mean and standard deviation of the distribution that it was drawn from, each of the shape of `loc`.
         event_dim: how many last dimensions of `loc` make one event.
 
     >>> zero = torch.zeros(3, 2)
@@ -83,14 +83,14 @@ class NoisyPoint(Delta):
 
 
 class DensityAt(Distribution):
-    """A law of which the log-density is known at one point only.
+    """A distribution of which the log-density is known at one point only.
 
     This is what an exact but costly density leaves behind: a flow's or an autoregressive net's forward pass at a
     point. It holds tensors alone, so it passes through `torch.func.vmap`.
 
     Arguments:
         log_density: log p(point) in nats, `(*batch)`.
-        mean: a draw of the law, `(*batch, *event)`, where there is one.
+        mean: a draw of the distribution, `(*batch, *event)`, where there is one.
 
     >>> DensityAt(torch.tensor([-1.5]), torch.zeros(1, 2)).log_prob(torch.ones(1, 2))
     tensor([-1.5000])
@@ -108,7 +108,9 @@ class DensityAt(Distribution):
     def mean(self) -> Tensor:
         """The draw that came with it, `(*batch, *event)`."""
         if self.draw is None:
-            raise BadInput("this law is known by its density at one point alone, and was not drawn from")
+            raise BadInput(
+                "this distribution is known by its density at one point alone, and was not drawn from"
+            )
         return self.draw
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -186,7 +186,7 @@ def squared_distance_limits(
         degenerate: b.
         degrees: of freedom, of Student's t.
 
-    Reference: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    Reference: Wilson, Probable inference, the distribution of succession, and statistical inference (1927).
 
     >>> [round(limit, 2) for limit in squared_distance_limits(1.0, 1.1, 0.1, 0.01, 1000)]      # not 1 ± 0.65
     [0.53, 1.82]

@@ -1,4 +1,4 @@
-"""Nets by family: encoders and decoders that return laws, critics that return scores."""
+"""Nets by family: encoders and decoders that return distributions, critics that return scores."""
 
 from __future__ import annotations
 

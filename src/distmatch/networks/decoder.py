@@ -17,7 +17,7 @@ class Decoder(nn.Module):
     Arguments:
         body: from `(B, latent + labels)` to `(B, C·channels, H, W)` or `(B, D·channels)`.
         shapes: of x, z and y.
-        likelihood: the law made from the body's output.
+        likelihood: the distribution made from the body's output.
 
     Raises:
         BadInput: the likelihood cannot describe unbounded data.
@@ -34,6 +34,6 @@ class Decoder(nn.Module):
         self.log_scale = nn.Parameter(start) if likelihood.learned_scale else None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
-        """The law of x given z `(B, latent)`: batch shape `(B,)`, event shape `shapes.x`."""
+        """The distribution of x given z `(B, latent)`: batch shape `(B,)`, event shape `shapes.x`."""
         raw = full(self.body(with_labels(z, y, self.shapes.labels)))
         return self.likelihood(raw, self.shapes.x, self.shapes.bounded, self.log_scale)

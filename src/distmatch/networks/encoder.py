@@ -18,7 +18,7 @@ class Encoder(nn.Module):
         prepare: what is done to x before the labels join it (centre, flatten).
         body: to `(B, latent · posterior.channels)`.
         shapes: of x, z and y.
-        posterior: the law made from the body's output; its weights, where it has any, are in `head`.
+        posterior: the distribution made from the body's output; its weights, where it has any, are in `head`.
     """
 
     def __init__(self, prepare: nn.Module, body: nn.Module, shapes: Shapes, posterior: Posterior) -> None:
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         self.head, self.noise_size = posterior.head(shapes), posterior.noise_size
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Tensor | None = None) -> Distribution:
-        """The law of z given x `(B, *x)`: batch shape `(B,)`, event shape `(latent,)`.
+        """The distribution of z given x `(B, *x)`: batch shape `(B,)`, event shape `(latent,)`.
 
         Arguments:
             x: data.

@@ -9,7 +9,8 @@ from distmatch.networks.shapes import Shapes
 
 
 def full(raw: Tensor) -> Tensor:
-    """A net's output in at least float32: laws and losses are computed so, whatever autocast did inside the net.
+    """A net's output in at least float32: distributions and losses are computed so, whatever autocast did inside the
+    net.
 
     >>> full(torch.zeros(2, dtype=torch.bfloat16)).dtype
     torch.float32

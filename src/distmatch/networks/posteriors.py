@@ -1,8 +1,9 @@
-"""The laws that an encoder may have: what becomes of its last layer's output, and of outside noise.
+"""The distributions that an encoder may have: what becomes of its last layer's output, and of outside noise.
 
-A posterior with weights of its own (`LatentFlow`, `Mixing`) is a module; its law holds the weights as they were in the
-forward pass that made it. So a law made by a bound net (`torch.func.functional_call`, `torch.func.vmap`) stays the
-law of those weights after the net has its own again. Zuko's coupling flows look their weights up when the density
+A posterior with weights of its own (`LatentFlow`, `Mixing`) is a module; its distribution holds the weights as they
+were in the forward pass that made it. So a distribution made by a bound net (`torch.func.functional_call`,
+`torch.func.vmap`) stays the distribution of those weights after the net has its own again. Zuko's coupling flows
+look their weights up when the density
 is asked for, which is too late: there the density is silently that of the module's own weights. Therefore the
 coupling is written here.
 """
@@ -24,12 +25,12 @@ from torch.distributions import (
 from torch.nn import functional as F
 
 from distmatch.distributions.points import Delta, NoisyPoint
-from distmatch.networks.layers.latent_flow import COUPLINGS, DEPTH, WIDTH, FlowLaw, LatentFlow
+from distmatch.networks.layers.latent_flow import COUPLINGS, DEPTH, WIDTH, FlowDistribution, LatentFlow
 from distmatch.networks.shapes import Shapes
 
 SCALE_FLOOR = 1e-6
 SOFTPLUS_OF_ONE = math.log(math.e - 1)  # softplus of it is 1
-Law = Callable[..., Distribution]
+ToDistribution = Callable[..., Distribution]
 
 
 def gaussian_posterior(raw: Tensor) -> Independent:
@@ -85,8 +86,8 @@ class FlowPosterior(nn.Module):
         super().__init__()
         self.flow = flow
 
-    def forward(self, raw: Tensor) -> FlowLaw:
-        """From `(B, 2·latent)`, read as `gaussian_posterior` reads it, to a law of batch shape `(B,)`."""
+    def forward(self, raw: Tensor) -> FlowDistribution:
+        """From `(B, 2·latent)`, read as `gaussian_posterior` reads it, to a distribution of batch shape `(B,)`."""
         return self.flow(gaussian_posterior(raw))
 
 
@@ -109,8 +110,8 @@ class Mixing(nn.Module):
 
     Reference: Mescheder, Nowozin and Geiger, arXiv:1701.04722, section 3 and appendix.
 
-    >>> law = Mixing(2, bases=3, noise_size=4, width=8)(torch.zeros(5, 8), torch.randn(5, 4))
-    >>> law.batch_shape, law.moment_scale.shape
+    >>> distribution = Mixing(2, bases=3, noise_size=4, width=8)(torch.zeros(5, 8), torch.randn(5, 4))
+    >>> distribution.batch_shape, distribution.moment_scale.shape
     (torch.Size([5]), torch.Size([5, 2]))
     """
 
@@ -144,12 +145,13 @@ class Mixing(nn.Module):
 
 @dataclass(frozen=True)
 class Posterior:
-    """How an encoder's raw output `(B, latent · channels)` becomes a law over z.
+    """How an encoder's raw output `(B, latent · channels)` becomes a distribution over z.
 
     Arguments:
         description: one line for the reader.
         channels: raw values per coordinate of z.
-        head: from the shapes to raw -> law (raw, noise -> law where there is noise); a module where it has weights.
+        head: from the shapes to raw -> distribution (raw, noise -> distribution where there is noise); a module
+            where it has weights.
         noise_size: of the outside noise ε ~ N(0, I) that an implicit posterior takes per row; 0 for none.
         has_density: whether log q(z|x) can be evaluated.
 
@@ -159,7 +161,7 @@ class Posterior:
 
     description: str
     channels: int
-    head: Callable[[Shapes], Law]
+    head: Callable[[Shapes], ToDistribution]
     noise_size: int = 0
     has_density: bool = True
 
@@ -192,13 +194,13 @@ def noise_posterior(bases: int = 16, noise_size: int = 32, width: int = 128) -> 
     )
 
 
-def plain(law: Law) -> Callable[[Shapes], Law]:
-    """A head without weights: the same law for all shapes.
+def plain(distribution: ToDistribution) -> Callable[[Shapes], ToDistribution]:
+    """A head without weights: the same distribution for all shapes.
 
     >>> plain(deterministic_posterior)(Shapes((2,), 1)) is deterministic_posterior
     True
     """
-    return lambda shapes: law
+    return lambda shapes: distribution
 
 
 POSTERIORS: Mapping[str, Posterior] = MappingProxyType(
@@ -212,7 +214,7 @@ POSTERIORS: Mapping[str, Posterior] = MappingProxyType(
         "noise": noise_posterior(),
     }
 )
-"""The laws that an encoder may have, by the name that the command line takes.
+"""The distributions that an encoder may have, by the name that the command line takes.
 
 The sizes of "noise" are those published for a code of 8 values (32 of noise, 16 bases); for 32 values it is
 `noise_posterior(bases=32, noise_size=64)`.

@@ -1,9 +1,10 @@
 """Learned marginal priors m(z), which take the place of p(z) = N(0, I) in the rate E KL(q(z|x) ‖ m(z)).
 
 The best m is the aggregate posterior q(z) = E_{p*}[q(z|x)]: then the rate is the mutual information I_q(x; z)
-(Alemi et al., arXiv:1711.00464). Each module here, called with the encoder (which only "vamp" asks), gives a law
-over `(latent,)` of batch shape `()` that holds the weights of that very call, so that it can be used where the
-module's parameters are bound from outside. No prior depends on a label: with labels, m(z) is shared by all classes.
+(Alemi et al., arXiv:1711.00464). Each module here, called with the encoder (which only "vamp" asks), gives a
+distribution over `(latent,)` of batch shape `()` that holds the weights of that very call, so that it can be used
+where the module's parameters are bound from outside. No prior depends on a label: with labels, m(z) is shared by all
+classes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from torch.distributions import Distribution, Independent, Normal
 
 from distmatch.distributions.points import SampleShape
 from distmatch.errors import BadInput, unknown
-from distmatch.networks.layers.latent_flow import FlowLaw, LatentFlow
+from distmatch.networks.layers.latent_flow import FlowDistribution, LatentFlow
 from distmatch.networks.shapes import Shapes
 
 COMPONENTS = 64
-PRIOR_COUPLINGS = 6  # more than a posterior's: here the couplings alone make the law
+PRIOR_COUPLINGS = 6  # more than a posterior's: here the couplings alone make the distribution
 PIXEL_MARGIN = 0.01  # of a pseudo-input's start from 0 and 1, where the sigmoid's gradient vanishes
 
 Encode = Callable[[Tensor], Distribution]
@@ -39,8 +40,8 @@ class NormalMixture(Distribution):
         loc: μ, `(*batch, K, latent)`.
         scale: σ, `(*batch, K, latent)`.
 
-    >>> law = NormalMixture(torch.zeros(2), torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1))
-    >>> round(law.log_prob(torch.zeros(1)).item(), 4), law.mean
+    >>> distribution = NormalMixture(torch.zeros(2), torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1))
+    >>> round(distribution.log_prob(torch.zeros(1)).item(), 4), distribution.mean
     (-1.4189, tensor([0.]))
     """
 
@@ -152,10 +153,10 @@ class VampPrior(nn.Module):
         return self.free.sigmoid() if self.bounded else self.free
 
     def forward(self, encode: Encode | None = None) -> NormalMixture:
-        """m(z), batch shape `()`, with the laws that `encode` gives to the pseudo-inputs.
+        """m(z), batch shape `()`, with the distributions that `encode` gives to the pseudo-inputs.
 
         Raises:
-            BadInput: there is no encoder, or its laws are not diagonal normals.
+            BadInput: there is no encoder, or its distributions are not diagonal normals.
         """
         q = None if encode is None else encode(self.pseudo_inputs)
         base = q.base_dist if isinstance(q, Independent) else None
@@ -191,7 +192,7 @@ class FlowPrior(nn.Module):
         self.latent = latent
         self.flow = LatentFlow(latent, couplings, width)
 
-    def forward(self, encode: Encode | None = None) -> FlowLaw:
+    def forward(self, encode: Encode | None = None) -> FlowDistribution:
         """m(z), batch shape `()`; `encode` is not asked."""
         zeros = next(self.parameters()).new_zeros(self.latent)
         base = Normal(zeros, torch.ones_like(zeros), validate_args=False)
@@ -206,7 +207,7 @@ class Prior:
         description: one line for the reader.
         reference: where it comes from.
         make: (shapes, components, x_init) -> module; the last two may not matter to it.
-        needs_encoder: whether its law is made from the encoder's.
+        needs_encoder: whether its distribution is made from the encoder's.
     """
 
     description: str
@@ -223,7 +224,7 @@ PRIORS: Mapping[str, Prior] = MappingProxyType(
             lambda shapes, components, x_init: MixturePrior(shapes.latent, components),
         ),
         "vamp": Prior(
-            "the encoder's laws at learned pseudo-inputs, mixed",
+            "the encoder's distributions at learned pseudo-inputs, mixed",
             "Tomczak and Welling, arXiv:1705.07120",
             VampPrior,
             needs_encoder=True,

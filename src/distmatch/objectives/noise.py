@@ -15,11 +15,11 @@ class Noise:
     """What a term takes from outside.
 
     Args:
-        law: uniform on [0, 1), or standard normal.
+        distribution: uniform on [0, 1), or standard normal.
         shape: one number for each example, or as many as x or z has; `"batch"` is one for all.
     """
 
-    law: Literal["uniform", "normal"] = "uniform"
+    distribution: Literal["uniform", "normal"] = "uniform"
     shape: Literal["each", "x", "z", "batch"] = "each"
 
     def draw(
@@ -35,5 +35,5 @@ class Noise:
         torch.Size([5, 2])
         """
         shape = {**sizes, "each": sizes["x"][:1], "batch": ()}[self.shape]
-        make = torch.rand if self.law == "uniform" else torch.randn
+        make = torch.rand if self.distribution == "uniform" else torch.randn
         return make(shape, generator=generator, device=generator.device, dtype=dtype)

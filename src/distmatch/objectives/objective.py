@@ -56,12 +56,12 @@ class Objective:
                 )
         self.terms = terms
         self.given = given
-        if Z_MARGINAL in self.laws and Z_PRIOR in self.variables:
+        if Z_MARGINAL in self.distributions and Z_PRIOR in self.variables:
             raise BadInput(
                 "a term has a learned prior, and another draws z from the fixed one: "
                 "leave kl(prior=learned) or the other term out"
             )
-        if len({t.samples for t in terms if Z_CODE in with_parents((*t.variables, *t.laws))}) > 1:
+        if len({t.samples for t in terms if Z_CODE in with_parents((*t.variables, *t.distributions))}) > 1:
             raise BadInput(
                 "two terms want different numbers of codes for each datum: let iwae stand without other terms of ẑ"
             )
@@ -100,12 +100,12 @@ class Objective:
     @_once
     def variables(self) -> tuple[Variable, ...]:
         """Every draw whose value is needed, in the order in which they are made."""
-        return with_parents((v for t in self.terms for v in t.variables), self.laws)
+        return with_parents((v for t in self.terms for v in t.variables), self.distributions)
 
     @_once
-    def laws(self) -> tuple[Variable, ...]:
-        """Every draw whose law some term evaluates."""
-        return tuple(dict.fromkeys(v for t in self.terms for v in t.laws))
+    def distributions(self) -> tuple[Variable, ...]:
+        """Every draw whose distribution some term evaluates."""
+        return tuple(dict.fromkeys(v for t in self.terms for v in t.distributions))
 
     @_once
     def players(self) -> tuple[str, ...]:
@@ -186,13 +186,13 @@ class Objective:
     @_once
     def uses(self) -> tuple[str, ...]:
         """The nets that its draws pass through, moved or not."""
-        used = {p for v in (*self.variables, *self.laws) for p in v.players}
+        used = {p for v in (*self.variables, *self.distributions) for p in v.players}
         return tuple(p for p in PLAYERS if p in used)
 
     @property
     def needs_likelihood(self) -> bool:
         """Whether some term evaluates the decoder's density."""
-        return any(v.net == "decoder" for v in self.laws)
+        return any(v.net == "decoder" for v in self.distributions)
 
     def __str__(self) -> str:
         text = " + ".join(str(t) for t in self.terms)

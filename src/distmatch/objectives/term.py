@@ -154,14 +154,14 @@ class Term(ABC):
         return 1
 
     @property
-    def laws(self) -> tuple[Variable, ...]:
-        """Draws whose law it evaluates: its density, or a closed form. An implicit law has none."""
+    def distributions(self) -> tuple[Variable, ...]:
+        """Draws whose distribution it evaluates: its density, or a closed form. An implicit distribution has none."""
         return ()
 
     @property
     def players(self) -> tuple[str, ...]:
         """Who minimises it."""
-        moved = {p for v in (*self.variables, *self.laws) for p in v.players}
+        moved = {p for v in (*self.variables, *self.distributions) for p in v.players}
         return tuple(p for p in PLAYERS if p in moved and (not self.only or p in self.only))
 
     @property

@@ -1,6 +1,6 @@
 """The six draws that every system compares, a few more that some ask for, and the record that holds them.
 
-| name         | in equations | law        | made by          |
+| name         | in equations | distribution        | made by          |
 |--------------|--------------|------------|------------------|
 | `X`          | x            | p*(x)      | the data         |
 | `Z_PRIOR`    | z            | p(z)       | the prior        |
@@ -30,12 +30,12 @@ from distmatch.distributions.points import Delta, DensityAt
 
 @dataclass(frozen=True)
 class Variable:
-    """A random variable: its name in code, its symbol in equations, its law, and who makes it.
+    """A random variable: its name in code, its symbol in equations, its distribution, and who makes it.
 
     Args:
         name: in code; its first letter is its space.
         symbol: in equations.
-        law: its marginal, in equations.
+        distribution: its marginal, in equations.
         net: whose output it is, if it is a net's.
         players: all that it depends on.
         parents: the draws that it is made from.
@@ -48,7 +48,7 @@ class Variable:
 
     name: str
     symbol: str
-    law: str
+    distribution: str
     net: str = ""
     players: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
@@ -78,18 +78,20 @@ VARIABLES = {v.name: v for v in _ORDER if v is not Z_MARGINAL}
 """The draws that a term may name."""
 
 
-def with_parents(variables: Iterable[Variable], laws: Iterable[Variable] = ()) -> tuple[Variable, ...]:
-    """All draws whose value is needed: the given ones, and what they and the given laws are made from.
+def with_parents(
+    variables: Iterable[Variable], distributions: Iterable[Variable] = ()
+) -> tuple[Variable, ...]:
+    """All draws whose value is needed: the given ones, and what they and the given distributions are made from.
 
     In the order in which they can be drawn.
 
     >>> [v.name for v in with_parents([X_REC])]
     ['x', 'z_code', 'x_rec']
-    >>> [v.name for v in with_parents([], laws=[X_REC])]
+    >>> [v.name for v in with_parents([], distributions=[X_REC])]
     ['x', 'z_code']
     """
     wanted = {v.name for v in variables}
-    conditions = {v.name for v in laws}
+    conditions = {v.name for v in distributions}
     for v in reversed(_ORDER):
         if v.name in wanted | conditions:
             wanted.update(v.parents)
@@ -98,18 +100,18 @@ def with_parents(variables: Iterable[Variable], laws: Iterable[Variable] = ()) -
 
 @dataclass(frozen=True)
 class Draws:
-    """One minibatch of every draw that a step needs, with the laws that they were drawn from.
+    """One minibatch of every draw that a step needs, with the distributions that they were drawn from.
 
     Args:
         values: the draws, by the variable's name; `(B, *x_shape)` in the visible space, `(B, latent)` in the latent.
-        laws: q(z|x) under `"z_code"`, p(x|ẑ) under `"x_rec"`, p(x|z) under `"x_gen"`, q(z|x̃) under `"z_rec"`.
+        distributions: q(z|x) under `"z_code"`, p(x|ẑ) under `"x_rec"`, p(x|z) under `"x_gen"`, q(z|x̃) under `"z_rec"`.
         noise: what else is random in the terms, by name.
         y: labels `(B,)`, or None.
         x_units: by net, how many units of its input one unit of x is; 1 for a net that is not named.
     """
 
     values: dict[str, Tensor]
-    laws: dict[str, Distribution]
+    distributions: dict[str, Distribution]
     noise: Mapping[str, Tensor]
     y: Tensor | None = None
     x_units: Mapping[str, float] = field(default_factory=dict)
@@ -127,26 +129,26 @@ class Draws:
         return units.pop() if len(units) == 1 else 1.0
 
     def detach(self) -> Draws:
-        """The same draws and laws, cut off from the nets that made them."""
+        """The same draws and distributions, cut off from the nets that made them."""
         tensors, rebuild = self.flatten()
         return rebuild([t.detach() for t in tensors])
 
     def flatten(self) -> tuple[list[Tensor], Callable[[list[Tensor]], Draws]]:
-        """The tensors of values and laws, and how to put a record back together from them.
+        """The tensors of values and distributions, and how to put a record back together from them.
 
         This carries a record across the border of `torch.func.vmap`, which lets only tensors through.
         """
         tensors = list(self.values.values())
         parts = []
-        for name, law in self.laws.items():
-            found, rebuild_law = flatten_distribution(law)
+        for name, distribution in self.distributions.items():
+            found, rebuild_law = flatten_distribution(distribution)
             parts.append((name, slice(len(tensors), len(tensors) + len(found)), rebuild_law))
             tensors += found
 
         def rebuild(tensors: list[Tensor]) -> Draws:
             values = dict(zip(self.values, tensors, strict=False))
-            laws = {name: rebuild_law(tensors[where]) for name, where, rebuild_law in parts}
-            return replace(self, values=values, laws=laws)
+            distributions = {name: rebuild_law(tensors[where]) for name, where, rebuild_law in parts}
+            return replace(self, values=values, distributions=distributions)
 
         return tensors, rebuild
 
@@ -157,17 +159,18 @@ def draw(
     x: Tensor,
     noise: Mapping[str, Tensor],
     y: Tensor | None = None,
-    laws: Iterable[Variable] = (),
+    distributions: Iterable[Variable] = (),
     samples: int = 1,
 ) -> Draws:
-    """Make each wanted draw and law, and whatever they are made from, exactly once.
+    """Make each wanted draw and distribution, and whatever they are made from, exactly once.
 
-    Codes are reparameterised with outside noise. A visible draw (x̂, x̃) is the mean of the decoder's law: that is
-    the sample itself where the decoder is implicit, and stays differentiable where it is not.
+    Codes are reparameterised with outside noise. A visible draw (x̂, x̃) is the mean of the decoder's distribution:
+    that is the sample itself where the decoder is implicit, and stays differentiable where it is not.
 
-    A law whose density has a price is scored here, once, where it is wanted: q(z|x) of a flow at ẑ, m(z) at ẑ, and
-    the p(x) or p(x|ẑ) of a decoder with `teacher_forced` at x. What is kept is a `DensityAt`, or the law given x.
-    A decoder that says `density_needs_code = False` gets None for a code where its density alone is wanted.
+    A distribution whose density has a price is scored here, once, where it is wanted: q(z|x) of a flow at ẑ, m(z) at
+    ẑ, and the p(x) or p(x|ẑ) of a decoder with `teacher_forced` at x. What is kept is a `DensityAt`, or the
+    distribution given x. A decoder that says `density_needs_code = False` gets None for a code where its density
+    alone is wanted.
 
     Args:
         variables: the draws wanted.
@@ -176,12 +179,12 @@ def draw(
         x: data `(B, *x_shape)`.
         noise: standard normal `(B, latent)` under the names of codes (for z the draw from the prior itself).
         y: labels `(B,)`, given to every net if they are given.
-        laws: the draws of which the law is wanted, whether or not the value is.
+        distributions: the draws of which the distribution is wanted, whether or not the value is.
         samples: K codes for each datum: ẑ and all that comes from it is `(K·B, ...)`, the data in order K times.
     """
-    laws = tuple(laws)
-    valued = {v.name for v in with_parents(variables, laws)}
-    asked = {v.name for v in laws}
+    distributions = tuple(distributions)
+    valued = {v.name for v in with_parents(variables, distributions)}
+    asked = {v.name for v in distributions}
     values: dict[str, Tensor] = {}
     made: dict[str, Distribution] = {}
 
@@ -201,19 +204,21 @@ def draw(
         elif v is X_LENS:
             values[v.name] = _maker(nets, v)(x, **given())
         elif v is Z_MARGINAL:
-            law = nets["prior"](nets.get(v.name, nets.get("encoder")))
-            made[v.name] = DensityAt(law.log_prob(values["z_code"]))
+            distribution = nets["prior"](nets.get(v.name, nets.get("encoder")))
+            made[v.name] = DensityAt(distribution.log_prob(values["z_code"]))
         elif v.net == "encoder":
             encoder = _maker(nets, v)
-            law = encoder(values[v.parents[0]], **given(), **_code_noise(encoder, v, noise))
+            distribution = encoder(values[v.parents[0]], **given(), **_code_noise(encoder, v, noise))
             copies = samples if v is Z_CODE else 1
-            priced = copies > 1 or not (is_diagonal_normal(law) or isinstance(law, Delta))
+            priced = copies > 1 or not (is_diagonal_normal(distribution) or isinstance(distribution, Delta))
             if v.name in asked and priced:
-                law = _scored(law, noise[v.name], copies)
-            made[v.name] = law
+                distribution = _scored(distribution, noise[v.name], copies)
+            made[v.name] = distribution
             if v.name in valued:
                 values[v.name] = (
-                    law.mean if isinstance(law, DensityAt) else reparameterise(law, noise[v.name])
+                    distribution.mean
+                    if isinstance(distribution, DensityAt)
+                    else reparameterise(distribution, noise[v.name])
                 )
         else:
             decoder = _maker(nets, v)
@@ -222,9 +227,9 @@ def draw(
             at = {"x": copied(x, copies)} if forced else {}
             codeless = at and v.name not in valued and not getattr(decoder, "density_needs_code", True)
             code = None if codeless else values[v.parents[0]]
-            law = made[v.name] = decoder(code, **given(copies), **at)
+            distribution = made[v.name] = decoder(code, **given(copies), **at)
             if v.name in valued:
-                values[v.name] = law.mean
+                values[v.name] = distribution.mean
     return Draws(values, made, noise, y, {name: units_of(net) for name, net in nets.items()})
 
 
@@ -250,12 +255,12 @@ def _code_noise(
     return {"noise": noise[code.name]} if getattr(encoder, "noise_size", 0) else {}
 
 
-def _scored(law: Distribution, noise: Tensor, copies: int) -> DensityAt:
-    """A draw of each of `copies` copies of the law, `(K·B, latent)`, with its log-density."""
+def _scored(distribution: Distribution, noise: Tensor, copies: int) -> DensityAt:
+    """A draw of each of `copies` copies of the distribution, `(K·B, latent)`, with its log-density."""
     if copies == 1:
-        z, log_q = draw_and_score(law, noise)
+        z, log_q = draw_and_score(distribution, noise)
         return DensityAt(log_q, z)
-    z, log_q = draw_and_score(law, noise.reshape(copies, -1, *noise.shape[1:]))
+    z, log_q = draw_and_score(distribution, noise.reshape(copies, -1, *noise.shape[1:]))
     return DensityAt(log_q.flatten(0, 1), z.flatten(0, 1))
 
 

@@ -31,7 +31,7 @@ from distmatch.runs.combinations import check
 from distmatch.runs.config import RunConfig, TrainingConfig, configure
 from distmatch.runs.schedules import arrived, late
 from distmatch.systems import find
-from distmatch.training import OPTIMISERS, PRIOR_LAWS, SCHEDULES, Feed, Settings, Trainer
+from distmatch.training import FIXED_PRIORS, OPTIMISERS, SCHEDULES, Feed, Settings, Trainer
 
 DEFAULT_EPOCHS = 20
 DEVICES = ("cpu", "cuda")
@@ -136,7 +136,7 @@ def feed_of(
         prepare=partial(_prepared, preparation.apply) if data.is_image else _as_it_is,
         prepare_noise=data.is_image and preparation.needs_noise,
         dequantise=objective.needs_likelihood and LIKELIHOODS[config.network.likelihood].needs_dequantisation,
-        prior=config.network.prior if config.network.prior in PRIOR_LAWS else "normal",
+        prior=config.network.prior if config.network.prior in FIXED_PRIORS else "normal",
         code_noise=POSTERIORS[config.network.posterior].noise_size or None,
         device=config.device,
     )
@@ -213,7 +213,7 @@ def _prior(prior: str, objective: Objective) -> str:
     learned = "prior" in objective.uses
     if prior == "auto":
         return "mixture" if learned else "normal"
-    known = {**PRIOR_LAWS, **PRIORS}
+    known = {**FIXED_PRIORS, **PRIORS}
     if prior not in known:
         raise unknown("prior", prior, known)
     if learned and prior not in PRIORS:

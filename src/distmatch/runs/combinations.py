@@ -37,7 +37,7 @@ def _check_data(config: RunConfig, objective: Objective, data: DataSet) -> None:
 def _check_decoder(config: RunConfig, objective: Objective, data: DataSet) -> None:
     network, family = config.network, NETWORKS[config.network.family]
     likelihood = LIKELIHOODS[network.likelihood]
-    own, conditional = X_GEN in objective.laws, X_REC in objective.laws
+    own, conditional = X_GEN in objective.distributions, X_REC in objective.distributions
     alone = family.autoregressive and network.options.get("uses_code") is False
     if network.likelihood == "implicit" and objective.needs_likelihood and not family.flow:
         raise BadInput(
@@ -84,8 +84,8 @@ def _check_decoder(config: RunConfig, objective: Objective, data: DataSet) -> No
         )
     if family.autoregressive and likelihood.binary and config.data.binarise not in ("threshold", "dynamic"):
         raise BadInput(
-            "a PixelCNN with a Bernoulli law needs pixels that are 0 or 1: set data.binarise=threshold or dynamic, "
-            "or network.likelihood=categorical"
+            "a PixelCNN with a Bernoulli distribution needs pixels that are 0 or 1: "
+            "set data.binarise=threshold or dynamic, or network.likelihood=categorical"
         )
 
 

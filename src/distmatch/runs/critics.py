@@ -26,7 +26,7 @@ def trained_critics(
     n: int,
     seed: int,
 ) -> dict[str, Critic]:
-    """Every critic that tells two laws apart, by its name, with about n draws of both sides.
+    """Every critic that tells two distributions apart, by its name, with about n draws of both sides.
 
     The draws are those of a training step, with what the terms do to them (noise, packs, standardised codes), but of
     held-out data where there are some, of the nets as they are evaluated, and in the critic's units, so that slopes
@@ -71,8 +71,8 @@ def trained_critics(
     with torch.no_grad():
         for start in range(0, len(wanted), CHUNK):
             batch = feed.batch(wanted[start : start + CHUNK].to(feed.x.device))
-            variables, laws = objective.variables, objective.laws
-            draws = draw(variables, nets, batch.x, batch.noise, batch.y, laws, objective.samples)
+            variables, distributions = objective.variables, objective.distributions
+            draws = draw(variables, nets, batch.x, batch.noise, batch.y, distributions, objective.samples)
             for name, terms in taught.items():
                 for i, term in enumerate(terms):
                     collected[name].add(i, term, draws, critic_nets, slice(i, None, len(terms)))

@@ -9,20 +9,21 @@ from torch import Tensor
 from torch.distributions import Distribution, Transform
 
 
-def on_cpu(law: Distribution) -> Distribution:
-    """The same law with all that it holds on the CPU; its draws and densities stay differentiable.
+def on_cpu(distribution: Distribution) -> Distribution:
+    """The same distribution with all that it holds on the CPU; its draws and densities stay differentiable.
 
     >>> import torch
     >>> on_cpu(torch.distributions.Normal(torch.zeros(2), 1.0))
     Normal(loc: torch.Size([2]), scale: torch.Size([2]))
     """
-    return mapped(law, Tensor.cpu)
+    return mapped(distribution, Tensor.cpu)
 
 
 def mapped(held: Any, change: Callable[[Tensor], Tensor], made: dict[int, Any] | None = None) -> Any:
-    """A copy of what a law holds with every tensor changed: laws, transforms, lists and dicts are followed.
+    """A copy of what a distribution holds with every tensor changed: distributions, transforms, lists and dicts are
+    followed.
 
-    What appears twice (a law's parameter, and the same as its own `_param`) is one object again. Attributes of
+    What appears twice (a distribution's parameter, and the same as its own `_param`) is one object again. Attributes of
     another kind stay as they are.
 
     >>> import torch

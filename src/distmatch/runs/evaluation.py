@@ -95,8 +95,8 @@ def _check_finite(trained: Trained, path: Path) -> None:
         y = trained.labels("train")
         with torch.no_grad():
             x = trained.prepared("train", 16)
-            law = trained.encode(x, None if y is None else y[:16])
-            made.append(reparameterise(law, torch.zeros(len(x), trained.latent)))
+            distribution = trained.encode(x, None if y is None else y[:16])
+            made.append(reparameterise(distribution, torch.zeros(len(x), trained.latent)))
     if not all(m.isfinite().all() for m in made):
         step = trained.assembly.trainer.steps_done
         raise BadInput(

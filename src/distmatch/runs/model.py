@@ -23,7 +23,7 @@ from distmatch.runs.build import Assembly, assemble, feed_of
 from distmatch.runs.critics import trained_critics
 from distmatch.runs.devices import mapped, on_cpu
 from distmatch.runs.folder import RunFolder
-from distmatch.training import PRIOR_LAWS, checkpoint
+from distmatch.training import FIXED_PRIORS, checkpoint
 from distmatch.training.evaluation import EVALUATION_SEED, by_draw
 
 CHUNK = 1000
@@ -47,7 +47,8 @@ class Trained:
     critic_nets: dict[str, nn.Module] = field(default_factory=dict)
 
     def sample(self, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
-        """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), or a draw of an autoregressive law.
+        """x̃ for n draws of z from the prior, `(n, *x_shape)`: the mean of p(x|z), or a draw of an autoregressive
+        distribution.
 
         Args:
             n: how many.
@@ -67,11 +68,11 @@ class Trained:
 
     def prior_draws(self, n: int, seed: int = 0) -> Tensor:
         """n draws of z from the prior, fixed or learned, `(n, latent)`."""
-        if (law := self.prior()) is None:
+        if (distribution := self.prior()) is None:
             noise = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(seed))
-            return PRIOR_LAWS[self.assembly.config.network.prior](noise)
+            return FIXED_PRIORS[self.assembly.config.network.prior](noise)
         with torch.no_grad(), own_randomness(seed):
-            return law.sample((n,)).cpu()
+            return distribution.sample((n,)).cpu()
 
     def prior(self) -> Distribution | None:
         """m(z), where the prior was learned; its weights are held still."""
@@ -82,12 +83,18 @@ class Trained:
             return mapped(self.nets["prior"](encoder), lambda t: t.detach().cpu())
 
     def decoded(self, z: Tensor, y: Tensor | None = None, seed: int = 0, of: Variable = X_REC) -> Tensor:
-        """The mean of `decode`, or a draw of an autoregressive law, `(n, *x_shape)`, on the CPU."""
+        """The mean of `decode`, or a draw of an autoregressive distribution, `(n, *x_shape)`, on the CPU."""
         parts = []
         with torch.no_grad(), own_randomness(seed):
             for i in range(0, len(z), CHUNK):
-                law = self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK], of)
-                parts.append((law.sample() if isinstance(law, TeacherForced) else law.mean).cpu())
+                distribution = self.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK], of)
+                parts.append(
+                    (
+                        distribution.sample()
+                        if isinstance(distribution, TeacherForced)
+                        else distribution.mean
+                    ).cpu()
+                )
         return torch.cat(parts)
 
     def decode(self, z: Tensor, y: Tensor | None = None, of: Variable = X_REC) -> Distribution:
@@ -97,8 +104,8 @@ class Trained:
         """
         decoder = self._net(of)
         if not isinstance(decoder, PixelDecoder):
-            law = self._call(of, z, y)
-            return Dequantised(law) if self._dequantises() else law
+            distribution = self._call(of, z, y)
+            return Dequantised(distribution) if self._dequantises() else distribution
         device, event = self.assembly.trainer.feed.device, self.assembly.data.shape
         z, y = z.to(device), None if y is None else y.to(device)
         noise = torch.rand(len(z), *event, device=device)
@@ -182,12 +189,13 @@ class Trained:
         )
 
     def _grey_levels(self) -> int | None:
-        """What a density on [0, 1] must be divided by for each level; None where the law is of levels or points."""
+        """What a density on [0, 1] must be divided by for each level; None where the distribution is of levels or
+        points."""
         dequantised = self.assembly.config.data.binarise == "dequantise" or self._dequantises()
         return 256 if self.assembly.data.is_image and dequantised else None
 
     def _dequantises(self) -> bool:
-        """Whether the decoder's law is of dequantised levels."""
+        """Whether the decoder's distribution is of dequantised levels."""
         return LIKELIHOODS[self.assembly.config.network.likelihood].needs_dequantisation
 
     def _net(self, of: Variable) -> nn.Module:

@@ -92,7 +92,9 @@ def sided(
     with torch.no_grad(), recording(*(net for own in found.values() for net in own)):
         for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
             b = feed.next()
-            draws = draw(objective.variables, players, b.x, b.noise, b.y, objective.laws, objective.samples)
+            draws = draw(
+                objective.variables, players, b.x, b.noise, b.y, objective.distributions, objective.samples
+            )
             labels = {} if b.y is None else {"y": b.y}
             for name, own in found.items():
                 for i, term in enumerate(taught[name]):

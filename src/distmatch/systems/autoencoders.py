@@ -1,4 +1,4 @@
-"""Auto-encoders whose codes' marginal, or whose codes' law, is compared with the prior."""
+"""Auto-encoders whose codes' marginal, or whose codes' distribution, is compared with the prior."""
 
 from __future__ import annotations
 

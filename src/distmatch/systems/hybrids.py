@@ -105,8 +105,8 @@ def vae_gan(
 
     Args:
         weight: γ. The authors' code has 1e-6 on the features of a convolutional layer; it belongs to their net.
-        precision: of the normal law of features, a factor of both distances. At 1, as in the paper, a critic with few
-            or small features leaves the KL too dear, and the codes say nothing.
+        precision: of the normal distribution of features, a factor of both distances. At 1, as in the paper, a
+            critic with few or small features leaves the KL too dear, and the codes say nothing.
         by: the GAN's comparison; minimax in the paper's equations.
         penalty: what keeps the critic smooth.
 

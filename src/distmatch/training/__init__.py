@@ -1,13 +1,13 @@
 """One engine: a pure step, and what feeds, drives and keeps it."""
 
-from distmatch.training.batches import PRIOR_LAWS, Feed, unit
+from distmatch.training.batches import FIXED_PRIORS, Feed, unit
 from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, Optimiser, RMSProp
 from distmatch.training.step import Batch, Settings, State, init
 from distmatch.training.trainer import Diverged, Trainer
 
 __all__ = [
+    "FIXED_PRIORS",
     "OPTIMISERS",
-    "PRIOR_LAWS",
     "SCHEDULES",
     "SGD",
     "Adam",

@@ -21,14 +21,14 @@ from distmatch.objectives.variables import Z_CODE, Z_PRIOR
 from distmatch.training.distributed.ranks import Ranks
 from distmatch.training.step import Batch
 
-PRIOR_LAWS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+FIXED_PRIORS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
         "normal": lambda e: e,
         "sphere": lambda e: e * (e.shape[1] ** 0.5 / e.norm(dim=1, keepdim=True)),
         "uniform": lambda e: torch.special.ndtr(e) * 2 - 1,
     }
 )
-"""Fixed laws of z as functions of normal noise `(B, latent)`: N(0, I); on the sphere of radius √latent, where
+"""Fixed distributions of z as functions of normal noise `(B, latent)`: N(0, I); on the sphere of radius √latent, where
 N(0, I) has its mass; uniform in [-1, 1]."""
 
 Prepare = Callable[[Tensor, Tensor | None], Tensor]
@@ -57,7 +57,7 @@ class Feed:
         prepare: from stored data and uniform noise of its shape (None unless `prepare_noise`) to what nets see.
         prepare_noise: whether `prepare` wants noise.
         dequantise: whether the likelihood wants uniform noise `(B, *x_shape)`.
-        prior: the law of z, a name in `PRIOR_LAWS`.
+        prior: the distribution of z, a name in `FIXED_PRIORS`.
         code_noise: the size of the noise that an implicit encoder takes; None: that of the code.
         device: where batches are needed. Data that fit are held there; the rest is sent batch by batch.
 
@@ -107,9 +107,9 @@ class Feed:
         self.prepare = prepare
         self.prepare_noise = prepare_noise
         self.dequantise = dequantise
-        if prior not in PRIOR_LAWS:
-            raise unknown("prior", prior, PRIOR_LAWS)
-        self.prior = PRIOR_LAWS[prior]
+        if prior not in FIXED_PRIORS:
+            raise unknown("prior", prior, FIXED_PRIORS)
+        self.prior = FIXED_PRIORS[prior]
         self.code_noise = code_noise or latent
         self.generator = torch.Generator(self.device).manual_seed(_stream(seed, 0))
         self.taken = 0

@@ -48,7 +48,10 @@ def by_draw(
         What `draw` takes in addition to the players; empty where no net has batch norm.
     """
     normalised = {n for n, net in nets.items() if gathers(net)}
-    trained = {v.name for v in (*with_parents(objective.variables, objective.laws), *objective.laws)}
+    trained = {
+        v.name
+        for v in (*with_parents(objective.variables, objective.distributions), *objective.distributions)
+    }
     made = {
         name: player
         for name, player in PASSES.items()
@@ -60,11 +63,13 @@ def by_draw(
     running = {name: at(made[name], net) for name, net in twins.items()}
     everyone = {n: at(n, net) for n, net in nets.items()} | running
     values = [v for v in objective.variables if v.net in normalised]
-    laws = [v for v in objective.laws if v.net in normalised or PASSES[v.name] in normalised]
+    distributions = [
+        v for v in objective.distributions if v.net in normalised or PASSES[v.name] in normalised
+    ]
     with torch.no_grad(), recording(*twins.values()):
         for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
             b = feed.next()
-            draw(values, everyone, b.x, b.noise, b.y, laws, objective.samples)
+            draw(values, everyone, b.x, b.noise, b.y, distributions, objective.samples)
     for net in twins.values():
         net.eval()
     found: dict[str, Net] = {}

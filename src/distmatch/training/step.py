@@ -159,10 +159,13 @@ def step(
         _move(model, "players", state, moves, logs)
         return _averaged(state, settings), logs
     if settings.functional or settings.unroll:
-        leaves, draws = players, model.draws(objective.variables, objective.laws, players, batches[-1])
+        leaves, draws = (
+            players,
+            model.draws(objective.variables, objective.distributions, players, batches[-1]),
+        )
     else:
         leaves = {n: _leaves(p) if n in objective.players else p for n, p in players.items()}
-        draws = model.draws(objective.variables, objective.laws, leaves, batches[-1])
+        draws = model.draws(objective.variables, objective.distributions, leaves, batches[-1])
     gradients = model.critic_gradients(draws, critics, logs) if critics else {}
     if gradients and not settings.simultaneous:
         _move(model, "critics", state, gradients, logs)
@@ -204,7 +207,7 @@ class _Functions:
         self.scored = with_parents(v for t in objective.terms if t.critics for v in t.variables)
 
     def draws(
-        self, variables: Sequence[Variable], laws: Sequence[Variable], players: Params, batch: Batch
+        self, variables: Sequence[Variable], distributions: Sequence[Variable], players: Params, batch: Batch
     ) -> _Record:
         """Forward encoder and decoder once."""
         template: list[Callable[[list[Tensor]], Draws]] = []
@@ -213,7 +216,7 @@ class _Functions:
             rest = dict(tensors)
             x, y = rest.pop("x"), rest.pop("y", None)
             nets = self._bound(players, buffers)
-            draws = draw(variables, nets, x, rest, y, laws, self.objective.samples)
+            draws = draw(variables, nets, x, rest, y, distributions, self.objective.samples)
             if not self.settings.lanes:
                 return draws
             flat, rebuild = draws.flatten()
@@ -253,7 +256,9 @@ class _Functions:
             if functional:
 
                 def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
-                    again = self.draws(self.objective.variables, self.objective.laws, players | moved, batch)
+                    again = self.draws(
+                        self.objective.variables, self.objective.distributions, players | moved, batch
+                    )
                     ahead = self._unrolled(again, critics, moments) if looks_ahead else critics
                     values = self._map(partial(self._player_losses, unrolled=looks_ahead), again, ahead)
                     return self._weighted(values, terms), values
@@ -289,7 +294,7 @@ class _Functions:
 
         def of_players(moved: Params, moving: Params, critics: Params, terms: Sequence[int]) -> Any:
             everyone = players | moving | moved
-            draws = self.draws(self.objective.variables, self.objective.laws, everyone, batch)
+            draws = self.draws(self.objective.variables, self.objective.distributions, everyone, batch)
             values = self._map(self._player_losses, draws, critics)
             return self._weighted(values, terms), values
 

@@ -271,8 +271,8 @@ class Trainer:
             nets |= by_draw(self.objective, players, self.feed.beside(EVALUATION_SEED), at)
             for _ in range(batches):
                 b = feed.next()
-                wanted, laws = self.objective.variables, self.objective.laws
-                draws = draw(wanted, nets, b.x, b.noise, b.y, laws, self.objective.samples)
+                wanted, distributions = self.objective.variables, self.objective.distributions
+                draws = draw(wanted, nets, b.x, b.noise, b.y, distributions, self.objective.samples)
                 for name, term in terms:
                     total[name] += term.loss(draws, Critics({}, draws)).mean().item() / batches
         return total
@@ -342,7 +342,7 @@ def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def unvalidated() -> Iterator[None]:
-    """Laws are made without validation: it costs time, and a NaN is `Diverged`'s to report."""
+    """Distributions are made without validation: it costs time, and a NaN is `Diverged`'s to report."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:

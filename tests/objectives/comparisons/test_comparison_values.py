@@ -103,7 +103,8 @@ def test_hinge_reaches_the_overlap():
 
 
 def test_wasserstein_is_the_shift():
-    """W₁ of a law and itself moved by δ is δ: the critic's loss is -δ at f(u) = u, and nothing it can be is less."""
+    """W₁ of a distribution and itself moved by δ is δ: the critic's loss is -δ at f(u) = u, and nothing it can be is
+    less."""
     u, mass = torch.linspace(0, 1, 7, dtype=torch.float64), torch.full((7,), 1 / 7, dtype=torch.float64)
     delta = 0.7
     target, model = WASSERSTEIN.critic.target(u + delta), WASSERSTEIN.critic.model(u)

@@ -1,4 +1,4 @@
-"""The table of f-divergences: every row agrees with itself, and with what is known of two normal laws."""
+"""The table of f-divergences: every row agrees with itself, and with what is known of two normal distributions."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def log_normal(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
 
 
 def divergence(name: str, p: list[Tensor], q: list[Tensor]) -> Tensor:
-    """E_q f(p/q) of two normal laws."""
+    """E_q f(p/q) of two normal distributions."""
     t = log_normal(EPS, *p) - log_normal(EPS, *q)
     return (log_normal(EPS, *q).exp() / math.sqrt(2 * math.pi) * F_DIVERGENCES[name].f(t.exp())).sum() * (
         EPS[1] - EPS[0]

@@ -1,4 +1,4 @@
-"""MMD against sums by hand and against closed forms of normal laws."""
+"""MMD against sums by hand and against closed forms of normal distributions."""
 
 from __future__ import annotations
 

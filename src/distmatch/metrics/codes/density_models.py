@@ -83,8 +83,8 @@ def fit_gaussian(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDe
     mean, d = codes.mean(0), codes.shape[1]
     covariance = codes.T.cov().reshape(d, d) if len(codes) >= 5 * d else codes.var(0).diag()
     factor = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(d).to(codes))
-    law = MultivariateNormal(mean, scale_tril=factor)
-    return lambda z: law.log_prob(z.double())
+    distribution = MultivariateNormal(mean, scale_tril=factor)
+    return lambda z: distribution.log_prob(z.double())
 
 
 def fit_maf(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDensity:

@@ -121,7 +121,7 @@ def population_marginal_kl(
         known = _Aggregate.of(posterior, training, batch_size, seed)
         if held_out.total < FEWEST:
             raise BadInput(f"there are {held_out.total} held-out data; give at least {FEWEST}")
-        p = standard_normal(held_out.laws[0]) if prior is None else prior
+        p = standard_normal(held_out.distributions[0]) if prior is None else prior
         codes, log_code = held_out.drawn()
         log_p = checked(density_of(p, codes), "log p(z) of the codes", "N")
         upper = None if log_code is None else _upper(held_out, codes, log_code, log_p)
@@ -144,7 +144,7 @@ def population_marginal_kl(
 class _Aggregate:
     """The mixture of the posteriors of some data, batch by batch."""
 
-    laws: Sequence[Distribution]
+    distributions: Sequence[Distribution]
 
     @classmethod
     def of(cls, posterior: Callable[[Any], Distribution], x: Any, size: int, seed: int) -> _Aggregate:
@@ -155,13 +155,16 @@ class _Aggregate:
 
     @property
     def total(self) -> int:
-        return sum(law.batch_shape[0] for law in self.laws)
+        return sum(distribution.batch_shape[0] for distribution in self.distributions)
 
     def drawn(self) -> tuple[Tensor, Tensor | None]:
         """One code of each, (N, *event), and log q(z|x) of each, (N,), where it can be had."""
-        codes = [law.sample() for law in self.laws]
+        codes = [distribution.sample() for distribution in self.distributions]
         try:
-            densities = [law.log_prob(z).double() for law, z in zip(self.laws, codes, strict=True)]
+            densities = [
+                distribution.log_prob(z).double()
+                for distribution, z in zip(self.distributions, codes, strict=True)
+            ]
         except (BadInput, NotImplementedError):
             return torch.cat(codes), None
         return torch.cat(codes), checked(torch.cat(densities), "log q(z|x)", "N")
@@ -169,12 +172,12 @@ class _Aggregate:
     def gaussians(self) -> tuple[Tensor, Tensor] | None:
         """Mean and standard deviation, (N, D) each; None where some posterior is no diagonal Gaussian."""
         parts = []
-        for law in self.laws:
-            while isinstance(law, Independent):
-                law = law.base_dist
-            if not isinstance(law, Normal):
+        for distribution in self.distributions:
+            while isinstance(distribution, Independent):
+                distribution = distribution.base_dist
+            if not isinstance(distribution, Normal):
                 return None
-            parts.append((law.loc.flatten(1), law.scale.flatten(1)))
+            parts.append((distribution.loc.flatten(1), distribution.scale.flatten(1)))
         loc, scale = (torch.cat(part) for part in zip(*parts, strict=True))
         return loc, scale
 
@@ -186,13 +189,17 @@ class _Aggregate:
     def at_most(self, codes: int) -> _Aggregate:
         """As many of its batches as so many codes can be scored under, at least one."""
         share = 1 / (codes * self.cost())
-        return self if share >= 1 else _Aggregate(self.laws[: max(1, int(share * len(self.laws)))])
+        return (
+            self
+            if share >= 1
+            else _Aggregate(self.distributions[: max(1, int(share * len(self.distributions)))])
+        )
 
     def log_density(self, codes: Tensor, own: Tensor | None = None, log_code: Tensor | None = None) -> Tensor:
         """log 1/N Σ_n q(z|x_n), (M,) float64, where code m was drawn from component own[m], if from any."""
         found = self.gaussians()
         if found is None:
-            return log_mixture_of(self.laws, codes, log_code, own)
+            return log_mixture_of(self.distributions, codes, log_code, own)
         return log_mixture(codes.flatten(1).double(), *found, own)
 
 

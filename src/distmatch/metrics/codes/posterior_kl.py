@@ -82,19 +82,23 @@ def empirical_marginal_kl_of(
     at_least(1, batch_size=batch_size)
     batches: Sequence[Any] = x.split(batch_size) if isinstance(x, Tensor) else x
     with torch.no_grad(), own_randomness(seed):
-        laws = [with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
-        total = sum(law.batch_shape[0] for law in laws)
+        distributions = [with_events(as_distribution(posterior(batch), "the posterior")) for batch in batches]
+        total = sum(distribution.batch_shape[0] for distribution in distributions)
         if total < 2:
             raise BadInput(f"the mixture has {total} component(s); give at least 2 data points")
-        against = f"{family(laws[0])} posteriors" + ("" if prior is None else f", prior {family(prior)}")
-        p, rates = _rates(laws, prior)
+        against = f"{family(distributions[0])} posteriors" + (
+            "" if prior is None else f", prior {family(prior)}"
+        )
+        p, rates = _rates(distributions, prior)
         n, k = sizes(total, CODES, samples, evaluate)
         own = torch.randperm(total, generator=seeded(seed))[:n].sort().values
-        codes, log_code = _draw(laws, own, k)
+        codes, log_code = _draw(distributions, own, k)
         each = own.repeat_interleave(k)
-        scored = log_mixture_of(laws, codes, log_code, each, leave_one_out=leave_one_out, progress=progress)
+        scored = log_mixture_of(
+            distributions, codes, log_code, each, leave_one_out=leave_one_out, progress=progress
+        )
         drawn = own[:, None].expand(n, k).to(codes.device)
-        parts = _decompose(laws, codes, drawn, scored, prior is None) if decompose else (None, None)
+        parts = _decompose(distributions, codes, drawn, scored, prior is None) if decompose else (None, None)
         scores = Scores(scored, density_of(p, codes), log_code, drawn)
     return summary(scores, rates, parts, leave_one_out=leave_one_out, against=against)
 
@@ -106,55 +110,57 @@ def some_tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else torch.empty(0)
 
 
-def with_events(law: Distribution) -> Distribution:
+def with_events(distribution: Distribution) -> Distribution:
     """Of batch shape (n,): further batch dimensions are independent coordinates."""
-    if not law.batch_shape:
+    if not distribution.batch_shape:
         raise BadInput(
             "the posterior returned one distribution without a batch; it must return one per datum"
         )
-    extra = len(law.batch_shape) - 1
-    return Independent(law, extra) if extra else law
+    extra = len(distribution.batch_shape) - 1
+    return Independent(distribution, extra) if extra else distribution
 
 
-def standard_normal(law: Distribution) -> Distribution:
-    zero = torch.zeros_like(law.sample()[0])
+def standard_normal(distribution: Distribution) -> Distribution:
+    zero = torch.zeros_like(distribution.sample()[0])
     normal = Normal(zero, zero + 1)
     return Independent(normal, zero.ndim) if zero.ndim else normal
 
 
-def _rates(laws: Sequence[Distribution], prior: Distribution | None) -> tuple[Distribution, Rates]:
+def _rates(distributions: Sequence[Distribution], prior: Distribution | None) -> tuple[Distribution, Rates]:
     """The prior and the rates to it."""
     try:
-        prior = standard_normal(laws[0]) if prior is None else prior
-        found = [rates_of(law, prior) for law in laws]
+        prior = standard_normal(distributions[0]) if prior is None else prior
+        found = [rates_of(distribution, prior) for distribution in distributions]
     except NotImplementedError as error:
-        raise BadInput(f"the posterior, a {type(laws[0]).__name__}, has no log_prob or no sample") from error
+        raise BadInput(
+            f"the posterior, a {type(distributions[0]).__name__}, has no log_prob or no sample"
+        ) from error
     return prior, Rates(checked(torch.cat([values for values, _ in found]), "the rates", "N"), found[0][1])
 
 
-def _draw(laws: Sequence[Distribution], own: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _draw(distributions: Sequence[Distribution], own: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """k codes of each component in `own`, row by row, (n·k, *event), and their densities (n·k,)."""
     codes, densities = [], []
-    for here, law in _with_places(laws, own):
-        z = law.sample((k,))
+    for here, distribution in _with_places(distributions, own):
+        z = distribution.sample((k,))
         codes.append(z[:, here].transpose(0, 1).flatten(0, 1))
-        densities.append(law.log_prob(z)[:, here].T.flatten())
+        densities.append(distribution.log_prob(z)[:, here].T.flatten())
     return torch.cat(codes), checked(torch.cat(densities), "log q(z|x)", "M")
 
 
-def _with_places(laws: Sequence[Distribution], own: Tensor) -> Iterator[tuple[Tensor, Distribution]]:
-    """Each law that has components in `own`, with their places in it."""
+def _with_places(distributions: Sequence[Distribution], own: Tensor) -> Iterator[tuple[Tensor, Distribution]]:
+    """Each distribution that has components in `own`, with their places in it."""
     start = 0
-    for law in laws:
-        size = law.batch_shape[0]
+    for distribution in distributions:
+        size = distribution.batch_shape[0]
         here = own[(own >= start) & (own < start + size)] - start
         start += size
         if len(here):
-            yield here, law
+            yield here, distribution
 
 
 def log_mixture_of(
-    laws: Sequence[Distribution],
+    distributions: Sequence[Distribution],
     codes: Tensor,
     log_code: Tensor | None = None,
     own: Tensor | None = None,
@@ -165,17 +171,17 @@ def log_mixture_of(
     """log 1/N Σ_n q(z|x_n), (M,) float64; the term of each code's component `own` (M,), where it is known, is the
     density `log_code` that it was drawn with.
 
-    >>> laws = [Independent(Normal(torch.zeros(3, 2), 1.0), 1)]
-    >>> log_mixture_of(laws, torch.zeros(2, 2))
+    >>> distributions = [Independent(Normal(torch.zeros(3, 2), 1.0), 1)]
+    >>> log_mixture_of(distributions, torch.zeros(2, 2))
     tensor([-1.8379, -1.8379], dtype=torch.float64)
     """
     total = torch.full((len(codes),), -math.inf, dtype=torch.float64, device=codes.device)
-    start, count = 0, sum(q.batch_shape[0] for q in laws)
-    for law in laws:
-        size = law.batch_shape[0]
+    start, count = 0, sum(q.batch_shape[0] for q in distributions)
+    for distribution in distributions:
+        size = distribution.batch_shape[0]
         step = max(1, ENTRIES // (size * max(1, codes[0].numel())))
         for rows in torch.arange(len(codes)).split(step):
-            scores = _pairs(law, codes[rows], size)
+            scores = _pairs(distribution, codes[rows], size)
             if own is not None and log_code is not None:
                 at = own[rows] - start
                 hit = ((at >= 0) & (at < size)).nonzero().squeeze(1)
@@ -187,13 +193,13 @@ def log_mixture_of(
     return checked(total - math.log(count - leave_one_out), "log q(z)", "M")
 
 
-def _pairs(law: Distribution, codes: Tensor, size: int) -> Tensor:
+def _pairs(distribution: Distribution, codes: Tensor, size: int) -> Tensor:
     """log q(z_m|x_n), (M, n) float64. Codes of shape (M, 1, *event) are tried first: what does not depend on x
-    is then computed M times, not M·n times; they are expanded where the law's own parts do not broadcast."""
+    is then computed M times, not M·n times; they are expanded where the distribution's own parts do not broadcast."""
     try:
-        scores = law.log_prob(codes[:, None])
+        scores = distribution.log_prob(codes[:, None])
     except RuntimeError:
-        scores = law.log_prob(codes[:, None].expand(-1, size, *codes.shape[1:]))
+        scores = distribution.log_prob(codes[:, None].expand(-1, size, *codes.shape[1:]))
     if scores.shape != (len(codes), size):
         raise BadInput(
             f"the posterior's log_prob of codes of shape {(len(codes), size, *codes.shape[1:])} has shape "
@@ -203,11 +209,15 @@ def _pairs(law: Distribution, codes: Tensor, size: int) -> Tensor:
 
 
 def _decompose(
-    laws: Sequence[Distribution], codes: Tensor, own: Tensor, log_q: Tensor, standard: bool
+    distributions: Sequence[Distribution], codes: Tensor, own: Tensor, log_q: Tensor, standard: bool
 ) -> tuple[Estimate | None, Estimate | None]:
     """Total correlation and Σ_j KL(q(z_j)‖N(0, 1)) on evenly spaced codes, where coordinates are independent."""
-    parts = [law.base_dist for law in laws if isinstance(law, Independent)]
-    if len(parts) < len(laws) or any(part.event_shape or len(part.batch_shape) < 2 for part in parts):
+    parts = [
+        distribution.base_dist for distribution in distributions if isinstance(distribution, Independent)
+    ]
+    if len(parts) < len(distributions) or any(
+        part.event_shape or len(part.batch_shape) < 2 for part in parts
+    ):
         return None, None
     count = sum(part.batch_shape.numel() for part in parts)
     places, kept = thinned(own, len(codes), max(20, DECOMPOSED_WORK // count))

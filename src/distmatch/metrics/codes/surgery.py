@@ -81,7 +81,7 @@ def rates_of(q: Distribution, prior: Distribution) -> tuple[Tensor, bool]:
         return draws.mean(0), False
 
 
-def family(law: Distribution) -> str:
+def family(distribution: Distribution) -> str:
     """The name of a distribution's family, under any number of `Independent`.
 
     >>> import torch
@@ -89,9 +89,9 @@ def family(law: Distribution) -> str:
     >>> family(Independent(Normal(torch.zeros(2), 1.0), 1))
     'Normal'
     """
-    while isinstance(law, Independent):
-        law = law.base_dist
-    return type(law).__name__
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return type(distribution).__name__
 
 
 def density_of(prior: Distribution, codes: Tensor) -> Tensor:

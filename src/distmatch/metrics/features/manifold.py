@@ -98,7 +98,10 @@ def precision_recall_density_coverage(
     spread = _spread(*both, counts, k, chunk, seed)
     n, m, how = len(real), len(fake), f"{described(real, fake, features)}, k = {k}; depends on all of these"
     at_equality = 1 - math.prod((n - i) / (n + m - i) for i in range(k))
-    about_one, about = f"{how}; about 1 for equal laws", f"{how}; about {at_equality:.3f} for equal laws"
+    about_one, about = (
+        f"{how}; about 1 for equal distributions",
+        f"{how}; about {at_equality:.3f} for equal distributions",
+    )
     return PrecisionRecallDensityCoverage(
         precision=_share(counts.balls > 0, spread[0], how),
         recall=_share(counts.recalled, spread[1], how),

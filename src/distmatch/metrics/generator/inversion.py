@@ -71,8 +71,8 @@ def inference_via_optimization(
     the model; so read `code_norm` with it. A map onto everything, such as a flow's, reaches 0 for any x.
 
     Args:
-        decoder: decoder(z), or decoder(z, y) if y is given, returns x or a torch.distributions law whose mean is
-            taken; differentiable, each row for itself (evaluation mode).
+        decoder: decoder(z), or decoder(z, y) if y is given, returns x or a torch.distributions distribution whose
+            mean is taken; differentiable, each row for itself (evaluation mode).
         x: (n, *), n ≥ 2; latent: D; y: (n, *) labels.
         start: (n, D), such as an encoder's codes: one more restart from there.
         draw_prior: (n, seed) -> z (n, D), where restarts begin; None for N(0, I).

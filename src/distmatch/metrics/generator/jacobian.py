@@ -73,8 +73,8 @@ def jacobian_spectrum(
     A scale shared by all of z drops out of a condition number: look at the values themselves too.
 
     Args:
-        decoder: decoder(z), or decoder(z, y) if y is given, returns x (n, *) or a torch.distributions law of it,
-            whose mean is taken. Each row of x depends on its own row of z alone (evaluation mode).
+        decoder: decoder(z), or decoder(z, y) if y is given, returns x (n, *) or a torch.distributions distribution
+            of it, whose mean is taken. Each row of x depends on its own row of z alone (evaluation mode).
         z: (n, D), n ≥ 2, as a rule drawn from the prior; y: (n, *) labels.
 
     Raises:
@@ -134,10 +134,10 @@ def log_condition_number(decoder: Decoder, z: Tensor, *, y: Tensor | None = None
 
 
 def image_of(decoder: Decoder, z: Tensor, y: Tensor | None = None) -> Tensor:
-    """G(z), (n, *): what the decoder returns, or the mean of the law that it returns.
+    """G(z), (n, *): what the decoder returns, or the mean of the distribution that it returns.
 
     Raises:
-        BadInput: something else, another number of rows, a law without a mean.
+        BadInput: something else, another number of rows, a distribution without a mean.
 
     >>> image_of(lambda z: torch.distributions.Normal(2 * z, 1.0), torch.ones(1, 1))
     tensor([[2.]])

@@ -87,7 +87,7 @@ def annealed_log_likelihood(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> AnnealedLogLikelihood:
-    """log p(x) through a path of laws from π(z) to p(z|x), with Hamiltonian transitions.
+    """log p(x) through a path of distributions from π(z) to p(z|x), with Hamiltonian transitions.
 
         f_t(z) = π(z)^(1-β_t) · [p(z) p(x|z)]^β_t,   0 = β_0 < ... < β_T = 1,   π = p(z), or q(z|x)
         log w = Σ_t (β_t - β_{t-1}) [log p(x, z_{t-1}) - log π(z_{t-1})],   z_t ~ T_t(·|z_{t-1}) leaving f_t
@@ -157,7 +157,7 @@ def simulate(
 ) -> Simulated:
     """z ~ p(z), x ~ p(x|z): data whose codes are exact posterior draws, for bounds from both sides.
 
-    `decoder(z).sample()` must draw from the very law that its `log_prob` scores: one that rounds or clips its
+    `decoder(z).sample()` must draw from the very distribution that its `log_prob` scores: one that rounds or clips its
     draws makes the upper bound of `annealed_log_likelihood` wrong by that much.
 
     Args:

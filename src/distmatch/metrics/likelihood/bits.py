@@ -111,15 +111,15 @@ def measure(model: Model, options: Options) -> Result:
     better={"bits_per_dim_bound": "lower"},
 )
 def measure_bound(model: Model, options: Options) -> Result:
-    """An upper bound from the importance-weighted one, where the decoder's law is of levels or dequantised."""
+    """An upper bound from the importance-weighted one, where the decoder's distribution is of levels or dequantised."""
     encode, decode = model.encode, model.decode
     assert encode is not None
     assert decode is not None
     x, y = held_out(model, replace(options, samples=max(2, min(options.samples, WEIGHTED) // 10)))
     if model.grey_levels is None:
         first = None if y is None else y[:1]
-        law = as_distribution(decode(codes(model, x[:1], first, options), first), "the decoder")
-        _check_levels(law, x)
+        distribution = as_distribution(decode(codes(model, x[:1], first, options), first), "the decoder")
+        _check_levels(distribution, x)
     found = log_likelihood(
         lambda x, y=None: encode(x, y),
         lambda z, y=None: decode(z, y),
@@ -132,18 +132,18 @@ def measure_bound(model: Model, options: Options) -> Result:
     return Result({"bits_per_dim_bound": bits_per_dim(found, x[0].numel(), model.grey_levels, bound=True)})
 
 
-def _check_levels(law: Distribution, x: Tensor) -> None:
-    """Raises BadInput unless the law says that it is one of discrete values, and the data are among these."""
+def _check_levels(distribution: Distribution, x: Tensor) -> None:
+    """Raises BadInput unless the distribution says that it is one of discrete values, and the data are among these."""
     try:
-        support = law.support
+        support = distribution.support
     except NotImplementedError:
         support = None
     if support is None:
-        who = type(getattr(law, "base_dist", law)).__name__
+        who = type(getattr(distribution, "base_dist", distribution)).__name__
         raise BadInput(f"needs a probability of grey levels; {who} does not say by `support` that it is one")
     if not support.is_discrete:
         raise BadInput("needs a probability of grey levels, or dequantised data; this decoder's is a density")
     if not torch.as_tensor(support.check(x)).all():
         raise BadInput(
-            "needs a probability of grey levels; the data hold values that this decoder's law excludes"
+            "needs a probability of grey levels; the data hold values that this decoder's distribution excludes"
         )

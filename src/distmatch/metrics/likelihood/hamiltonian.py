@@ -1,4 +1,4 @@
-"""Hamiltonian transitions along a path of laws between two ends, many chains at once."""
+"""Hamiltonian transitions along a path of distributions between two ends, many chains at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCEPTANCE, GAIN = (
     0.65,
     0.1,
 )  # what step sizes are adapted towards, and how fast: log ε += gain·(rate - target)
-FIRST_STEP = 0.5  # ε that adaptation starts from, in standard deviations of the starting law
+FIRST_STEP = 0.5  # ε that adaptation starts from, in standard deviations of the starting distribution
 JITTER = 0.5  # each trajectory's ε varies by this share, so that none is periodic
 
 
@@ -74,9 +74,9 @@ class Path:
         return Point(z.detach(), log_start, log_p + log_x.detach(), start_slope, prior_slope + slope)
 
 
-def _scored(law: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
+def _scored(distribution: Distribution, z: Tensor) -> tuple[Tensor, Tensor]:
     """log-density of codes, (rows,), and its gradient, (rows, D)."""
-    log_density = per_example(law.log_prob(z))
+    log_density = per_example(distribution.log_prob(z))
     return log_density.detach(), _slope(log_density, z)
 
 
@@ -132,5 +132,7 @@ def anneal(
 def _first(path: Path, z: Tensor) -> Point:
     point = path.at(z)
     if not (torch.isfinite(point.log_joint) & torch.isfinite(point.log_start)).all():
-        raise BadInput("log p(x, z) is not finite where a chain starts; check the decoder's law and its data")
+        raise BadInput(
+            "log p(x, z) is not finite where a chain starts; check the decoder's distribution and its data"
+        )
     return point

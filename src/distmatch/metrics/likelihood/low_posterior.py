@@ -196,16 +196,18 @@ def _scored(log_q: Callable[[Tensor], Tensor], z: Tensor, progress: Callable[[fl
 def _decoded(
     decoder: Callable[..., Distribution], z: Tensor, y: Tensor | None, batch_size: int, seed: int
 ) -> Tensor:
-    """Means of p(x|z), in the default precision that nets are in; draws where the law has no mean."""
+    """Means of p(x|z), in the default precision that nets are in; draws where the distribution has no mean."""
     made, z = [], z.to(torch.get_default_dtype())
     with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(z), batch_size):
             part = slice(start, start + batch_size)
-            law = as_distribution(decoder(z[part], *(() if y is None else (y[part],))), "the decoder")
+            distribution = as_distribution(
+                decoder(z[part], *(() if y is None else (y[part],))), "the decoder"
+            )
             try:
-                made.append(law.mean)
+                made.append(distribution.mean)
             except NotImplementedError:
-                made.append(law.sample())
+                made.append(distribution.sample())
     return torch.cat(made)
 
 

@@ -91,7 +91,7 @@ def population(
     """KL(q(z|x)‖p(z)) and ELBO of every image, at one draw of z each, for histograms over populations.
 
     Low-posterior images are means of p(x|z), smoother than draws of it: theirs is the ELBO of smooth images.
-    Where data are binary, binarise them first, or the law is not one of such images.
+    Where data are binary, binarise them first, or the distribution is not one of such images.
 
     Args:
         encoder, decoder, y, prior: as in `evidence_lower_bound`; decoder None where it has no likelihood.
@@ -123,8 +123,8 @@ def population(
                 rate = per_example(q.log_prob(z)) - per_example(p.log_prob(z))
             rates.append(rate)
             if decoder is not None:
-                law = as_distribution(decoder(z, *label), "the decoder")
-                elbos.append(per_example(law.log_prob(x[part])) - rate)
+                distribution = as_distribution(decoder(z, *label), "the decoder")
+                elbos.append(per_example(distribution.log_prob(x[part])) - rate)
     rate, elbo = torch.cat(rates), torch.cat(elbos) if elbos else None
     unit, how = "nats per example", "one draw of z per example; error over examples"
     return Population(

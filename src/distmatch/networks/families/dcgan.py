@@ -203,8 +203,9 @@ def encoder(shapes: Shapes, posterior: Posterior, options: DCGANOptions) -> Enco
 def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> Decoder:
     """p(x|z): a linear layer to a small image, then transposed convolutions; ReLU, batch norm.
 
-    An explicit law gets a bias at the end and torch's own initialisation: DCGAN's small weights, all drawn towards
-    the background at once, leave a Bernoulli decoder without a way to white (its pixels stayed below ½ on MNIST).
+    An explicit distribution gets a bias at the end and torch's own initialisation: DCGAN's small weights, all drawn
+    towards the background at once, leave a Bernoulli decoder without a way to white (its pixels stayed below ½ on
+    MNIST).
     """
     explicit = likelihood is not LIKELIHOODS["implicit"]
     plan, bias = plan_of(shapes), not options.batch_norm

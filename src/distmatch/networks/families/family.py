@@ -24,7 +24,7 @@ class Family:
         lens: (shapes, until, options) -> `Lens`; None where the family has none.
         flow: whether its decoder is invertible: a code of the data's size, draws without a likelihood's parameters,
             and p(x) itself known.
-        autoregressive: whether its decoder is a product of conditional laws, whose draws pass no gradient on.
+        autoregressive: whether its decoder is a product of conditional distributions, whose draws pass no gradient on.
     """
 
     name: str

@@ -38,7 +38,7 @@ CONDITIONING = ("bias", "spatial")
 class PixelCNNOptions:
     """Sizes of a gated PixelCNN, and of the encoder and critics beside it.
 
-    A pixel's law sees `layers · (kernel // 2)` rows above it and as many columns to its left: few make a weak,
+    A pixel's distribution sees `layers · (kernel // 2)` rows above it and as many columns to its left: few make a weak,
     local decoder that needs its code; many make a strong one that may do without.
 
     Arguments:
@@ -80,12 +80,12 @@ class PixelCNNOptions:
 
     @property
     def reach(self) -> int:
-        """Rows above, and columns to the left, that a pixel's law can depend on."""
+        """Rows above, and columns to the left, that a pixel's distribution can depend on."""
         return self.layers * (self.kernel // 2)
 
 
 class GatedPixelCNN(nn.Module):
-    """The layers: from x and the codes to the raw parameters of each sub-pixel's law.
+    """The layers: from x and the codes to the raw parameters of each sub-pixel's distribution.
 
     Arguments:
         shapes: of x, z and y.
@@ -185,14 +185,14 @@ def pixel_features(
 class PixelDecoder(Decoder):
     """p(x|z, y) = Π_i p(x_i | x_{<i}, z, y); owns `log_scale` where the likelihood has one learned scale.
 
-    `forward` is teacher forced: it is given x, and its law is that of each sub-pixel given the ones before it in
-    that x. So its log-probability at that same x is log p(x|z, y), and its mean is one step's guess, no draw; for
+    `forward` is teacher forced: it is given x, and its distribution is that of each sub-pixel given the ones before
+    it in that x. So its log-probability at that same x is log p(x|z, y), and its mean is one step's guess, no draw; for
     draws there is `ancestral`.
 
     Arguments:
         body: the layers.
         shapes: of x, z and y.
-        likelihood: the law made from the body's output.
+        likelihood: the distribution made from the body's output.
         uses_code: z enters.
 
     Raises:
@@ -205,14 +205,15 @@ class PixelDecoder(Decoder):
     def __init__(self, body: GatedPixelCNN, shapes: Shapes, likelihood: Likelihood, uses_code: bool) -> None:
         if likelihood is LIKELIHOODS["implicit"]:
             raise BadInput(
-                "a PixelCNN has no implicit form, since it is a product of laws: take 'bernoulli', 'categorical' or "
+                "a PixelCNN has no implicit form, since it is a product of distributions: "
+                "take 'bernoulli', 'categorical' or "
                 "another explicit likelihood"
             )
         super().__init__(body, shapes, likelihood)
         self.uses_code = self.density_needs_code = uses_code
 
     def forward(self, z: Tensor | None, y: Tensor | None = None, x: Tensor | None = None) -> Distribution:
-        """The law of each sub-pixel given those before it: batch shape `(B,)`, event shape `shapes.x`.
+        """The distribution of each sub-pixel given those before it: batch shape `(B,)`, event shape `shapes.x`.
 
         Arguments:
             z: `(B, latent)`; ignored, and may be None, where `uses_code` is False.
@@ -224,10 +225,11 @@ class PixelDecoder(Decoder):
         """
         if x is None:
             raise BadInput(
-                "a PixelCNN's law of a pixel needs the pixels before it: give it x (teacher forcing), or draw with "
+                "a PixelCNN's distribution of a pixel needs the pixels before it: "
+                "give it x (teacher forcing), or draw with "
                 "`ancestral`"
             )
-        return self._law(self.body(x, self._code(z, y, x)), self.shapes.x)
+        return self._symbol(self.body(x, self._code(z, y, x)), self.shapes.x)
 
     def ancestral(self, z: Tensor | None, noise: Tensor, y: Tensor | None = None) -> Tensor:
         """A draw x ~ p(x|z, y): each sub-pixel by the inverse of its distribution function, in their order.
@@ -249,13 +251,13 @@ class PixelDecoder(Decoder):
             raise BadInput(f"the noise has shape {tuple(noise.shape)}; give (B, {str(self.shapes.x)[1:]}")
 
         def pixel(raw: Tensor, u: Tensor) -> Tensor:
-            law = self._law(raw[:, :, None, None], (self.shapes.x[0], 1, 1))
-            return inverse_cdf(law, u[:, :, None, None])[:, :, 0, 0]
+            distribution = self._symbol(raw[:, :, None, None], (self.shapes.x[0], 1, 1))
+            return inverse_cdf(distribution, u[:, :, None, None])[:, :, 0, 0]
 
         with torch.no_grad():
             return self.body.draw(self._code(z, y, noise), noise, pixel)
 
-    def _law(self, raw: Tensor, x_shape: tuple[int, ...]) -> Distribution:
+    def _symbol(self, raw: Tensor, x_shape: tuple[int, ...]) -> Distribution:
         return self.likelihood(full(raw), x_shape, self.shapes.bounded, self.log_scale)
 
     def _code(self, z: Tensor | None, y: Tensor | None, like: Tensor) -> Tensor:

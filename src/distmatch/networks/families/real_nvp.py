@@ -106,7 +106,8 @@ class RealNVP(nn.Module):
     def forward(
         self, z: Tensor | None = None, y: Tensor | None = None, x: Tensor | None = None
     ) -> Distribution:
-        """The point f(z, y); given x, the law known by log p(x|y), with that point (where z is given) as its draw.
+        """The point f(z, y); given x, the distribution known by log p(x|y), with that point (where z is given) as
+        its draw.
 
         Arguments:
             z: codes `(B, latent)`.

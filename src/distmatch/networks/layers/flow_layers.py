@@ -64,10 +64,10 @@ class Logit(Bijection):
 
     dz/dx = (1 - 2α) / (s (1 - s)). The paper prints logit(α + (1-α) x), which has no bound as x goes to 1;
     its authors' program has this form, which treats black and white alike and keeps |z| ≤ logit(1-α).
-    So a draw may lie outside [0, 1] by up to α / (1-2α), 0.056 at α = 0.05. The law's mass there is counted: the
-    density on [0, 1] is exact, and the bits per dimension that follow are still a bound. Outside the map's domain
-    the density is 0 (log-determinant -∞); within rounding of its ends, where a saturated draw lies, it is that of
-    the last number inside.
+    So a draw may lie outside [0, 1] by up to α / (1-2α), 0.056 at α = 0.05. The distribution's mass there is
+    counted: the density on [0, 1] is exact, and the bits per dimension that follow are still a bound. Outside the
+    map's domain the density is 0 (log-determinant -∞); within rounding of its ends, where a saturated draw lies, it
+    is that of the last number inside.
 
     Reference: Dinh, Sohl-Dickstein and Bengio, arXiv:1605.08803, section 4.1.
 

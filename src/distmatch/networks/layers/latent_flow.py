@@ -102,8 +102,8 @@ def weights(net: nn.Module) -> Layers:
     return [(layer.weight, layer.bias) for layer in net.modules() if isinstance(layer, nn.Linear)]
 
 
-class FlowLaw(TransformedDistribution):
-    """z = f_K∘…∘f_1(z₀) with z₀ ~ q₀, for `AffineCoupling`s f_k: torch's law, with a point to stand for it."""
+class FlowDistribution(TransformedDistribution):
+    """z = f_K∘…∘f_1(z₀) with z₀ ~ q₀, for `AffineCoupling`s f_k: torch's distribution, with a point to stand for it."""
 
     @property
     def mean(self) -> Tensor:
@@ -143,8 +143,8 @@ class LatentFlow(nn.Module):
 
     >>> from torch.distributions import Independent, Normal
     >>> base = Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
-    >>> law = LatentFlow(3)(base)
-    >>> law.event_shape, len(law.transforms)
+    >>> distribution = LatentFlow(3)(base)
+    >>> distribution.event_shape, len(distribution.transforms)
     (torch.Size([3]), 4)
     """
 
@@ -168,9 +168,9 @@ class LatentFlow(nn.Module):
                 layers[-1].bias.zero_()
             self.nets.append(nn.ModuleList(layers))
 
-    def forward(self, base: Distribution) -> FlowLaw:
-        """The law of f(z₀), z₀ ~ `base` over `(latent,)`, of the base's batch shape."""
+    def forward(self, base: Distribution) -> FlowDistribution:
+        """The distribution of f(z₀), z₀ ~ `base` over `(latent,)`, of the base's batch shape."""
         transforms: list[Transform] = [
             AffineCoupling(weights(net), self.first, swap=k % 2 == 1) for k, net in enumerate(self.nets)
         ]
-        return FlowLaw(base, transforms, validate_args=False)
+        return FlowDistribution(base, transforms, validate_args=False)

@@ -70,7 +70,7 @@ class Comparison:
     target_first: bool = False
 
     def equation(self, model: str, target: str) -> str:
-        """The comparison of two laws, as it is printed.
+        """The comparison of two distributions, as it is printed.
 
         >>> from distmatch.objectives.comparisons import F_KL, WASSERSTEIN
         >>> WASSERSTEIN.equation("p(x̃)", "p*(x)")

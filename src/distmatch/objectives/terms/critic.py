@@ -144,15 +144,15 @@ class AdaptiveContrast(Term):
 
 def _standardised(draws: Draws) -> tuple[Tensor, Tensor]:
     """z̄ = (ẑ - μ)/σ, `(B, latent)`, and Σ log σ, `(B,)`; μ and σ held still."""
-    loc, scale = (m.detach() for m in _moments(draws.laws["z_code"]))
+    loc, scale = (m.detach() for m in _moments(draws.distributions["z_code"]))
     return (draws[Z_CODE] - loc) / scale, scale.log().sum(1)
 
 
-def _moments(law: Distribution) -> tuple[Tensor, Tensor]:
-    if isinstance(law, NoisyPoint):
-        return law.moment_loc, law.moment_scale
-    if is_diagonal_normal(law):
-        base: Any = law.base_dist  # type: ignore[attr-defined]
+def _moments(distribution: Distribution) -> tuple[Tensor, Tensor]:
+    if isinstance(distribution, NoisyPoint):
+        return distribution.moment_loc, distribution.moment_scale
+    if is_diagonal_normal(distribution):
+        base: Any = distribution.base_dist  # type: ignore[attr-defined]
         return base.loc, base.scale
     raise BadInput(
         "adaptive_contrast asks for the mean and the spread of q(z|x), and this encoder does not tell them: "
@@ -236,7 +236,7 @@ class MixedBatch(Term):
     def equation(self) -> str:
         """As it is printed."""
         symbol = "D_batch" if self.average == "output" else "D_elements"
-        return f"{symbol}[{self.model.law} ‖ {self.target.law}]"
+        return f"{symbol}[{self.model.distribution} ‖ {self.target.distribution}]"
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """The cross-entropy of 1 on a batch of the model's: a scalar, or `(B,)`."""

@@ -59,7 +59,7 @@ class NLL(Term):
         return "nll" if self.model == X_REC else f"nll({self.model.name})"
 
     @property
-    def laws(self) -> tuple[Variable, ...]:
+    def distributions(self) -> tuple[Variable, ...]:
         """The decoder's."""
         return (self.model,)
 
@@ -69,7 +69,7 @@ class NLL(Term):
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """-log p(x|ẑ) or -log p(x), `(B,)`."""
-        return -log_likelihood(draws.laws[self.model.name], draws[X], draws.noise.get("dequantise"))
+        return -log_likelihood(draws.distributions[self.model.name], draws[X], draws.noise.get("dequantise"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class KL(Term):
             raise BadInput(f"the prior of kl is standard or learned, not {self.prior!r}")
 
     @property
-    def laws(self) -> tuple[Variable, ...]:
+    def distributions(self) -> tuple[Variable, ...]:
         """q(z|x), and m(z)."""
         return (Z_CODE, Z_MARGINAL) if self.prior == "learned" else (Z_CODE,)
 
@@ -108,7 +108,7 @@ class KL(Term):
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """KL[q(z|x) ‖ p(z)], or its estimate at one draw, `(B,)`."""
-        q = draws.laws["z_code"]
+        q = draws.distributions["z_code"]
         if self.prior == "standard" and not isinstance(q, DensityAt):
             return kl_divergence_to_standard_normal(q)
         return q.log_prob(draws[Z_CODE]) - log_prior(draws, self.prior)
@@ -142,7 +142,7 @@ class IWAE(Term):
             raise BadInput(f"iwae has {self.samples} samples; give at least 2, or write nll + kl for one")
 
     @property
-    def laws(self) -> tuple[Variable, ...]:
+    def distributions(self) -> tuple[Variable, ...]:
         """q(z|x), p(x|ẑ), and m(z)."""
         return (Z_CODE, X_REC, *((Z_MARGINAL,) if self.prior == "learned" else ()))
 
@@ -154,8 +154,10 @@ class IWAE(Term):
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """-log 1/K Σ_k w_k, `(B,)`."""
         x, u = copied(draws[X], self.samples), draws.noise.get("dequantise")
-        log_p = log_likelihood(draws.laws["x_rec"], x, None if u is None else copied(u, self.samples))
-        log_w = log_p + log_prior(draws, self.prior) - draws.laws["z_code"].log_prob(draws[Z_CODE])
+        log_p = log_likelihood(
+            draws.distributions["x_rec"], x, None if u is None else copied(u, self.samples)
+        )
+        log_w = log_p + log_prior(draws, self.prior) - draws.distributions["z_code"].log_prob(draws[Z_CODE])
         return math.log(self.samples) - log_w.unflatten(0, (self.samples, -1)).logsumexp(0)
 
 
@@ -163,7 +165,7 @@ def log_prior(draws: Draws, prior: Literal["standard", "learned"]) -> Tensor:
     """log p(ẑ) of N(0, I), or log m(ẑ), in nats, `(B,)`."""
     z = draws[Z_CODE]
     if prior == "learned":
-        return draws.laws["z_marginal"].log_prob(z)
+        return draws.distributions["z_marginal"].log_prob(z)
     return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
 
 
@@ -201,9 +203,9 @@ class TargetRate(Term):
         return KL(prior=self.prior)
 
     @property
-    def laws(self) -> tuple[Variable, ...]:
+    def distributions(self) -> tuple[Variable, ...]:
         """Those of the rate."""
-        return self.rate.laws
+        return self.rate.distributions
 
     def equation(self) -> str:
         """As it is printed."""

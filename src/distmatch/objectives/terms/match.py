@@ -29,7 +29,7 @@ CRITIC_NAMES = {"x": "data", "z": "code", "xz": "joint"}
 
 @dataclass(frozen=True)
 class Match(Term):
-    """D[model ‖ target] by a critic: the players bring the model's law to the target's.
+    """D[model ‖ target] by a critic: the players bring the model's distribution to the target's.
 
     Its penalty and instance noise are in the units of the critic's input: of [-1, 1] where a built-in critic sees
     pictures, and of what it is given where the critic is the user's own.
@@ -127,11 +127,11 @@ class Match(Term):
         blurred = () if self.instance_noise is None else (*self.q, *self.p)
         found = {f"{self._own_noise}/{i}": Noise("normal", _shape(v)) for i, v in enumerate(blurred)}
         if self.penalty is not None and self.penalty.needs_noise:
-            law, own = self.penalty.noise, f"penalty/{self.name}"
+            distribution, own = self.penalty.noise, f"penalty/{self.name}"
             found |= (
-                {own: law}
-                if law.shape == "each"
-                else {f"{own}/{i}": Noise(law.law, _shape(v)) for i, v in enumerate(self.p)}
+                {own: distribution}
+                if distribution.shape == "each"
+                else {f"{own}/{i}": Noise(distribution.distribution, _shape(v)) for i, v in enumerate(self.p)}
             )
         return found
 
@@ -150,7 +150,7 @@ class Match(Term):
 
     def equation(self) -> str:
         """As it is printed."""
-        return self.comparison.equation(_law(self.q), _law(self.p))
+        return self.comparison.equation(_symbol(self.q), _symbol(self.p))
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """Return the players' loss on both sides, `(B,)`. A side that none of them moves is not scored, but by
@@ -240,19 +240,19 @@ def _names(variables: tuple[Variable, ...]) -> str:
     return names if len(variables) == 1 else f"({names})"
 
 
-def _law(variables: tuple[Variable, ...]) -> str:
+def _symbol(variables: tuple[Variable, ...]) -> str:
     """p*(x), q(z), p(x̃); for a joint q(...) where a code takes part and p(...) otherwise; p*(x)p(z) for draws of two
     sources, which are independent."""
     sources = [with_parents([v])[0] for v in variables]
     return "".join(
-        _joint_law([v for v, s in zip(variables, sources, strict=True) if s == source])
+        _joint_symbol([v for v, s in zip(variables, sources, strict=True) if s == source])
         for source in dict.fromkeys(sources)
     )
 
 
-def _joint_law(variables: list[Variable]) -> str:
+def _joint_symbol(variables: list[Variable]) -> str:
     if len(variables) == 1:
-        return variables[0].law
+        return variables[0].distribution
     letter = "q" if any("encoder" in v.players for v in variables) else "p"
     letter += "*" if set(variables) == {X} else ""
     return f"{letter}({', '.join(map(str, variables))})"

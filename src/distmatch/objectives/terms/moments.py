@@ -64,7 +64,7 @@ class MMD(Term):
 
     def equation(self) -> str:
         """As it is printed."""
-        return f"MMD{'' if self.root else '²'}[{self.model.law}, {self.target.law}]"
+        return f"MMD{'' if self.root else '²'}[{self.model.distribution}, {self.target.distribution}]"
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
         """MMD² or √MMD², a scalar."""

@@ -182,8 +182,8 @@ class Judged:
             return None
         x = self.real[: self.look.samples]
         with torch.no_grad(), own_randomness(self.look.seed):
-            law = self.trained.encode(x)
-            z = reparameterise(law, torch.randn(len(x), self.trained.latent))
+            distribution = self.trained.encode(x)
+            z = reparameterise(distribution, torch.randn(len(x), self.trained.latent))
         return float((self.trained.decoded(z) - x).square().mean())
 
     def _posterior(self) -> str | None:
@@ -197,8 +197,8 @@ class Judged:
 
     def _gaussians(self) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            laws = [self.trained.encode(x) for x in self._training()]
-        return torch.cat([q.mean for q in laws]), torch.cat([q.stddev for q in laws])
+            distributions = [self.trained.encode(x) for x in self._training()]
+        return torch.cat([q.mean for q in distributions]), torch.cat([q.stddev for q in distributions])
 
 
 MEASURES: Mapping[str, Callable[[Judged], float | None]] = {

@@ -58,16 +58,16 @@ SIZES: dict[Scale, Sizes] = {
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     """Train a generator, turn it round, and compare the density with the truth."""
-    sizes, law, kind = SIZES[bench.scale], DATA[str(cell["data"])], str(cell["generator"])
+    sizes, distribution, kind = SIZES[bench.scale], DATA[str(cell["data"])], str(cell["generator"])
     with own_randomness(seed):
-        data = law.draws(sizes.data)
+        data = distribution.draws(sizes.data)
         generator = trained(kind, data, sizes)
         x, at_zero = pushed(generator, 0.0)
         density = at_zero
         if kind == "noise":
             every = torch.special.ndtri((torch.arange(sizes.slices) + 0.5) / sizes.slices)
             density = torch.stack([pushed(generator, float(e))[1] for e in every]).mean(0)
-    truth, width = law.density(CENTRES), (HIGH - LOW) / BINS
+    truth, width = distribution.density(CENTRES), (HIGH - LOW) / BINS
     if not density.isfinite().all():
         return Numbers({"diverged": 1.0})
     with torch.no_grad():

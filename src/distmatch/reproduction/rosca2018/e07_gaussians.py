@@ -51,7 +51,7 @@ SIZES: dict[Scale, Sizes] = {
     "paper": Sizes(5600, (1_000_000, 1_000_000), 1e-4, 64, 10_000),
 }
 DIMENSIONS = (1, 10, 100, 1000)
-LAWS = {"normal": "A of independent normals", "near-identity": "A near the identity"}
+DISTRIBUTIONS = {"normal": "A of independent normals", "near-identity": "A near the identity"}
 LOOKS = 25
 SOURCE = "seed 002, appendix D"
 
@@ -61,7 +61,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     sizes, d, learns = SIZES[bench.scale], int(cell["d"]), cell["task"] == "learn"
     steps = sizes.steps[d > 100]
     with own_randomness(1000 * seed + d):
-        target, q = random_affine(d, str(cell["law"])), random_affine(d, str(cell["law"]))
+        target, q = random_affine(d, str(cell["distribution"])), random_affine(d, str(cell["distribution"]))
         model = Affine(q.a.requires_grad_(learns), q.b.requires_grad_(learns))
         critic = classifier(d, sizes.width)
         critics = torch.optim.Adam(critic.parameters(), lr=sizes.lr, betas=(0.5, 0.9))
@@ -82,21 +82,21 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     return Numbers(values, {name: [float(f"{v:.5g}") for v in curve] for name, curve in curves.items()})
 
 
-def off(d: int, law: str) -> Callable[[Results], list[float]]:
+def off(d: int, distribution: str) -> Callable[[Results], list[float]]:
     """|estimate - KL| / KL of a fixed pair, for each seed."""
 
     def value(found: Results) -> list[float]:
-        runs = [r.numbers.values for r in found.of(task="estimate", d=d, law=law)]
+        runs = [r.numbers.values for r in found.of(task="estimate", d=d, distribution=distribution)]
         return [abs(v["estimate"] - v["true"]) / v["true"] for v in runs]
 
     return value
 
 
-def change(d: int, law: str) -> Callable[[Results], list[float]]:
+def change(d: int, distribution: str) -> Callable[[Results], list[float]]:
     """log₁₀ of the true KL after learning over that before, for each seed."""
 
     def value(found: Results) -> list[float]:
-        runs = [r.numbers.values for r in found.of(task="learn", d=d, law=law)]
+        runs = [r.numbers.values for r in found.of(task="learn", d=d, distribution=distribution)]
         return [math.log10(v["true"] / v["start"]) for v in runs]
 
     return value
@@ -108,10 +108,10 @@ CLAIMS = (
             f"In {d:,} dimension{'s' * (d > 1)} the estimate of the true KL is not accurate ({words}).",
             SOURCE,
             "|estimate - KL| over KL of a fixed pair",
-            off(d, law),
+            off(d, distribution),
             Expected(low=0.1),
         )
-        for law, words in LAWS.items()
+        for distribution, words in DISTRIBUTIONS.items()
         for d in DIMENSIONS
     ),
     *(
@@ -121,10 +121,10 @@ CLAIMS = (
             + f" ({words}).",
             SOURCE,
             "log₁₀ of the true KL after learning over that before",
-            change(d, law),
+            change(d, distribution),
             Expected(high=0) if d <= 10 else Expected(low=0),
         )
-        for law, words in LAWS.items()
+        for distribution, words in DISTRIBUTIONS.items()
         for d in DIMENSIONS
     ),
 )
@@ -133,8 +133,14 @@ CLAIMS = (
 @styled
 def _learning(found: Results) -> Figure:
     figure, panels = new_figure(2, 4, (2.6, 2.5))
-    for axes, (law, d) in zip(panels, ((law, d) for law in LAWS for d in DIMENSIONS), strict=True):
-        runs = [r.numbers.curves for r in found.of(task="learn", d=d, law=law) if r.numbers.curves]
+    for axes, (distribution, d) in zip(
+        panels, ((distribution, d) for distribution in DISTRIBUTIONS for d in DIMENSIONS), strict=True
+    ):
+        runs = [
+            r.numbers.curves
+            for r in found.of(task="learn", d=d, distribution=distribution)
+            if r.numbers.curves
+        ]
         axes.set_title(f"d = {d:,}")
         if runs:
             band(axes, runs[0]["step"], [c["true"] for c in runs], COLOURS[0], "true KL")
@@ -142,7 +148,7 @@ def _learning(found: Results) -> Figure:
         if d > 1:
             axes.set_yscale("symlog", linthresh=1)
         axes.set_xlabel("step")
-        axes.set_ylabel(f"KL, nats ({LAWS[law]})" if d == 1 else "KL, nats", fontsize=7.5)
+        axes.set_ylabel(f"KL, nats ({DISTRIBUTIONS[distribution]})" if d == 1 else "KL, nats", fontsize=7.5)
     panels[0].legend()
     return figure
 
@@ -150,15 +156,15 @@ def _learning(found: Results) -> Figure:
 @styled
 def _estimating(found: Results) -> Figure:
     figure, panels = new_figure(1, 2, (3.4, 3.0))
-    for axes, law in zip(panels, LAWS, strict=True):
+    for axes, distribution in zip(panels, DISTRIBUTIONS, strict=True):
         for place, d in enumerate(DIMENSIONS):
-            runs = [r.numbers.values for r in found.of(task="estimate", d=d, law=law)]
+            runs = [r.numbers.values for r in found.of(task="estimate", d=d, distribution=distribution)]
             values = [v["estimate"] / v["true"] for v in runs if "true" in v]
             if values:
                 dots(axes, place, values, COLOURS[0])
         axes.axhline(1, color=INK, lw=0.8, ls="--", label="exact")
         axes.set_xticks(range(4), [f"{d:,}" for d in DIMENSIONS])
-        axes.set_xlabel(f"dimensions ({LAWS[law]})")
+        axes.set_xlabel(f"dimensions ({DISTRIBUTIONS[distribution]})")
         axes.set_ylabel("estimated over true KL")
         legend(axes)
     return figure
@@ -170,10 +176,10 @@ def figures(found: Results) -> Mapping[str, Figure]:
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
-    """Both tasks in every dimension, for both laws of A."""
+    """Both tasks in every dimension, for both distributions of A."""
     return [
-        {"task": task, "d": d, "law": law}
-        for law in LAWS
+        {"task": task, "d": d, "distribution": distribution}
+        for distribution in DISTRIBUTIONS
         for task in ("estimate", "learn")
         for d in DIMENSIONS
     ]
@@ -185,9 +191,9 @@ E7 = Experiment(
     seed="002",
     about="x = Az + b with z as large as x; KL(q‖p) in closed form. First a classifier is trained on a fixed pair, and "
     "its estimate judged; then q's A and b are learned from the same start with -E_q log r, classifier and model in "
-    "turn. The document's learning rates and its law of A are lost, so two are tried: independent entries of variance "
-    "1/d, whose covariance is nearly singular and KL huge, and I plus half of such a matrix. At scale cpu the "
-    f"classifier has 4 layers of {SIZES['cpu'].width} units and {SIZES['cpu'].steps[0]:,} steps "
+    "turn. The document's learning rates and its distribution of A are lost, so two are tried: independent entries "
+    "of variance 1/d, whose covariance is nearly singular and KL huge, and I plus half of such a matrix. At scale cpu "
+    f"the classifier has 4 layers of {SIZES['cpu'].width} units and {SIZES['cpu'].steps[0]:,} steps "
     f"({SIZES['cpu'].steps[1]:,} in 1,000 dimensions) where the document has 100 million weights and 1,000,000.",
     cells=cells,
     run=run,

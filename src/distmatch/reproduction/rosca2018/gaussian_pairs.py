@@ -14,7 +14,7 @@ from distmatch.reproduction.framework.losses import critic_loss, players_loss
 
 @dataclass(frozen=True)
 class Affine:
-    """The law of x = Az + b, z ~ N(0, I): N(b, AAᵀ). A is (d, d), b is (d,)."""
+    """The distribution of x = Az + b, z ~ N(0, I): N(b, AAᵀ). A is (d, d), b is (d,)."""
 
     a: Tensor
     b: Tensor
@@ -24,10 +24,10 @@ class Affine:
         return torch.randn(n, len(self.b)) @ self.a.T + self.b
 
 
-def random_affine(d: int, law: str) -> Affine:
+def random_affine(d: int, distribution: str) -> Affine:
     """A_ij ~ N(0, 1/d), or A = I + G/(2√d) with G_ij ~ N(0, 1); b_i ~ N(0, 1); from torch's global generator."""
     a = torch.randn(d, d) / math.sqrt(d)
-    return Affine(a if law == "normal" else torch.eye(d) + a / 2, torch.randn(d))
+    return Affine(a if distribution == "normal" else torch.eye(d) + a / 2, torch.randn(d))
 
 
 def gaussian_kl(q: Affine, p: Affine) -> float:

@@ -87,14 +87,14 @@ def posteriors(model: Model, x: Tensor) -> tuple[Tensor, Tensor, Distribution | 
     loc, scale, flow = [], [], None
     with torch.no_grad():
         for part in x.split(BATCH):
-            law = model.encode(part, None)
-            if isinstance(law, TransformedDistribution):
-                flow, law = law.transforms, law.base_dist
-            while isinstance(law, Independent):
-                law = law.base_dist
-            assert isinstance(law, Normal)
-            loc.append(law.loc)
-            scale.append(law.scale)
+            distribution = model.encode(part, None)
+            if isinstance(distribution, TransformedDistribution):
+                flow, distribution = distribution.transforms, distribution.base_dist
+            while isinstance(distribution, Independent):
+                distribution = distribution.base_dist
+            assert isinstance(distribution, Normal)
+            loc.append(distribution.loc)
+            scale.append(distribution.scale)
     means = torch.cat(loc)
     if flow is None:
         return means, torch.cat(scale), None

@@ -99,7 +99,8 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 
 def _debiased(a: Tensor, b: Tensor) -> float:
-    """W₂² of two laws from 2n draws of each, less what two samples of n of one law have between them."""
+    """W₂² of two distributions from 2n draws of each, less what two samples of n of one distribution have between
+    them."""
     (a, a2), (b, b2) = a.chunk(2), b.chunk(2)
     return transport_cost(a, b) - (transport_cost(a, a2) + transport_cost(b, b2)) / 2
 
@@ -266,10 +267,10 @@ OPTIMAL_TRANSPORT = Experiment(
     title="Auto-encoders as optimal transport (Appendix C)",
     seed="002",
     about="Five normals in the plane, so that W_c(p*, p_G) for c = ‖x - x′‖² can be computed exactly between samples "
-    f"({POINTS['cpu']:,} of each at scale cpu; what two samples of one law have between them is taken off). The "
-    "theorem: W_c is the least E c(x, G(ẑ)) over all encoders whose codes follow the prior. WAEs with three weights of "
-    "the penalty, and the auto-encoding hybrids with the VAE beside them; all posteriors are Gaussian, since a "
-    "deterministic encoder would have to tear five clusters apart to fill the prior. The document states this and "
+    f"({POINTS['cpu']:,} of each at scale cpu; what two samples of one distribution have between them is taken "
+    "off). The theorem: W_c is the least E c(x, G(ẑ)) over all encoders whose codes follow the prior. WAEs with three "
+    "weights of the penalty, and the auto-encoding hybrids with the VAE beside them; all posteriors are Gaussian, since "
+    "a deterministic encoder would have to tear five clusters apart to fill the prior. The document states this and "
     "measures nothing.",
     cells=cells,
     run=run,
