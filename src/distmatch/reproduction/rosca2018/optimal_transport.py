@@ -270,8 +270,8 @@ OPTIMAL_TRANSPORT = Experiment(
     f"({POINTS['cpu']:,} of each at scale cpu; what two samples of one distribution have between them is taken "
     "off). The theorem: W_c is the least E c(x, G(ẑ)) over all encoders whose codes follow the prior. WAEs with three "
     "weights of the penalty, and the auto-encoding hybrids with the VAE beside them; all posteriors are Gaussian, "
-    "since a deterministic encoder would have to tear five clusters apart to fill the prior. The document states this and "
-    "measures nothing.",
+    "since a deterministic encoder would have to tear five clusters apart to fill the prior. The document states this "
+    "and measures nothing.",
     cells=cells,
     run=run,
     claims=CLAIMS,
