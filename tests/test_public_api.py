@@ -63,3 +63,10 @@ def test_the_face_loads_nothing_before_it_is_asked():
 def test_a_room_of_the_face_is_a_module():
     assert isinstance(dm.comparisons, ModuleType)
     assert dm.comparisons.WASSERSTEIN.name == "wasserstein"
+
+
+def test_the_glossary_has_every_draw_of_the_six():
+    page = (SOURCE.parents[1] / "docs" / "glossary.md").read_text(encoding="utf-8")
+    for name in ("X", "Z_PRIOR", "Z_CODE", "X_REC", "X_GEN", "Z_REC"):
+        symbol = getattr(dm, name).symbol
+        assert f"| `{name}` | {symbol} |" in page
