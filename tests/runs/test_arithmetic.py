@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distmatch.cli import run
 from distmatch.runs.build import assemble, layered
-from distmatch.runs.train import Recorder
+from distmatch.runs.train import RunRecorder
 from distmatch.training.engine.precision import numerics
 
 SMALL = {
@@ -178,7 +178,7 @@ def test_steps_taken_at_once_end_before_anything_is_due():
     """Of a log every 5, checkpoints every 7, samples every 9, and the end at 20."""
     every = {"training.log_every": 5, "training.checkpoint_every": 7, "training.sample_every": 9}
     made = assemble(layered({"system": "vae", **SMALL, "training.steps": 20, **every}))
-    recorder = Recorder(made, None, None)  # type: ignore[arg-type]
+    recorder = RunRecorder(made, None, None)  # type: ignore[arg-type]
     for done in range(20):
         made.trainer.steps_done = done
         due = min(k for k in range(done + 1, 21) if k == 20 or any(k % e == 0 for e in every.values()))

@@ -21,7 +21,7 @@ from distmatch.runs.model import finalize, load_trained
 from distmatch.runs.sampling import sample_to
 from distmatch.runs.sharing import assemble_share, start_alike
 from distmatch.runs.timing import Timing
-from distmatch.runs.train import Recorder, train
+from distmatch.runs.train import RunRecorder, train
 from distmatch.training import Diverged
 from distmatch.training.distributed.ranks import Ranks
 
@@ -191,7 +191,7 @@ def test_each_step_keeps_what_is_due_and_the_last_keeps_all(tmp_path):
 def test_steps_taken_at_once_stop_before_whatever_is_due(tmp_path):
     every = {"steps": 11, "log_every": 4, "checkpoint_every": 6, "sample_every": 5}
     assembly = made("gan", **{f"training.{k}": v for k, v in every.items()})
-    recorder = Recorder(assembly, RunFolder(tmp_path), None)
+    recorder = RunRecorder(assembly, RunFolder(tmp_path), None)
     due = [4, 5, 6, 8, 10, 11]
     for done in range(11):
         assembly.trainer.steps_done = done

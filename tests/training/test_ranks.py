@@ -54,7 +54,7 @@ def trained(system, ranks=None, **settings):
     adam = Adam(lr=1e-2, eps=1e-5)
     chosen = Settings(players=adam, critics=adam, **settings)
     trainer = Trainer(objective, nets, feed, chosen, critic_steps=2)
-    trainer._changing = []  # no toy changes with time; one has a weight named `at`
+    trainer.changing = []  # no toy changes with time; one has a weight named `at`
     logs = [trainer.advance(norms=True) for _ in range(STEPS)]
     return flat(trainer.state), logs[-1] | trainer.collect()
 

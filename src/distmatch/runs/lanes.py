@@ -21,7 +21,7 @@ from distmatch.runs.build import Assembly, assemble, data_of
 from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.timing import Timing
-from distmatch.runs.train import Interrupted, Recorder, interruptible, take_up, what_is_kept
+from distmatch.runs.train import Interrupted, RunRecorder, interruptible, take_up, what_is_kept
 from distmatch.training import Diverged, Trainer, checkpoint
 from distmatch.training.lanes.lanes import Lanes, Loop, Pack, alike
 
@@ -106,7 +106,7 @@ class _Lane:
     assembly: Assembly
     folder: RunFolder
     until: int | None
-    recorder: Recorder = field(init=False)
+    recorder: RunRecorder = field(init=False)
 
     @property
     def trainer(self) -> Trainer:
@@ -122,7 +122,7 @@ class _Lane:
     def begin(self, lanes: int) -> None:
         """Its recorder starts, and its clock, which `lanes` runs share."""
         timing = Timing(self.folder, self.trainer.steps_done, lanes)
-        self.recorder = Recorder(self.assembly, self.folder, timing)
+        self.recorder = RunRecorder(self.assembly, self.folder, timing)
         self.recorder.note(None)
 
     def free(self) -> int:

@@ -161,7 +161,7 @@ def _run(
     if ranks is not None:
         start_alike(assembly, ranks)
     timing = Timing(folder, trainer.steps_done)
-    recorder = Recorder(assembly, folder, timing, progress, writes=ranks is None or ranks.leads)
+    recorder = RunRecorder(assembly, folder, timing, progress, writes=ranks is None or ranks.leads)
     recorder.note(None)
     resuming = f"`distmatch resume {quote(str(folder.path))}` goes on"
     try:
@@ -208,7 +208,7 @@ def what_is_kept(folder: RunFolder, config: RunConfig) -> str:
 
 
 @dataclass(frozen=True)
-class Recorder:
+class RunRecorder:
     """What a run keeps while it trains: its log, samples and checkpoints, each when it is due.
 
     Args:

@@ -112,7 +112,7 @@ class Trainer:
         self.settings = settings or Settings()
         self.critic_steps = critic_steps if objective.critics else 1
         # a net that changes with time has a method `at`, and is a function of its parameters and of that step
-        self._changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
+        self.changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
         self.state: State = init(objective, self.nets, self.settings)
         self.steps_done = 0
         self._numbers_at(0)  # refuses a ramp over a share of a run that nobody has turned into steps
@@ -132,8 +132,8 @@ class Trainer:
         count = self._stepper.fits(most, norms)
         places = [self.feed.places() for _ in range(count * self.critic_steps)]
         numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
-        self._tell()
-        self._reset_moments()
+        self.tell_nets()
+        self.reset_moments()
         with unvalidated(), numerics(self.settings.precision):
             logs, rows = self._stepper.steps(places, numbers, norms)
         self.steps_done += count
@@ -155,7 +155,7 @@ class Trainer:
             self.state, logs = (detailed if norms else plain)(self.state, batches, numbers)
             return logs
 
-        why = cannot_be_captured(self.feed, bool(self._changing))
+        why = cannot_be_captured(self.feed, bool(self.changing))
         if why and (engine == "captured" or (engine == "auto" and self.feed.device.type == "cuda")):
             say_eager(why)
         return Stepper(take, None if why or engine == "eager" else CudaGraphs(self.feed))
@@ -170,15 +170,20 @@ class Trainer:
         if self._stepper.recorder is not None:
             self._stepper = self._stepper_of(self.engine)
 
-    def _tell(self) -> None:
+    @property
+    def records(self) -> bool:
+        """Whether steps are recorded and replayed."""
+        return self._stepper.recorder is not None
+
+    def tell_nets(self) -> None:
         """Tell the nets that change with time how many steps are done."""
-        for module in self._changing:
+        for module in self.changing:
             module.at(self.steps_done)  # type: ignore[operator]
 
-    def _reset_moments(self) -> None:
+    def reset_moments(self) -> None:
         """Forget the moments where a net that changes with time asks for it at this step; schedules go on."""
         done = self.steps_done
-        if done and any(getattr(module, "resets_at", _never)(done) for module in self._changing):
+        if done and any(getattr(module, "resets_at", _never)(done) for module in self.changing):
             for moments in self.state.moments.values():
                 forget(moments)
 
@@ -244,7 +249,7 @@ class Trainer:
                         p.copy_(trained[key])
                 for key, b in evolving(net).items():
                     b.copy_(self.state.buffers[name][key])
-        self._tell()
+        self.tell_nets()
         return self.nets
 
     def losses(self, feed: Feed, batches: int) -> dict[str, float]:
@@ -264,7 +269,7 @@ class Trainer:
             return bind(net, params[name] | buffers.get(name, {}))
 
         total = dict.fromkeys((n for n, _ in terms), 0.0)
-        self._tell()
+        self.tell_nets()
         with torch.no_grad(), unvalidated():
             players = {n: self.nets[n] for n in self.objective.uses}
             nets = {n: at(n, net) for n, net in players.items()}

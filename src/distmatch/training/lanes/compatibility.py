@@ -78,8 +78,8 @@ def _feeds(a: Feed, b: Feed) -> str | None:
 
 
 def _nets(a: Trainer, b: Trainer) -> str | None:
-    a._tell()  # so that buffers and levels are those of the step that each is at
-    b._tell()
+    a.tell_nets()  # so that buffers and levels are those of the step that each is at
+    b.tell_nets()
     for name, ours in a.nets.items():
         if why := _modules(dict(ours.named_modules()), dict(b.nets[name].named_modules())):
             return f"the nets {name!r} differ: {why}"

@@ -108,9 +108,9 @@ class Lanes:
         count = self._stepper.fits(most, norms)
         places = [self._feed.places() for _ in range(count * lead.critic_steps)]
         numbers = [self._numbers.at(done + i) for i in range(count)]
-        lead._tell()
-        for trainer in moving if lead._changing else ():
-            trainer._reset_moments()
+        lead.tell_nets()
+        for trainer in moving if lead.changing else ():
+            trainer.reset_moments()
         with unvalidated(), numerics(lead.settings.precision):
             logs, rows = self._stepper.steps(places, numbers, norms)
         own, apart = [row.unbind(-1) for row in rows], {name: log.unbind(-1) for name, log in logs.items()}
@@ -160,7 +160,7 @@ class Lanes:
         """Take steps from here on, recorded where the trainers' own are."""
         lead = self.trainers[self.alive[0]]
         shown = [self._feed.feeds[k] for k in dict.fromkeys(self._feed.shown)]
-        self._stepper = Stepper(self._take, CudaGraphs(*shown) if lead._stepper.recorder else None)
+        self._stepper = Stepper(self._take, CudaGraphs(*shown) if lead.records else None)
         self._stale = False
 
     def _take(self, places: Sequence[Tensor], numbers: Mapping[str, Tensor], norms: bool) -> Logs:

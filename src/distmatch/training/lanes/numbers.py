@@ -33,7 +33,7 @@ class LaneNumbers:
         values = {path: [_value(t, path) for t in self.trainers] for path in paths}
         changing = {path: v for path, v in values.items() if any(isinstance(one, Ramp) for one in v)}
         self._shared = {path: v[0] for path, v in changing.items() if all(one == v[0] for one in v)}
-        self._changing = [path for path in changing if path not in self._shared]
+        self.changing = [path for path in changing if path not in self._shared]
         self._fixed = {p: self._of(v) for p, v in values.items() if p not in changing and len(set(v)) > 1}
         rates = {side: [_rate(t, side) for t in self.trainers] for side in SIDES}
         self._rates = {side: self._of(r) for side, r in rates.items() if len(set(r)) > 1}
@@ -54,7 +54,7 @@ class LaneNumbers:
     def at(self, step: int) -> dict[str, float]:
         """Those that change with time, after this many steps; lane by lane where lanes do not share them."""
         found = {path: ramp.at(step) for path, ramp in self._shared.items() if isinstance(ramp, Ramp)}
-        for path in self._changing:
+        for path in self.changing:
             for k, trainer in enumerate(self.trainers):
                 value = _value(trainer, path)
                 found[f"{path}@{k}"] = value.at(step) if isinstance(value, Ramp) else value
@@ -64,7 +64,7 @@ class LaneNumbers:
         """All that are not the same plain number in all lanes, `(K,)` each; `now`: what `at` said, as tensors."""
         lanes = range(len(self.trainers))
         shared = {path: now[path].to(self.dtype).expand(len(lanes)) for path in self._shared}
-        own = {p: torch.stack([now[f"{p}@{k}"] for k in lanes]).to(self.dtype) for p in self._changing}
+        own = {p: torch.stack([now[f"{p}@{k}"] for k in lanes]).to(self.dtype) for p in self.changing}
         return {**self._fixed, **shared, **own}
 
     def _of(self, values: Sequence[float | Ramp]) -> Tensor:
