@@ -33,9 +33,9 @@ TITLES = {"gan": "gan (DCGAN)"}
 OPTIONS = {
     "vae": "--binarise dynamic --epochs 20 --set training.schedule=cosine",
     "aae": "--epochs 15",
-    "vgh++": "--steps 6000 --precision bf16 --set network.width=32 training.average=0.999",
-    "gan": "--steps 9000 --latent 64 --precision bf16 --set network.width=32 training.average=0.999",
-    "wgan-gp": "--steps 2500 --latent 64 --precision bf16 --set network.width=32 training.average=0.999",
+    "vgh++": "--steps 6000 --precision bf16 --set network.width=32 training.ema=0.999",
+    "gan": "--steps 9000 --latent 64 --precision bf16 --set network.width=32 training.ema=0.999",
+    "wgan-gp": "--steps 2500 --latent 64 --precision bf16 --set network.width=32 training.ema=0.999",
 }
 ROWS = (
     "elbo",

@@ -22,7 +22,7 @@ PLANE_NETS = "network.width=128 network.depth=3 training.schedule=linear"
 RING = f"--data ring {PLANE} --steps 5000 --set {PLANE_NETS} training.lr=1e-3"
 VEEGAN = (
     "--data ring --latent 2 --batch-size 128 --steps 15000 --set network.width=64 network.depth=3 "
-    "training.schedule=linear training.lr=2e-3 training.average=0.99"
+    "training.schedule=linear training.lr=2e-3 training.ema=0.99"
 )
 FIVE = f"--data gaussians {PLANE} --steps 4000 --set {PLANE_NETS} training.lr=5e-4"
 SMOOTH = " training.lr=2e-4 system.penalty='gp(1, centre=0)'"
@@ -31,7 +31,7 @@ BINARY = "--data mnist --binarise dynamic"
 FIXED = "--data mnist --binarise threshold"
 HYBRID = "--data mnist --precision bf16 --set network.width=16 training.lr=4e-4 training.schedule=linear"
 LONG = "--latent 16 --steps 4500 --set network.code_width=300 training.critic_lr=8e-4"
-CONV = "--data mnist --precision bf16 --set network.width=16 training.average=0.99"
+CONV = "--data mnist --precision bf16 --set network.width=16 training.ema=0.99"
 
 
 @dataclass(frozen=True)
@@ -424,7 +424,7 @@ ON_IMAGES = (
     Row(
         "Adversarial, images",
         "cgan",
-        "--data digits --steps 8000 --latent 16 --network mlp --set network.width=256 training.average=0.99 "
+        "--data digits --steps 8000 --latent 16 --network mlp --set network.width=256 training.ema=0.99 "
         "training.lr=5e-4 'system.penalty=r1(1)'",
         "Fully connected, on 8×8 digits; each draws the class asked for.",
         ASKED,
@@ -440,7 +440,7 @@ ON_IMAGES = (
     Row(
         "Adversarial, images",
         "dcgan",
-        "--data color-mnist --latent 64 --steps 1500 --precision bf16 --set network.width=16 training.average=0.99",
+        "--data color-mnist --latent 64 --steps 1500 --precision bf16 --set network.width=16 training.ema=0.99",
         "In colour.",
         named="dcgan-colour",
     ),
@@ -461,14 +461,14 @@ ON_IMAGES = (
         "Adversarial, images",
         "minibatch-gan",
         "--data digits --network mlp --latent 16 --steps 5000 --set network.width=256 network.minibatch_kernels=20 "
-        "training.average=0.99",
+        "training.ema=0.99",
         "The critic sees how near the samples of a batch are to each other.",
     ),
     Row(
         "Adversarial, images",
         "lens-gan",
         "--data digits --latent 16 --steps 4000 --network mlp --set network.width=128 system.steps=2000 "
-        "training.average=0.99",
+        "training.ema=0.99",
         "The lens on images.",
         named="lens-gan-digits",
     ),

@@ -320,26 +320,26 @@ class Lesson:
     players: float = 0.02
     critics: float = 0.04
     betas: tuple[float, float] = (0.5, 0.9)
-    average: float = 0.95
+    ema: float = 0.95
     steps: int = 300
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, model: Model) -> Settings:
         b1, b2 = self.betas
         rates = {side: Adam(getattr(self, side), beta1=b1, beta2=b2) for side in ("players", "critics")}
-        return model.settings(**rates, average=self.average)
+        return model.settings(**rates, ema=self.ema)
 
 
-WGAN_GP = Lesson(critics=0.05, average=0.98, steps=600)
+WGAN_GP = Lesson(critics=0.05, ema=0.98, steps=600)
 LESSONS = {
     "vae-rate": Lesson(options={"rate": 1.0, "weight": 1.0}),
     "pixelvae-rate": Lesson(options={"rate": 1.0, "weight": 1.0}),
-    "wgan": Lesson(critics=0.02, average=0.98, options={"penalty": "clip(0.5)"}),
+    "wgan": Lesson(critics=0.02, ema=0.98, options={"penalty": "clip(0.5)"}),
     "wgan-gp": WGAN_GP,
     "real-nvp-wgan": WGAN_GP,
     "progressive-gan": WGAN_GP,
     "dragan": Lesson(steps=400, options={"penalty": "dragan(1)"}),
-    "wae-gan": Lesson(critics=0.05, average=0.98, steps=600, options={"weight": 1.0, "cost": 1.0}),
+    "wae-gan": Lesson(critics=0.05, ema=0.98, steps=600, options={"weight": 1.0, "cost": 1.0}),
     "ali": Lesson(critics=0.01, betas=(0.0, 0.99)),
     "alice": Lesson(critics=0.01, betas=(0.0, 0.99)),
     "veegan": Lesson(steps=400, options={"penalty": "r1(1)"}),
@@ -388,7 +388,7 @@ def load(nets: Mapping[str, nn.Module], state: State) -> None:
     """Into the nets, the decoder's average instead of its last weights where one is kept."""
     for n, net in nets.items():
         for k, p in net.named_parameters():
-            p.copy_(state.average.get(n, state.params[n])[k])
+            p.copy_(state.ema.get(n, state.params[n])[k])
 
 
 TAUGHT_QUICKLY = (

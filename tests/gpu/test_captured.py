@@ -39,7 +39,7 @@ CASES = {
     "vgh++": ("dcgan", find("vgh++").objective(), ADAM, 1),
     "conditional": ("mlp", find("cgan").objective(), ADAM, 1),
     "simultaneous, clipped": ("mlp", gan(), replace(ADAM, simultaneous=True, clip_gradient=1.0), 1),
-    "average": ("mlp", gan(), replace(ADAM, average=0.9), 1),
+    "ema": ("mlp", gan(), replace(ADAM, ema=0.9), 1),
     "ramps": ("mlp", FADING, ADAM, 1),
     "schedule": ("mlp", gan(), SLOW, 2),
     "rmsprop": ("mlp", gan(), Settings(RMSProp(1e-4, eps=1e-4), SGD(1e-3, momentum=0.5)), 1),
@@ -85,7 +85,7 @@ def apart(one, other, start):
 
 
 def weights(made):
-    return {k: v for k, v in made.snapshot()[0].items() if k.startswith(("params/", "average/"))}
+    return {k: v for k, v in made.snapshot()[0].items() if k.startswith(("params/", "ema/"))}
 
 
 def same_noise(one, other):
@@ -109,7 +109,7 @@ def test_captured_is_eager(case):
 
 
 @pytest.mark.parametrize("stop", [WARM_UP - 1, 17, 40])
-@pytest.mark.parametrize("case", ["wgan-gp", "ramps", "average"])
+@pytest.mark.parametrize("case", ["wgan-gp", "ramps", "ema"])
 def test_a_captured_run_is_taken_up(case, stop):
     """Before anything is recorded, between replays, and at a logged step; the one that stopped goes on as well."""
     whole, stopped, fresh = (trainer(case, "captured") for _ in range(3))

@@ -28,7 +28,7 @@ TRAIN = [
     "--steps",
     "13",
 ]
-TRAIN += ["--device", "cpu", "--set", "network.width=4", "network.code_width=4", "training.average=0.9"]
+TRAIN += ["--device", "cpu", "--set", "network.width=4", "network.code_width=4", "training.ema=0.9"]
 TRAIN += ["training.checkpoint_every=3", "training.log_every=2", "training.sample_every=5"]
 EVALUATE = ["--only", "reconstruction", "code_moments", "--samples", "20"]
 

@@ -335,7 +335,7 @@ def test_validation_normalises_by_training_batches():
 
 
 def test_validation_takes_the_running_average_of_the_decoder():
-    assembly, x = validated(**{"training.average": 0.9})
+    assembly, x = validated(**{"training.ema": 0.9})
     found = assembly.trainer.losses(feed_over(assembly, x, 20), 1)["distance(x, x_rec)"]
     run = finalize(assembly)
     with torch.no_grad():
@@ -345,9 +345,7 @@ def test_validation_takes_the_running_average_of_the_decoder():
 
 def test_looking_at_validation_moves_nothing():
     """Bit for bit: the state, the noise, the order of the data, the nets' own weights, modes and buffers."""
-    looked, other = (
-        assemble(layered({"system": "vgh++", **SMALL, "training.average": 0.5})) for _ in range(2)
-    )
+    looked, other = (assemble(layered({"system": "vgh++", **SMALL, "training.ema": 0.5})) for _ in range(2))
     for assembly in (looked, other):
         assembly.trainer.run(3)
     before = {n: copy.deepcopy(net.state_dict()) for n, net in looked.trainer.nets.items()}

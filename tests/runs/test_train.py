@@ -56,7 +56,7 @@ def test_the_folder(train, here):
 def test_the_configuration_fixes_the_run(system, network, train, distmatch):
     """Batch norm in gan's dcgan; the decoder's average in both. Looking at samples changes nothing."""
     first = train(
-        system, "--set", "training.average=0.9", "training.sample_every=1", "--network", network, out="a"
+        system, "--set", "training.ema=0.9", "training.sample_every=1", "--network", network, out="a"
     )
     code, _, errors = distmatch("train", "--config", f"{first}/config.json", "--out", "b")
     assert code == 0, errors
@@ -69,7 +69,7 @@ def test_the_configuration_fixes_the_run(system, network, train, distmatch):
     assert Path("a/log.jsonl").read_bytes() == Path("c/log.jsonl").read_bytes()
     assert not same(
         last("a"),
-        last(train(system, "--set", "training.average=0.9", "--network", network, "--seed", "1", out="d")),
+        last(train(system, "--set", "training.ema=0.9", "--network", network, "--seed", "1", out="d")),
     )
 
 
@@ -142,7 +142,7 @@ def test_toys(system, data, distmatch, here):
 def test_settling_leaves_the_trainer_as_it_was():
     config = layered(
         {"system": "gan", "data.name": "digits", "data.limit": 96, "network.latent": 2, "device": "cpu"},
-        assignment("training.average=0.5"),
+        assignment("training.ema=0.5"),
     )
     assembly = assemble(config)
     assembly.trainer.run(3)
@@ -150,7 +150,7 @@ def test_settling_leaves_the_trainer_as_it_was():
     trained = finalize(assembly)
     assert not trained.nets["decoder"].training
     assert same(before, assembly.trainer.snapshot()[0])
-    average = assembly.trainer.state.average["decoder"]
+    average = assembly.trainer.state.ema["decoder"]
     assert all(torch.equal(p, average[k]) for k, p in trained.nets["decoder"].named_parameters())
     raw = assembly.trainer.state.params["decoder"]
     assert not all(torch.equal(raw[k], average[k]) for k in raw)

@@ -115,7 +115,7 @@ OWN = {
     "training.schedule": "linear",
     "training.critic_steps": 3,
     "training.steps": 20,
-    "training.average": 0.9,
+    "training.ema": 0.9,
     "training.order": "simultaneous",
     "training.clip_gradient": 0.7,
     "training.precision": "tf32",
@@ -131,9 +131,9 @@ def test_players_and_critics_have_their_own_rates_over_their_own_steps():
         assert (optimiser.beta1, optimiser.beta2) == (0.3, 0.8)
         factor = optimiser.schedule(torch.tensor(steps / 2, dtype=torch.float64))
         assert float(factor) == pytest.approx(0.5)
-    assert (settings.average, settings.simultaneous) == (0.9, True)
+    assert (settings.ema, settings.simultaneous) == (0.9, True)
     plain = made("gan", **{"training.lr": 1e-3, "training.critic_lr": None}).trainer.settings
-    assert (plain.critics.lr, plain.average, plain.simultaneous) == (1e-3, None, False)
+    assert (plain.critics.lr, plain.ema, plain.simultaneous) == (1e-3, None, False)
 
 
 @pytest.mark.parametrize(("critic_steps", "steps"), [(1, 24), (3, 8)])

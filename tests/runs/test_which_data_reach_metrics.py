@@ -235,7 +235,7 @@ def test_nets_are_evaluated_with_what_was_trained(tmp_path):
     run = finalize(assembly)
     assert torch.equal(loaded.sample(9, 1), run.sample(9, 1))
     weights = dict(run.nets["decoder"].named_parameters())
-    average, raw = assembly.trainer.state.average["decoder"], assembly.trainer.state.params["decoder"]
+    average, raw = assembly.trainer.state.ema["decoder"], assembly.trainer.state.params["decoder"]
     assert all(torch.equal(weights[k], average[k]) for k in average)
     assert not any(torch.equal(weights[k], raw[k]) or torch.equal(weights[k], fresh[k]) for k in average)
     plain = run_of("vae")  # without batch norm
@@ -244,7 +244,7 @@ def test_nets_are_evaluated_with_what_was_trained(tmp_path):
 
 AVERAGED = {
     "training.steps": 20,
-    "training.average": 0.9,
+    "training.ema": 0.9,
     "training.sample_every": 20,
     "network.batch_norm": True,
 }

@@ -20,7 +20,7 @@ RING = {  # the zoo's; all else is the system's own: weight 1, the encoder sees 
     "training.steps": 15_000,
     "training.lr": 2e-3,
     "training.schedule": "linear",
-    "training.average": 0.99,
+    "training.ema": 0.99,
 }
 
 

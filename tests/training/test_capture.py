@@ -92,7 +92,7 @@ FADING = NLL() + Ramp(0, 1, 30) * KL() + Match(X_GEN, X, critic="mine", instance
 CASES = {
     "vae": ({}, {}),
     "ramps": ({"objective": FADING}, {}),
-    "average": ({"objective": vgh_plus_plus()}, {"average": 0.9}),
+    "ema": ({"objective": vgh_plus_plus()}, {"ema": 0.9}),
     "critics": (
         {"objective": Objective(Match(X_GEN, X, penalty=gradient_penalty(10))), "critic_steps": 3},
         {},

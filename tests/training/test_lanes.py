@@ -119,7 +119,7 @@ CASES: dict[str, Make] = {
         trainer(NLL() + w * KL(), k) for k, w in enumerate((Ramp(0, 1, 4), Ramp(0.5, 2, 3), 0.7))
     ],
     "labels": lambda: [trainer(gan().conditional(), k) for k in range(2)],
-    "average": lambda: [trainer(gan(), k, 0.01 * (k + 1), average=0.8) for k in range(2)],
+    "ema": lambda: [trainer(gan(), k, 0.01 * (k + 1), ema=0.8) for k in range(2)],
     "clipped gradients": lambda: [trainer(vae(), k, 0.01 * (k + 1), clip_gradient=0.5) for k in range(2)],
     "a scalar weight": lambda: [scaled(k) for k in range(2)],
     "simultaneous": lambda: [trainer(vgh_plus_plus(), k, simultaneous=True) for k in range(2)],
@@ -429,10 +429,10 @@ def test_trainers_are_packed_anew():
 # Stopped and taken up
 
 
-@pytest.mark.parametrize("average", [None, 0.9])
-def test_a_lanes_snapshot_is_taken_up_alone_and_in_lanes(average):
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_lanes_snapshot_is_taken_up_alone_and_in_lanes(ema):
     def make() -> list[Trainer]:
-        return [trainer(wgan_gp(), k, 0.01 * (k + 1), average=average, critic_steps=2) for k in range(2)]
+        return [trainer(wgan_gp(), k, 0.01 * (k + 1), ema=ema, critic_steps=2) for k in range(2)]
 
     whole = Lanes(make())
     for _ in range(4):
@@ -631,8 +631,8 @@ UNLIKE: dict[str, tuple[Pair, str]] = {
         "schedule of the optimiser of the players differs: .*",
     ),
     "settings": (
-        lambda: (trainer(vae(), average=0.9), trainer(vae(), average=0.8)),
-        "the setting average differs: 0.9 and 0.8",
+        lambda: (trainer(vae(), ema=0.9), trainer(vae(), ema=0.8)),
+        "the setting ema differs: 0.9 and 0.8",
     ),
     "engines": (
         lambda: (trainer(vae()), trainer(vae(), engine="compiled")),

@@ -90,7 +90,7 @@ def test_two_ranks_are_one(name):
 
 @pytest.mark.parametrize("name", ["vae", "iwae", "wgan-gp", "vgh++"])
 def test_three_ranks_are_one_with_clipped_gradients_and_an_average(name):
-    assert_alike(find(name), 3, clip_gradient=0.1, average=0.9)
+    assert_alike(find(name), 3, clip_gradient=0.1, ema=0.9)
 
 
 @pytest.mark.parametrize("name", ["gan", "wgan-gp"])

@@ -308,13 +308,13 @@ def test_the_nets_own_parameters_are_not_touched(objective):
 
 @every
 def test_the_state_is_written_in_place_and_holds_no_graph(objective):
-    nets, settings = linear_nets(objective), Settings(average=0.9)
+    nets, settings = linear_nets(objective), Settings(ema=0.9)
     state = init(objective, nets, settings)
     places = {k: p.data_ptr() for k, p in flat(state).items()}
     after, _ = step(objective, nets, state, [batch(objective, generator(1))], settings)
     assert after is state
     assert {k: p.data_ptr() for k, p in flat(state).items()} == places
-    held = [*flat(state).values(), *state.average["decoder"].values()]
+    held = [*flat(state).values(), *state.ema["decoder"].values()]
     held += [m for side in state.moments.values() for ms in side.values() for m in ms]
     assert not any(v.requires_grad for v in held)
 
@@ -385,14 +385,14 @@ def test_critics_are_clipped_before_each_of_their_steps():
 
 @every
 def test_the_average_of_the_decoders_weights(objective):
-    settings, nets, g = Settings(players=Adam(lr=0.1), average=0.9), linear_nets(objective), generator(1)
+    settings, nets, g = Settings(players=Adam(lr=0.1), ema=0.9), linear_nets(objective), generator(1)
     state = init(objective, nets, settings)
     expected = {k: p.detach().clone() for k, p in nets["decoder"].named_parameters()}
     for _ in range(3):
         step(objective, nets, state, [batch(objective, g)], settings)
         expected = {k: 0.9 * e + 0.1 * state.params["decoder"][k] for k, e in expected.items()}
-    assert_same(state.average["decoder"], expected, rtol=1e-12, atol=1e-12)
-    assert any(not torch.allclose(p, state.params["decoder"][k]) for k, p in state.average["decoder"].items())
+    assert_same(state.ema["decoder"], expected, rtol=1e-12, atol=1e-12)
+    assert any(not torch.allclose(p, state.params["decoder"][k]) for k, p in state.ema["decoder"].items())
 
 
 @every

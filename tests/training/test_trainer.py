@@ -83,7 +83,7 @@ def test_nets_of_ones_own_learn():
     assert torch.equal(decoder.mean.bias, made.state.params["decoder"]["mean.bias"])
 
 
-@pytest.mark.parametrize("settings", [{}, {"average": 0.9}, {"simultaneous": True}, {"clip_gradient": 0.1}])
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"simultaneous": True}, {"clip_gradient": 0.1}])
 def test_a_snapshot_is_all_that_a_run_is(settings):
     whole = trainer(critic_steps=2, **settings)
     stopped = trainer(critic_steps=2, **settings)
@@ -104,7 +104,7 @@ def test_a_snapshot_is_all_that_a_run_is(settings):
 
 
 def test_weights_alone():
-    made, other = trainer(average=0.9), trainer(seed=5, average=0.9)
+    made, other = trainer(ema=0.9), trainer(seed=5, ema=0.9)
     made.run(3)
     kept, about = made.snapshot()
     kept["generator"] = torch.zeros(16, dtype=torch.uint8)  # as of another kind of device
@@ -112,9 +112,7 @@ def test_weights_alone():
     other.restore_weights(kept, about)
     assert other.steps_done == 3
     assert torch.equal(other.feed.generator.get_state(), noise)
-    assert torch.equal(
-        other.state.average["decoder"]["mean.bias"], made.state.average["decoder"]["mean.bias"]
-    )
+    assert torch.equal(other.state.ema["decoder"]["mean.bias"], made.state.ema["decoder"]["mean.bias"])
     with pytest.raises(BadInput, match="generator differs"):
         other.restore(kept, about)
     with pytest.raises(BadInput, match="of other nets"):

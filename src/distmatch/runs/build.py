@@ -184,10 +184,8 @@ def _resolved(config: RunConfig, objective: Objective, data: DataSet) -> RunConf
     )
     config = arrived(replace(config, training=_resolved_arithmetic(config)), training.steps)
     check(config, objective, data)
-    if training.average is not None and "decoder" not in objective.uses:
-        raise BadInput(
-            "training.average keeps the decoder's average, and no term has a decoder; leave it out"
-        )
+    if training.ema is not None and "decoder" not in objective.uses:
+        raise BadInput("training.ema keeps the decoder's average, and no term has a decoder; leave it out")
     return config
 
 
@@ -347,7 +345,7 @@ def _settings(config: RunConfig) -> Settings:
         critics=optimiser(t.critic_lr or t.lr, t.steps * t.critic_steps),
         simultaneous=t.order == "simultaneous",
         clip_gradient=t.clip_gradient,
-        average=t.average,
+        ema=t.ema,
         precision=t.precision,
         consensus=t.consensus,
         unroll=t.unroll,

@@ -81,7 +81,7 @@ class TrainingConfig:
         betas: Adam's.
         schedule: of the learning rates, over all steps: constant, linear (to 0) or cosine (to 0).
         clip_gradient: a bound on gradient norms.
-        average: decay of the running average of the decoder's weights that is used for evaluation.
+        ema: decay of the running average of the decoder's weights that is used for evaluation.
         precision: float32, tf32 (for products of matrices on a CUDA device; float32 elsewhere), or bf16 (autocast).
         engine: how steps run: eager, compiled (torch.compile), captured (one CUDA graph), or auto: captured on a
             CUDA device where it can be, eager otherwise.
@@ -104,7 +104,7 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     clip_gradient: float | None = None
-    average: float | None = None
+    ema: float | None = None
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     engine: Literal["auto", "eager", "compiled", "captured"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
@@ -335,8 +335,8 @@ def _check_ranges(config: RunConfig) -> None:
         raise BadInput(f"training.consensus is {t.consensus:g}; give a finite number, 0 or above")
     if t.consensus and t.unroll:
         raise BadInput("training.consensus and training.unroll are both given; leave one of them out")
-    if t.average is not None and not 0 < t.average < 1:
-        raise BadInput(f"training.average is {t.average:g}; give a decay between 0 and 1, such as 0.999")
+    if t.ema is not None and not 0 < t.ema < 1:
+        raise BadInput(f"training.ema is {t.ema:g}; give a decay between 0 and 1, such as 0.999")
     if not all(0 <= b < 1 for b in t.betas):
         raise BadInput(f"training.betas are {t.betas}; each must be at least 0 and below 1")
     if t.steps is not None and t.epochs is not None:

@@ -16,12 +16,12 @@ from distmatch.runs.view import report
 LATENT = 10
 DEMO: dict[str, dict[str, Any]] = {
     "vae": {"training.epochs": 200, "network.width": 256, "network.likelihood": "gaussian"},
-    "gan": {"training.steps": 4000, "network.width": 32, "training.average": 0.999},
+    "gan": {"training.steps": 4000, "network.width": 32, "training.ema": 0.999},
     "vgh++": {
         "training.steps": 3000,
         "network.width": 32,
         "network.code_width": 200,
-        "training.average": 0.999,
+        "training.ema": 0.999,
     },
 }
 """What each system trains with: sized so that all three take under three minutes on two cores."""

@@ -344,7 +344,7 @@ SYSTEMS = (
             "network.family": "progressive",
             "training.lr": 1e-3,
             "training.betas": (0.0, 0.99),
-            "training.average": 0.999,
+            "training.ema": 0.999,
         },
         {"by": WASSERSTEIN, "penalty": gradient_penalty(10.0, drift=0.001)},
     ),

@@ -63,7 +63,7 @@ class Settings:
         critics: the optimiser of the critics.
         simultaneous: gradients of both sides at the old state.
         clip_gradient: a bound on the norm of all players' gradients together, and of all critics'.
-        average: decay of the running average of the decoder's weights that is kept for evaluation.
+        ema: decay of the running average of the decoder's weights that is kept for evaluation.
         precision: `"bf16"` runs the nets, and nothing else, under autocast; `"tf32"` is for who calls the step
             (`numerics`).
         lanes: whether every tensor carries a leading axis of runs.
@@ -83,7 +83,7 @@ class Settings:
     critics: Optimiser = field(default_factory=Adam)
     simultaneous: bool = False
     clip_gradient: float | None = None
-    average: float | None = None
+    ema: float | None = None
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     consensus: float = 0.0
     unroll: int = 0
@@ -99,7 +99,7 @@ class State:
 
     params: Params
     moments: dict[str, Moments]
-    average: Params = field(default_factory=dict)
+    ema: Params = field(default_factory=dict)
     buffers: Params = field(default_factory=dict)
 
 
@@ -113,9 +113,9 @@ def init(objective: Objective, nets: Mapping[str, nn.Module], settings: Settings
     moments = {
         side: getattr(settings, side).init(_flat(params, names)) for side, names in moved.items() if names
     }
-    average = {"decoder": {k: p.clone() for k, p in params["decoder"].items()}} if settings.average else {}
+    ema = {"decoder": {k: p.clone() for k, p in params["decoder"].items()}} if settings.ema else {}
     buffers = {n: {k: b.detach().clone() for k, b in evolving(net).items()} for n, net in nets.items()}
-    return State(params, moments, average, {n: b for n, b in buffers.items() if b})
+    return State(params, moments, ema, {n: b for n, b in buffers.items() if b})
 
 
 def step(
@@ -178,10 +178,10 @@ def step(
 
 def _averaged(state: State, settings: Settings) -> State:
     """The decoder's running average one step on, in place."""
-    if settings.average:
+    if settings.ema:
         with torch.no_grad():
-            kept, new = list(state.average["decoder"].values()), list(state.params["decoder"].values())
-            torch._foreach_lerp_(kept, new, 1.0 - settings.average)
+            kept, new = list(state.ema["decoder"].values()), list(state.params["decoder"].values())
+            torch._foreach_lerp_(kept, new, 1.0 - settings.ema)
     return state
 
 

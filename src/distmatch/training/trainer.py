@@ -243,7 +243,7 @@ class Trainer:
         """The nets with the trained weights written into them: the decoder's running average where one is kept."""
         with torch.no_grad():
             for name, net in self.nets.items():
-                trained = self.state.average.get(name, self.state.params[name])
+                trained = self.state.ema.get(name, self.state.params[name])
                 for key, p in net.named_parameters():
                     if key in trained:
                         p.copy_(trained[key])
@@ -263,7 +263,7 @@ class Trainer:
         terms = [(n, t) for n, t in zip(current.names, current.terms, strict=True) if not t.critics]
         if not terms:
             return {}
-        params, buffers = self.state.params | self.state.average, self.state.buffers
+        params, buffers = self.state.params | self.state.ema, self.state.buffers
 
         def at(name: str, net: nn.Module) -> Bound:
             return bind(net, params[name] | buffers.get(name, {}))
@@ -309,7 +309,7 @@ class Trainer:
         Raises:
             BadInput: the snapshot is of other nets.
         """
-        wanted = ("params/", "average/", "buffers/")
+        wanted = ("params/", "ema/", "buffers/")
         own = {k: v for k, v in self._kept().items() if k.startswith(wanted)}
         _copy(own, {k: v for k, v in tensors.items() if k.startswith(wanted)})
         self.steps_done = info["steps_done"]
@@ -318,7 +318,7 @@ class Trainer:
         """The state's tensors by a path of their own."""
         state = self.state
         tensors = {f"params/{n}/{k}": p for n, ps in state.params.items() for k, p in ps.items()}
-        tensors |= {f"average/{n}/{k}": p for n, ps in state.average.items() for k, p in ps.items()}
+        tensors |= {f"ema/{n}/{k}": p for n, ps in state.ema.items() for k, p in ps.items()}
         tensors |= {f"buffers/{n}/{k}": b for n, bs in state.buffers.items() for k, b in bs.items()}
         for side, moments in state.moments.items():
             tensors |= {f"moments/{side}/{n}/{i}": m for n, ms in moments.items() for i, m in enumerate(ms)}

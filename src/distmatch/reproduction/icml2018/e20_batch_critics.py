@@ -63,7 +63,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         "network.latent": sized(scale, 8, 64, 128),
         "training.lr": sized(scale, 5e-4, 5e-4, 2e-4),
         "training.critic_steps": 1,
-        "training.average": sized(scale, 0.5, 0.99, 0.999),
+        "training.ema": sized(scale, 0.5, 0.99, 0.999),
         "training.steps": sized(scale, 10, 1500, 50_000),
         **OWN[system],
     }

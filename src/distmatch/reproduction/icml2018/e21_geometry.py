@@ -95,7 +95,7 @@ def settings_of(name: str, scale: Scale) -> dict[str, Any]:
         "network.width": sized(scale, 4, 4 if bad else 16, 8 if bad else 64),
         "network.latent": 8 if bad else sized(scale, 8, 64, 100),
         "training.lr": sized(scale, 5e-4, 5e-4, 2e-4),
-        "training.average": sized(scale, 0.5, 0.99, 0.999),
+        "training.ema": sized(scale, 0.5, 0.99, 0.999),
         "training.precision": sized(scale, "float32", "bf16", "float32"),
         "training.steps": sized(scale, 10, 1000, 20_000),
     }

@@ -59,7 +59,7 @@ def settings_of(sampler: str, scale: Scale) -> dict[str, Any]:
         "network.width": sized(scale, 4, 16 if conv else 256, 64 if conv else 512),
         "network.latent": sized(scale, 8, 64, 100),
         "training.lr": sized(scale, 5e-4, 5e-4, 2e-4),
-        "training.average": sized(scale, 0.5, 0.99, 0.999),
+        "training.ema": sized(scale, 0.5, 0.99, 0.999),
         "training.precision": sized(scale, "float32", "bf16" if conv else "float32", "float32"),
         "training.steps": sized(scale, 30, 800 if conv else 6000, 20_000 if conv else 140_000),
     }

@@ -74,7 +74,7 @@ def settings_of(system: str, scale: Scale) -> dict[str, Any]:
         **({"network.width": sized(scale, 4, 16, 64)} if conv else flat),
         "network.latent": sized(scale, 8, 64, 100),
         "training.lr": sized(scale, 5e-4, 5e-4, 2e-4),
-        "training.average": sized(scale, 0.5, 0.99, 0.999),
+        "training.ema": sized(scale, 0.5, 0.99, 0.999),
         "training.precision": sized(scale, "float32", "bf16" if conv else "float32", "float32"),
         "training.steps": steps if conv else steps * 15 // 2,
     }

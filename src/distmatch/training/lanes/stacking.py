@@ -68,14 +68,14 @@ def _frame(state: State) -> State:
     return State(
         {n: dict(ps) for n, ps in state.params.items()},
         {side: {n: list(ms) for n, ms in moments.items()} for side, moments in state.moments.items()},
-        {n: dict(ps) for n, ps in state.average.items()},
+        {n: dict(ps) for n, ps in state.ema.items()},
         {n: dict(bs) for n, bs in state.buffers.items()},
     )
 
 
 def _holders(state: State) -> Iterator[tuple[bool, Any]]:
     """Every dict or list of tensors in a state, always in the same order; whether they are counts."""
-    for part in (state.params, state.average, state.buffers):
+    for part in (state.params, state.ema, state.buffers):
         for held in part.values():
             yield False, held
     for moments in state.moments.values():
