@@ -15,7 +15,7 @@ from distmatch.metrics.plots import (
     RatePlane,
     Scatter,
 )
-from distmatch.reports import plots as exhibits
+from distmatch.reports import plots
 from distmatch.reports.html import RunView, render
 from distmatch.reports.plots import drawn, figure_of
 
@@ -110,7 +110,7 @@ def test_runs_with_a_rate_share_one_plane():
 
 def test_the_plane_of_runs_is_bounded_by_the_least_bound_of_the_entropy(monkeypatch):
     shown = []
-    monkeypatch.setattr(exhibits, "drawn", lambda plane: shown.append(plane) or drawn(plane))
+    monkeypatch.setattr(plots, "drawn", lambda plane: shown.append(plane) or drawn(plane))
 
     def run(name, **values):
         return RunView(name, metrics={k: Estimate(v, 0.1, 100, "nats").as_dict() for k, v in values.items()})
