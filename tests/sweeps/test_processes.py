@@ -110,8 +110,8 @@ def test_ray_that_is_missing_or_not_there_is_one_sentence(distmatch, here, monke
 RAY = """
 import json, os, signal, sys
 from pathlib import Path
-from distmatch.sweeps.on_ray import RayCluster
-from distmatch.sweeps.opening import opened
+from distmatch.sweeps.folder import opened
+from distmatch.sweeps.pool.ray import RayCluster
 from distmatch.sweeps.sweep import Machine, perform
 
 sys.path.insert(0, sys.argv[1])

@@ -1,7 +1,8 @@
 """Sweeps: many runs from one file, packed into lanes, on one machine or many.
 
-`file` reads what is asked for and `plan` decides every run; `packing` makes tasks of them, `worker` performs one, and
-`local` or `on_ray` many; `sweep` drives all of it, and `table` is what comes out. The run folders are the only truth.
+`file` reads what is asked for and `plan` decides every run; `packing` makes tasks of them, and `pool` performs them: a
+`worker` one, `local` or `ray` many. `sweep` drives all of it, and `table` is what comes out. The run folders are the
+only truth.
 
 >>> from distmatch.sweeps import parse, planned
 >>> file = parse({"seeds": 2, "base": {"system": "vae", "data.name": "ring"}, "grid": {"training.lr": [1e-3, 1e-4]}})
