@@ -35,7 +35,7 @@ class Loop:
         lr: Adam's, of both sides.
         betas: Adam's.
         bf16: whether forwards run under autocast.
-        critic_steps: batches of one step; the last serves the players too.
+        critic_steps: batches of one step; the last serves the model too.
     """
 
     nets: Nets
@@ -47,11 +47,11 @@ class Loop:
     losses: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        players = [p for n in ("encoder", "decoder") if n in self.nets for p in self.nets[n].parameters()]
+        params = [p for n in ("encoder", "decoder") if n in self.nets for p in self.nets[n].parameters()]
         critics = [p for n in ("data", "code") if n in self.nets for p in self.nets[n].parameters()]
-        self.adam = torch.optim.Adam(players, lr=self.lr, betas=self.betas)
+        self.adam = torch.optim.Adam(params, lr=self.lr, betas=self.betas)
         self.critic_adam = torch.optim.Adam(critics, lr=self.lr, betas=self.betas) if critics else None
-        self.device = players[0].device
+        self.device = params[0].device
 
     def take(self, batches: Sequence[tuple[Tensor, Noise | None]]) -> None:
         """One step, on the noise given or on its own."""

@@ -41,7 +41,7 @@ ABSOLUTE = Comparison(
     "absolute",
     "A",
     critic=Sides(lambda s: (s - 1).abs(), lambda s: (s + 1).abs()),
-    players=Sides(lambda s: s, lambda s: -s),
+    generator=Sides(lambda s: s, lambda s: -s),
     log_ratio=None,
     reference="ours",
 )

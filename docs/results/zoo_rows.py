@@ -523,14 +523,14 @@ COMPARISONS = (
             (
                 "lsif",
                 f"system.by=lsif {FLAT}",
-                "The ratio by least squares, which squares an exponential and so needs a flat critic; players minimise "
-                "reverse KL.",
+                "The ratio by least squares, which squares an exponential and so needs a flat critic; the generator "
+                "minimises reverse KL.",
                 "Kanamori et al. 2009; arXiv:1610.03483",
             ),
             (
                 "kliep",
                 f"system.by=kliep{SMOOTH}",
-                "The ratio by KL; players minimise reverse KL.",
+                "The ratio by KL; the generator minimises reverse KL.",
                 "Sugiyama et al. 2008; arXiv:1610.03483",
             ),
             (

@@ -80,7 +80,7 @@ class Ramp:
     Args:
         start: the value at the first step.
         end: the value from step T on.
-        steps: T, in the players' steps, or as a share of a run (see `over`).
+        steps: T, in steps of the model, or as a share of a run (see `over`).
         shape: linear, sine (fast first), cosine (slow at both ends) or exponential.
 
     Raises:

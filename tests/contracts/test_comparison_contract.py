@@ -1,4 +1,4 @@
-"""Every comparison: its critic is best at the true ratio, its players then bring q to p, and all signs agree.
+"""Every comparison: its critic is best at the true ratio, its nets then bring q to p, and all signs agree.
 
 On a support of five points an expectation is a sum and a critic is five numbers. Where the comparison says how its
 score becomes log p/q, the best score is that map's inverse; where it has none (integral metrics), a fixed
@@ -55,23 +55,23 @@ def test_it_keeps_the_contract(by):
 
 
 @with_ratio
-def test_the_players_part_is_stationary_at_p(by):
-    """By envelope: with the best critic at q = p, no shift of mass changes the players' part to first order."""
+def test_the_generators_part_is_stationary_at_p(by):
+    """By envelope: with the best critic at q = p, no shift of mass changes the generator's part to first order."""
     losses = []
     for t in (-1e-4, 1e-4):
         q = P + t * (Q - P)
-        losses.append(total(by.players, best_scores(by, (P / q).log()), P, q))
+        losses.append(total(by.generator, best_scores(by, (P / q).log()), P, q))
     assert abs(losses[1] - losses[0]) < 1e-9
 
 
 @without_ratio
 def test_a_shift_of_location_is_undone(by):
-    """With f(u) = u, which is 1-Lipschitz and the best critic of a model to the left, the players go right."""
+    """With f(u) = u, which is 1-Lipschitz and the best critic of a model to the left, the model goes right."""
     u = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)
     mean = torch.full_like(u, 1 / len(u))
 
     def loss(shift: Tensor) -> Tensor:
-        parts = zip(by.players, (u, u - shift), strict=True)
+        parts = zip(by.generator, (u, u - shift), strict=True)
         return sum((mean * side(f)).sum() for side, f in parts if side is not None)
 
     losses = torch.stack([loss(s) for s in torch.linspace(2, 0, 11, dtype=torch.float64)])
@@ -82,7 +82,7 @@ def test_a_shift_of_location_is_undone(by):
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_losses_are_unreduced_and_finite(by, shape, dtype):
-    for side in (*by.critic, *by.players):
+    for side in (*by.critic, *by.generator):
         if side is not None:
             for size in (0.0, 30.0, -30.0):
                 out = side(torch.full(shape, size, dtype=dtype))
@@ -105,7 +105,7 @@ def test_the_log_ratio_is_finite_at_any_score_and_so_is_its_slope(by, dtype):
 @every
 def test_losses_go_through_vmap_and_the_compiler(by):
     def slopes(scores: Tensor) -> Tensor:
-        sides = [side for side in (*by.critic, *by.players) if side is not None]
+        sides = [side for side in (*by.critic, *by.generator) if side is not None]
         return torch.stack([torch.func.grad(lambda s, f=side: f(s).sum())(scores) for side in sides])
 
     scores = torch.linspace(-3, 3, 6, dtype=torch.float64).reshape(2, 3)
@@ -122,7 +122,7 @@ def test_names_are_their_keys():
 
 
 def test_crosses_are_a_fair_sample():
-    """Every critic that holds a ratio but two that share another's, and every loss of the players, takes part."""
+    """Every critic that holds a ratio but two that share another's, and every generator loss, takes part."""
     critics, generators = zip(*(n.split("/") for n in CROSSES), strict=True)
     assert {*critics, "minimax", "reverse_kl"} == {n for n in WITH_RATIO if "/" not in n}
     assert set(generators) == GENERATOR_LOSSES.keys()

@@ -182,7 +182,7 @@ def test_a_term_takes_it_with_any_comparison(make, by):
         own = "penalty/match(x_gen, x)"
         noise = b.noise.get(own, [b.noise[own + "/0"]] if own + "/0" in b.noise else None)
         torch.testing.assert_close(parts["penalty"], penalty(score, [b.x], [draws[X_GEN]], noise))
-    settings = Settings(players=SGD(0.01), critics=SGD(0.01))
+    settings = Settings(model=SGD(0.01), critics=SGD(0.01))
     _, logs = step(objective, nets, init(objective, nets, settings), [b], settings)
     assert all(v.isfinite() for v in logs.values())
 

@@ -41,7 +41,7 @@ SMALL = {
     "progressive": {"width": 4, "most": 4, "stable": 1, "fade": 4},
 }
 SETTINGS = Settings(  # ε well above the rounding of a clipped critic's gradients, which Adam would blow up
-    players=Adam(lr=1e-2, eps=1e-5), critics=Adam(lr=2e-2, eps=1e-5)
+    model=Adam(lr=1e-2, eps=1e-5), critics=Adam(lr=2e-2, eps=1e-5)
 )
 
 
@@ -168,7 +168,7 @@ def stacked(model: Model, settings: Settings) -> tuple[dict[str, nn.Module], Sta
         for n, held in getattr(states[0], part).items():
             for key in held:
                 held[key] = torch.stack([getattr(s, part)[n][key] for s in states])
-    side = {"players": objective.players, "critics": tuple(objective.critics)}
+    side = {"model": objective.nets, "critics": tuple(objective.critics)}
     moments = {
         s: getattr(settings, s).init([p for n in names for p in states[0].params[n].values()])
         for s, names in side.items()
@@ -271,7 +271,7 @@ def test_lanes_differ_in_every_number_that_they_may_differ_in(model):
     objective = model.objective
     paths = [n for n in objective.numbers() if n.endswith("weight")]
     numbers = {n: torch.tensor([0.5, 1.0, 3.0]) * (i + 1) for i, n in enumerate(paths)}
-    rates = {"players": torch.tensor([0.01, 0.003, 0.02]), "critics": torch.tensor([0.005, 0.02, 0.01])}
+    rates = {"model": torch.tensor([0.01, 0.003, 0.02]), "critics": torch.tensor([0.005, 0.02, 0.01])}
     settings = model.settings(**{side: SGD(lr=lr, momentum=0.5) for side, lr in rates.items()})
     found, logs = together(model, settings, numbers)
     for k in range(K):
@@ -286,7 +286,7 @@ def test_lanes_differ_in_every_number_that_they_may_differ_in(model):
 def test_compiled_lanes_equal_lanes(name):
     model = SUBJECTS[name]
     settings = model.settings(
-        players=SGD(lr=torch.tensor([0.01, 0.02, 0.03])),
+        model=SGD(lr=torch.tensor([0.01, 0.02, 0.03])),
         critics=SGD(lr=0.02),
         functional=True,
         clip_gradient=5.0,
@@ -317,7 +317,7 @@ def normal_data(objective: Objective, g: torch.Generator, size: int) -> Batch:
 class Lesson:
     """How a system is taught: what its toy needs to settle, in a second or less."""
 
-    players: float = 0.02
+    model: float = 0.02
     critics: float = 0.04
     betas: tuple[float, float] = (0.5, 0.9)
     ema: float = 0.95
@@ -326,7 +326,7 @@ class Lesson:
 
     def settings(self, model: Model) -> Settings:
         b1, b2 = self.betas
-        rates = {side: Adam(getattr(self, side), beta1=b1, beta2=b2) for side in ("players", "critics")}
+        rates = {side: Adam(getattr(self, side), beta1=b1, beta2=b2) for side in ("model", "critics")}
         return model.settings(**rates, ema=self.ema)
 
 
@@ -354,7 +354,7 @@ UNTAUGHT = {
     "age": "its codes lie on the sphere, and the toy's z does not",
     "bgan": "a critic that is linear in the batch's mean lets the decoder circle around the data",
     "m-bgan": "a critic that is linear in the batch's mean lets the decoder circle around the data",
-    "unrolled-gan": "five steps of the critic inside each of the players' take ten seconds",
+    "unrolled-gan": "five steps of the critic inside each of the model's take ten seconds",
 }
 
 
@@ -423,7 +423,7 @@ def negative_elbo(seed: int, steps: int = 800) -> tuple[float, float]:
     objective = SYSTEMS["vae"].objective()
     nets, g = linear_nets(objective, seed, latent=1), generator(seed + 200)
     root = torch.tensor([[0.6, 0.0], [0.5, 0.3]], dtype=torch.float64)
-    settings = Settings(players=Adam(lr=0.02))
+    settings = Settings(model=Adam(lr=0.02))
 
     def data(size: int) -> Batch:
         x = CENTRE + torch.randn(size, 2, generator=g, dtype=torch.float64) @ root.T
@@ -432,7 +432,7 @@ def negative_elbo(seed: int, steps: int = 800) -> tuple[float, float]:
     state = init(objective, nets, settings)
     for _ in range(steps):
         state, _ = step(objective, nets, state, [data(128)], settings)
-    _, logs = step(objective, nets, state, [data(20_000)], Settings(players=Adam(lr=0.0)))
+    _, logs = step(objective, nets, state, [data(20_000)], Settings(model=Adam(lr=0.0)))
     entropy = 0.5 * torch.logdet(2 * torch.pi * torch.e * root @ root.T)
     return sum(v.item() for v in logs.values()), entropy.item()
 

@@ -287,7 +287,7 @@ def linear_nets(
     learned_scale: bool = True,
     toy: Toy = PLAIN,
 ) -> dict[str, nn.Module]:
-    """Players that are linear, or nearly, and quadratic critics in float64, for data `(x,)`."""
+    """Nets that are linear, or nearly, and quadratic critics in float64, for data `(x,)`."""
     g, labels = generator(seed), LABELS if objective.given else 0
     sizes = {"x": x, "z": latent}
     decoders: dict[str, Callable[[], nn.Module]] = {
@@ -295,7 +295,7 @@ def linear_nets(
         "pixelcnn": lambda: AutoregressiveDecoder(g, latent, labels, toy.uses_code),
     }
     explicit = objective.needs_likelihood
-    players: dict[str, Callable[[], nn.Module]] = {
+    makers: dict[str, Callable[[], nn.Module]] = {
         "encoder": lambda: ENCODERS[toy.posterior](g, x, latent, labels),
         "decoder": decoders.get(
             toy.family, lambda: LinearDecoder(g, x, latent, labels, explicit, learned_scale)
@@ -303,7 +303,7 @@ def linear_nets(
         "prior": lambda: ToyPrior(g, toy.prior, x, latent),
         "lens": lambda: LinearLens(g, x),
     }
-    nets = {n: players[n]() for n in objective.uses}
+    nets = {n: makers[n]() for n in objective.uses}
     critic = SetCritic if toy.symmetric else QuadraticCritic
     for name, spaces in objective.critics.items():
         nets[name] = critic(g, sum(sizes[s] for s in spaces), labels)

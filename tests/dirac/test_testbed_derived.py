@@ -99,7 +99,7 @@ def test_the_origin_is_an_equilibrium_of_every_comparison(name: str):
 
 
 def test_eigenvalues_of_comparisons_by_hand():
-    """±i√(-b′(t₀)c′(t₀)): the critic's and the players' slopes at the undecided score of the model."""
+    """±i√(-b′(t₀)c′(t₀)): the critic's and the model's slopes at the undecided score of the model."""
     by_hand = {REVERSE_KL: math.sqrt(0.5), LEAST_SQUARES: 0.5, F_KL: 1.0, WASSERSTEIN: 1.0, HINGE: 1.0}
     for comparison, frequency in by_hand.items():
         values = jacobian_eigenvalues(from_comparison(comparison))

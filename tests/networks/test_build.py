@@ -72,7 +72,7 @@ def test_a_fresh_gaussian_encoder_is_near_the_prior():
 
 
 NORMED = ["mlp", "dcgan"]
-PLAYERS = [*NORMED, "progressive"]
+GENERATORS = [*NORMED, "progressive"]
 
 
 @pytest.mark.parametrize("name", NORMED)
@@ -138,7 +138,7 @@ def test_initial_std():
 
 @pytest.mark.parametrize("labels", [0, 3])
 @pytest.mark.parametrize("packed", [2, 3])
-@pytest.mark.parametrize("name", PLAYERS)
+@pytest.mark.parametrize("name", GENERATORS)
 def test_packed_critics(name, packed, labels):
     """One score for several data side by side, each of which it looks at, and labels count once."""
     shapes, small = Shapes((2, 8, 8), 2, labels), {"width": 16}
@@ -157,7 +157,7 @@ def test_packed_critics(name, packed, labels):
 
 
 @pytest.mark.parametrize("spaces", [("x",), ("x", "z"), ("z",)])
-@pytest.mark.parametrize("name", PLAYERS)
+@pytest.mark.parametrize("name", GENERATORS)
 def test_hidden_features_are_what_the_head_is_given(name, spaces):
     net = build(name, "critic", Shapes((1, 8, 8), 2), spaces=spaces, options={"width": 4, "code_width": 4})
     inputs = [torch.rand(4, 1, 8, 8) if s == "x" else torch.rand(4, 2) for s in spaces]

@@ -43,7 +43,7 @@ def normals(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def players(name: str, seed: int = 0, shapes: Shapes = IMAGE) -> dict[str, nn.Module]:
+def model_nets(name: str, seed: int = 0, shapes: Shapes = IMAGE) -> dict[str, nn.Module]:
     return {
         "encoder": seeded(lambda: build("mlp", "encoder", shapes, options={"width": 8}), seed),
         "prior": seeded(lambda: prior(name, shapes, components=5), seed),
@@ -67,7 +67,7 @@ def samples(distribution: Distribution, n: int) -> Tensor:
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_mass_is_one_in_two_dimensions_and_samples_follow_the_density(name):
-    distribution = distribution_of(players(name))
+    distribution = distribution_of(model_nets(name))
     axis = torch.linspace(-16, 16, 321, dtype=torch.float64)
     middles = (axis[1:] + axis[:-1]) / 2
     points = torch.cartesian_prod(middles, middles)
@@ -87,7 +87,7 @@ def test_mass_is_one_in_two_dimensions_and_samples_follow_the_density(name):
 
 @pytest.mark.parametrize("name", ["mixture", "vamp"])
 def test_mass_is_one_in_one_dimension_and_samples_have_the_distribution_function(name):
-    distribution = distribution_of(players(name, shapes=Shapes((3,), 1, bounded=False)))
+    distribution = distribution_of(model_nets(name, shapes=Shapes((3,), 1, bounded=False)))
     z = torch.linspace(-15, 15, 4001, dtype=torch.float64)
     assert torch.trapezoid(distribution.log_prob(z[:, None]).exp(), z).item() == pytest.approx(1, abs=1e-6)
 
@@ -133,7 +133,7 @@ def test_a_mixture_crosses_the_border_of_vmap():
 
 @pytest.mark.parametrize("bounded", [True, False])
 def test_a_vamp_prior_is_the_mean_of_the_encoders_densities_at_its_pseudo_inputs(bounded):
-    nets = players("vamp", shapes=Shapes((1, 4, 4), 2, bounded=bounded))
+    nets = model_nets("vamp", shapes=Shapes((1, 4, 4), 2, bounded=bounded))
     u, z = nets["prior"].pseudo_inputs, normals(7, 2)
     assert ((u > 0) & (u < 1)).all() == bounded
     q = nets["encoder"](u)
@@ -203,7 +203,7 @@ def test_a_fresh_prior_learns_two_clusters(name):
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_bound_priors_law_is_of_the_bound_weights(name):
-    nets, other, z = players(name), players(name, seed=1), normals(7, 2)
+    nets, other, z = model_nets(name), model_nets(name, seed=1), normals(7, 2)
     parameters = weights_of(other)
     bound = {n: bind(nets[n], parameters[n]) for n in NETS}
     distribution = bound["prior"](bound["encoder"])
@@ -214,7 +214,7 @@ def test_a_bound_priors_law_is_of_the_bound_weights(name):
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_gradients_reach_all_weights_alike_in_lanes_and_compiled(name):
-    nets, z = players(name), normals(7, 2)
+    nets, z = model_nets(name), normals(7, 2)
 
     def loss(parameters: dict[str, dict[str, Tensor]]) -> Tensor:
         def encode(x: Tensor) -> Distribution:
@@ -222,7 +222,7 @@ def test_gradients_reach_all_weights_alike_in_lanes_and_compiled(name):
 
         return -functional_call(nets["prior"], parameters["prior"], (encode,)).log_prob(z).mean()
 
-    own, another = weights_of(nets), weights_of(players(name, seed=1))
+    own, another = weights_of(nets), weights_of(model_nets(name, seed=1))
     alone = grad(loss)(own)
     moved = NETS if PRIORS[name].needs_encoder else ("prior",)
     for n in NETS:

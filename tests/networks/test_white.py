@@ -15,7 +15,7 @@ def test_a_bernoulli_decoder_learns_ink_as_well_as_background():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         nets = {role: build("dcgan", role, shapes, options={"width": 8}) for role in ("encoder", "decoder")}
-    trainer = Trainer(vae(), nets, Feed(vae(), x, latent=8, batch_size=64), Settings(players=Adam(lr=2e-3)))
+    trainer = Trainer(vae(), nets, Feed(vae(), x, latent=8, batch_size=64), Settings(model=Adam(lr=2e-3)))
     trainer.run(250)
     trained = trainer.write_back()
     with torch.no_grad():

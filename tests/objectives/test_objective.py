@@ -14,7 +14,7 @@ from distmatch.objectives.comparisons import COMPARISONS, MINIMAX, REVERSE_KL, W
 from distmatch.objectives.noise import Noise
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.penalties import clipping, dragan, gradient_penalty
-from distmatch.objectives.term import PLAYERS, Critics
+from distmatch.objectives.term import MODEL_NETS, Critics
 from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.likelihood import IWAE, KL, NLL
 from distmatch.objectives.terms.match import Match
@@ -84,22 +84,22 @@ def test_groups(objective, groups):
 
 
 @every
-def test_each_term_is_in_one_group_that_holds_its_players(objective):
+def test_each_term_is_in_one_group_that_holds_its_nets(objective):
     grouped = Counter(i for terms in objective.groups.values() for i in terms)
-    assert grouped == {i: 1 for i, t in enumerate(objective.terms) if t.players}
-    for players, terms in objective.groups.items():
+    assert grouped == {i: 1 for i, t in enumerate(objective.terms) if t.nets}
+    for nets, terms in objective.groups.items():
         for i in terms:
             t = objective.terms[i]
-            assert set(t.players) <= set(players)
-            assert not t.restricted or t.players == players, "a restricted term would leak into a player"
-    assert objective.players == tuple(p for p in PLAYERS if any(p in g for g in objective.groups))
+            assert set(t.nets) <= set(nets)
+            assert not t.restricted or t.nets == nets, "a restricted term would leak into a net"
+    assert objective.nets == tuple(p for p in MODEL_NETS if any(p in g for g in objective.groups))
 
 
 @every
 def test_every_net_in_use_learns(objective):
-    """`players` are the nets moved, `uses` the nets that draws pass through."""
-    assert set(objective.players) <= set(objective.uses) <= set(PLAYERS)
-    assert objective.players == objective.uses
+    """`nets` are those moved, `uses` the nets that draws pass through."""
+    assert set(objective.nets) <= set(objective.uses) <= set(MODEL_NETS)
+    assert objective.nets == objective.uses
 
 
 @every
@@ -112,14 +112,14 @@ def test_variables_come_after_what_they_are_made_from(objective):
 
 @pytest.mark.parametrize("by", COMPARISONS.values(), ids=COMPARISONS)
 def test_a_match_moves_whom_its_scored_sides_can(by):
-    assert Match(X_GEN, X, by=by).players == ("decoder",)
-    assert Match(Z_CODE, Z_PRIOR, by=by).players == ("encoder",)
-    assert Match((X, Z_CODE), (X_GEN, Z_PRIOR), by=by).players == ("encoder", "decoder")
+    assert Match(X_GEN, X, by=by).nets == ("decoder",)
+    assert Match(Z_CODE, Z_PRIOR, by=by).nets == ("encoder",)
+    assert Match((X, Z_CODE), (X_GEN, Z_PRIOR), by=by).nets == ("encoder", "decoder")
 
 
-def test_a_target_without_players_is_not_moved():
+def test_a_target_without_nets_is_not_moved():
     avb = NLL() + Match((X, Z_CODE), (X, Z_PRIOR), by=REVERSE_KL, critic="joint")
-    assert avb.terms[1].players == ("encoder",)
+    assert avb.terms[1].nets == ("encoder",)
     assert avb.critics == {"joint": ("x", "z")}
     assert str(avb) == "E[-log p(x|ẑ)] + KL[q(x, ẑ) ‖ p*(x)p(z)]"
 
@@ -147,11 +147,11 @@ def test_a_joint_is_printed_as_a_product_where_its_draws_are_independent(joint, 
 def test_to_restricts():
     term = Match(X_REC, X)
     assert not term.restricted
-    assert (term.to("decoder").players, term.to("decoder").restricted) == (("decoder",), True)
+    assert (term.to("decoder").nets, term.to("decoder").restricted) == (("decoder",), True)
     both = term.to("decoder", "encoder")
-    assert (both.players, both.restricted) == (("encoder", "decoder"), False)
-    assert term.to("decoder").to("encoder").players == ("encoder",)
-    assert (3.0 * term.to("decoder")).players == ("decoder",)
+    assert (both.nets, both.restricted) == (("encoder", "decoder"), False)
+    assert term.to("decoder").to("encoder").nets == ("encoder",)
+    assert (3.0 * term.to("decoder")).nets == ("decoder",)
     assert not Match(X_GEN, X).to("decoder").restricted
 
 

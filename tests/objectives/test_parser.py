@@ -175,7 +175,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("match(x_gen, x, penalty=gp(wight=3))", 28, "unknown argument of gp 'wight'; did you mean 'weight'?"),
     ("match(x_gen, x, weight=2)", 17, "unknown argument of match 'weight'"),
     ("match(x_gen, x, only=encoder)", 17, "unknown argument of match 'only'"),
-    ("nll.to(decodr)", 8, "unknown player 'decodr'; did you mean 'decoder'?"),
+    ("nll.to(decodr)", 8, "unknown net 'decodr'; did you mean 'decoder'?"),
     # arguments
     ("match", 1, "match needs model and target"),
     ("match()", 1, "match needs model and target"),
@@ -266,12 +266,12 @@ REFUSED: list[tuple[str, int, str]] = [
     ("nll + 2*0.01e-999*kl", 9, "0.01e-999 is beyond the range of floating point"),
     ("1e300*(nll + 1e300*kl)", 1, "the product of the weights is beyond the range"),
     ("1e-300*1e-300*kl", 1, "the product of the weights is beyond the range"),
-    # players, and the label
+    # nets, and the label
     ("kl.to(decoder)", 7, "kl does not depend on 'decoder'"),
     ("match(x_gen, x).to(decoder, encoder)", 29, "match(x_gen, x) does not depend on 'encoder'"),
     ("nll.to(encoder, encoder)", 17, "encoder is named twice"),
-    ("nll.to()", 8, "expected a player, encoder or decoder, but found ')'"),
-    ("nll.to(3)", 8, "expected a player"),
+    ("nll.to()", 8, "expected a net, encoder or decoder, but found ')'"),
+    ("nll.to(3)", 8, "expected a net"),
     ("nll.to", 5, "expected to(...) after '.', as in nll.to(decoder)"),
     ("nll.into(encoder)", 5, "expected to(...) after '.'"),
     ("nll.", 5, "expected to(...) after '.'"),
@@ -313,7 +313,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("nll(x_gen) + match(x_gen, x) + iwae(2) + kl + kl", 42, "two terms want different numbers of codes"),
     ("nll + kl(learned) + match(x_gen, x) + nll", 21, "another draws z from the fixed one"),
     ("nll + match(x_gen, x, pack=2) + kl | y", 7, "a critic of packs cannot be given the labels"),
-    ("nll + match(x, x)", 7, "moves no player"),
+    ("nll + match(x, x)", 7, "moves no net"),
     # characters
     ("nll + β*kl", 7, "the character 'β' is not ASCII; write plain letters"),
     ("nll + 0.5·kl", 10, "the character '·' is not ASCII"),
@@ -558,9 +558,9 @@ def terms(draw: st.DrawFn) -> Term:
         matches(),
     ]
     term = draw(st.one_of(kinds))
-    assume(term.players)
-    players = draw(st.permutations(term.players))
-    term = term.to(*players[: draw(st.integers(0, len(players)))])
+    assume(term.nets)
+    nets = draw(st.permutations(term.nets))
+    term = term.to(*nets[: draw(st.integers(0, len(nets)))])
     return draw(FACTORS | RAMPS) * term
 
 

@@ -68,7 +68,7 @@ def drawn(objective: Objective, nets: Nets, b: Batch) -> Draws:
 
 
 def losses(objective: Objective, nets: Nets, b: Batch) -> list[Tensor]:
-    """What the players minimise, term by term."""
+    """The losses of the model, term by term."""
     draws = drawn(objective, nets, b)
     critics = Critics({n: nets[n] for n in objective.critics}, draws)
     return [t.loss(draws, critics) for t in objective.terms]
@@ -102,7 +102,7 @@ class AffineFlow(nn.Module):
 
 def test_the_likelihood_of_a_flow_is_that_of_the_data():
     objective, flow = Objective(NLL(X_GEN)), AffineFlow()
-    assert (objective.players, objective.uses, objective.names) == (
+    assert (objective.nets, objective.uses, objective.names) == (
         ("decoder",),
         ("decoder",),
         ("nll(x_gen)",),
@@ -180,11 +180,11 @@ def standard_error(values: Tensor) -> float:
 
 def test_the_learned_priors_term_moves_encoder_and_prior():
     objective = NLL() + KL(prior="learned")
-    assert objective.players == objective.uses == ("encoder", "decoder", "prior")
+    assert objective.nets == objective.uses == ("encoder", "decoder", "prior")
     assert objective.groups == {("encoder", "decoder", "prior"): (0, 1)}
     assert str(objective) == "E[-log p(x|ẑ)] + E KL[q(z|x) ‖ m(z)]"
     nets = {**linear_nets(NLL() + KL()), "prior": Fixed(torch.zeros(2, **DOUBLE), torch.ones(2, **DOUBLE))}
-    settings = Settings(players=SGD(1.0))
+    settings = Settings(model=SGD(1.0))
     b = batch(objective, generator(1))
     state, _ = step(objective, nets, init(objective, nets, settings), [b], settings)
     z = drawn(objective, nets, b)[Z_CODE].detach()
@@ -233,7 +233,7 @@ def test_a_target_rate_is_the_distance_of_the_mean_rate(target):
 def test_a_target_rate_holds_the_rate():
     """Whatever else would lower it."""
     objective = Objective(KL(), 3.0 * TargetRate(2.0))
-    nets, settings = linear_nets(objective), Settings(players=SGD(0.005))
+    nets, settings = linear_nets(objective), Settings(model=SGD(0.005))
     state, data = init(objective, nets, settings), batch(objective, generator(1), 64)
     for _ in range(400):
         state, logs = step(objective, nets, state, [data], settings)
@@ -382,7 +382,7 @@ def test_several_codes_and_another_number_of_them_are_refused(other: Term):
 
 def test_iwae_may_stand_with_terms_of_samples():
     objective = IWAE(2) + Match(X_GEN, X)
-    assert (objective.samples, objective.players) == (2, ("encoder", "decoder"))
+    assert (objective.samples, objective.nets) == (2, ("encoder", "decoder"))
     assert IWAE(2) + IWAE(2)
 
 
@@ -427,8 +427,8 @@ def test_a_packed_critic_sees_several_at_once(by):
     for part, integrand in by.critic._asdict().items():
         if integrand is not None:
             torch.testing.assert_close(found[part], integrand(packs[part]))
-    if by.players.model is not None:
-        torch.testing.assert_close(losses(objective, nets, b)[0], by.players.model(packs["model"]))
+    if by.generator.model is not None:
+        torch.testing.assert_close(losses(objective, nets, b)[0], by.generator.model(packs["model"]))
 
 
 def test_a_packed_critic_of_joints_sees_the_members_one_after_the_other():
@@ -460,7 +460,7 @@ def test_a_packed_critic_is_penalised_in_all_its_arguments(penalty):
 
 def test_packs_trains():
     objective = Objective(Match(X_GEN, X, penalty=gradient_penalty(), pack=2))
-    nets, settings = linear_nets(objective), Settings(players=SGD(0.1), critics=SGD(0.1))
+    nets, settings = linear_nets(objective), Settings(model=SGD(0.1), critics=SGD(0.1))
     b = batch(objective, generator(1), 7)
     _, logs = step(objective, nets, init(objective, nets, settings), [b], settings)
     assert all(v.isfinite() for v in logs.values())
@@ -535,7 +535,7 @@ def test_no_instance_noise_is_no_noise_at_all():
 
 
 def test_a_match_that_does_not_teach_asks_only():
-    """The critic's loss is that of the other term; the players' is the sum of both."""
+    """The critic's loss is that of the other term; the model's is the sum of both."""
     taught = Objective(Match(X_GEN, X))
     both = Match(X_GEN, X) + Match(X_REC, X, teach=False)
     assert both.critics == {"data": ("x",)}
@@ -545,9 +545,9 @@ def test_a_match_that_does_not_teach_asks_only():
     critics = Critics({"data": nets["data"]}, draws)
     assert both.terms[1].critic_losses(draws, critics) == {}
     torch.testing.assert_close(
-        both.terms[1].loss(draws, critics), NON_SATURATING.players.model(nets["data"](draws[X_REC]))
+        both.terms[1].loss(draws, critics), NON_SATURATING.generator.model(nets["data"](draws[X_REC]))
     )
-    settings = Settings(players=SGD(1.0), critics=SGD(1.0), simultaneous=True)
+    settings = Settings(model=SGD(1.0), critics=SGD(1.0), simultaneous=True)
     moved = []
     for objective in (taught, both):
         state, logs = step(objective, nets, init(objective, nets, settings), [b], settings)
@@ -572,12 +572,12 @@ def test_a_critic_that_nobody_teaches_is_refused():
         Match(X_GEN, X, teach=False, penalty=r1())
 
 
-# Players with a loss of their own
+# Nets with a loss of their own
 
 
 @pytest.mark.parametrize("generator_loss", GENERATOR_LOSSES.values(), ids=GENERATOR_LOSSES)
-def test_the_players_may_minimise_another_loss_of_the_same_ratio(generator_loss):
-    """LSIF's score is log r: its critic is LSIF's, its players' loss is the other one's at that ratio."""
+def test_the_model_may_minimise_another_loss_of_the_same_ratio(generator_loss):
+    """LSIF's score is log r: its critic is LSIF's, its generator loss is the other one's at that ratio."""
     objective = Objective(Match((X_GEN, Z_PRIOR), (X, Z_CODE), by=LSIF, generator=generator_loss))
     nets, b = linear_nets(objective), batch(objective, generator(1))
     draws = drawn(objective, nets, b)
@@ -594,10 +594,10 @@ def test_the_players_may_minimise_another_loss_of_the_same_ratio(generator_loss)
 def test_a_generator_decides_who_is_moved():
     joint = ((X_GEN, Z_PRIOR), (X, Z_CODE))
     reverse = GENERATOR_LOSSES["reverse_kl"]
-    assert Match(*joint, by=MINIMAX).players == ("encoder", "decoder")
-    assert Match(*joint, by=MINIMAX, generator=reverse).players == ("encoder", "decoder")
+    assert Match(*joint, by=MINIMAX).nets == ("encoder", "decoder")
+    assert Match(*joint, by=MINIMAX, generator=reverse).nets == ("encoder", "decoder")
     of_the_model = GeneratorLoss("of_the_model", "S", Sides(None, lambda t: -t))
-    assert Match(*joint, by=MINIMAX, generator=of_the_model).players == ("decoder",)
+    assert Match(*joint, by=MINIMAX, generator=of_the_model).nets == ("decoder",)
     assert str(Match(X_GEN, X, by=LSIF, generator=reverse)) == "KL_lsif[p(x̃) ‖ p*(x)]"
 
 
@@ -606,7 +606,7 @@ def test_critics_that_hold_no_ratio_take_no_other_loss():
         Match(X_GEN, X, by=WASSERSTEIN, generator=GENERATOR_LOSSES["kl"])
 
 
-def test_terms_that_share_a_critic_may_differ_in_what_the_players_minimise():
+def test_terms_that_share_a_critic_may_differ_in_what_the_model_minimises():
     shared = Match(X_GEN, X) + Match(X_REC, X, generator=GENERATOR_LOSSES["reverse_kl"])
     assert shared.critics == {"data": ("x",)}
     assert shared.terms[1].comparison == cross(NON_SATURATING, "reverse_kl")

@@ -97,9 +97,9 @@ def test_the_table():
     assert list(map(str, VARIABLES.values())) == ["x", "z", "z′", "x̄", "ẑ", "x̂", "x̃", "x̃′", "z̃"]
     assert "".join(v.space for v in VARIABLES.values()) == "xzzxzxxxz"
     for v in VARIABLES.values():
-        made_by = {p for parent in v.parents for p in VARIABLES[parent].players}
-        assert made_by <= set(v.players)
-        assert (v.net in v.players) == bool(v.net)
+        made_by = {p for parent in v.parents for p in VARIABLES[parent].nets}
+        assert made_by <= set(v.nets)
+        assert (v.net in v.nets) == bool(v.net)
 
 
 @pytest.mark.parametrize("wanted", SUBSETS, ids=lambda vs: "+".join(v.name for v in vs) or "none")
@@ -168,14 +168,14 @@ def test_gradients_reach_who_the_table_says():
     nets, x, noise = setting()
     draws = draw(VARIABLES.values(), nets, x, noise)
     for v in VARIABLES.values():
-        if not v.players:
+        if not v.nets:
             assert not draws[v].requires_grad
             continue
         for role, net in nets.items():
             slopes = torch.autograd.grad(
                 draws[v].square().sum(), list(net.parameters()), retain_graph=True, allow_unused=True
             )
-            assert any(s is not None for s in slopes) == (role in v.players)
+            assert any(s is not None for s in slopes) == (role in v.nets)
 
 
 def test_detach_cuts_every_value_and_law():

@@ -26,12 +26,12 @@ LOG = [
         "match(x_gen, x)": 0.7,
         "critic/data/target": 0.6,
         "critic/data/model": 0.5,
-        "critic/data/score_target": 1.0,
-        "critic/data/score_model": -1.0,
+        "score/data/x": 1.0,
+        "score/data/x_gen": -1.0,
         "critic/data/penalty": 0.1,
-        "grad_norm/players": 2.0,
-        "grad_norm/data": 3.0,
-        "lr/players": 1e-3,
+        "gradient_norm/model": 2.0,
+        "gradient_norm/data": 3.0,
+        "lr/model": 1e-3,
         "validation/elbo": -100.0,
     }
     for i in range(20)
@@ -43,11 +43,11 @@ def test_groups():
         ("nll", ["nll"]),
         ("match(x_gen, x)", ["match(x_gen, x)"]),
         ("critic data: loss", ["real (target)", "fake (model)"]),
-        ("critic data: score", ["real (target)", "fake (model)"]),
         ("critic data: penalty", ["penalty"]),
-        ("gradient norms", ["players", "data"]),
+        ("critic data: score", ["x", "x_gen"]),
+        ("gradient norms", ["model", "data"]),
         ("validation: elbo", ["validation/elbo"]),
-        ("learning rates", ["players"]),
+        ("learning rates", ["model"]),
     ]
     assert list(panel_figures(LOG)) == [p.title for p in panels(LOG)]
     assert len(loss_curves(LOG).axes) == 8

@@ -46,7 +46,7 @@ def view(name="run", **changes):
     fields = {
         "system": "vgh++",
         "equation": "λ‖x - x̂‖₁ + D[p(x̃) ‖ p*(x)]",
-        "players": [("distance(x, x_rec)", "encoder, decoder", ""), ("match(x_gen, x)", "decoder", "data")],
+        "terms": [("distance(x, x_rec)", "encoder, decoder", ""), ("match(x_gen, x)", "decoder", "data")],
         "config": {"seed": 0, "optimiser": {"lr": 2e-4, "betas": [0.5, 0.9]}},
         "environment": {"torch": "2.13.0", "device": "cpu", "seed": 0},
         "log": [
@@ -122,7 +122,7 @@ def test_all_text_is_escaped():
         EVIL,
         system=EVIL,
         equation=EVIL,
-        players=[(EVIL, EVIL, EVIL)],
+        terms=[(EVIL, EVIL, EVIL)],
         config={EVIL: EVIL},
         environment={EVIL: EVIL, "device": EVIL},
         log=[{"step": 0, EVIL: 1.0}, {"step": 1, EVIL: 2.0}],
@@ -142,7 +142,7 @@ def test_all_text_is_escaped():
 
 
 @pytest.mark.parametrize(
-    "part", ["log", "pictures", "metrics", "skipped", "figures", "players", "config", "environment", "timing"]
+    "part", ["log", "pictures", "metrics", "skipped", "figures", "terms", "config", "environment", "timing"]
 )
 def test_each_part_may_be_missing(part):
     empty = view("empty", **{part: type(getattr(view(), part))()})

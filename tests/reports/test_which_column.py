@@ -49,16 +49,18 @@ def test_curves_stand_at_their_steps_and_sides():
             "step": 10 * i,
             "critic/data/target": 0.6,
             "critic/data/model": 0.5,
-            "critic/data/score_target": 2.0,
-            "critic/data/score_model": -1.0,
+            "score/data/x": 2.0,
+            "score/data/x_gen": -1.0,
         }
         for i in range(3)
     ]
     loss, score = panels(log)
-    for panel, real, fake in ((loss, 0.6, 0.5), (score, 2.0, -1.0)):
-        steps, values = panel.lines["real (target)"]
-        assert (steps.tolist(), values.tolist()) == ([0, 10, 20], [real] * 3)
-        assert panel.lines["fake (model)"][1].tolist() == [fake] * 3
+    sides = {("real (target)", 0.6), ("fake (model)", 0.5)}, {("x", 2.0), ("x_gen", -1.0)}
+    for panel, expected in zip((loss, score), sides, strict=True):
+        assert panel.lines.keys() == {label for label, _ in expected}
+        for label, value in expected:
+            steps, values = panel.lines[label]
+            assert (steps.tolist(), values.tolist()) == ([0, 10, 20], [value] * 3)
 
 
 def test_a_long_curve_is_its_running_median_within_its_range():
@@ -83,7 +85,7 @@ def test_where_a_curve_ceases_to_be_finite_is_marked_once():
 
 def test_an_axis_is_logarithmic_only_for_positive_values():
     for values, scale in (([1.0, 10.0], "log"), ([0.0, 10.0], "linear"), ([-1.0, 10.0], "linear")):
-        (axes,) = loss_curves([{"step": i, "grad_norm/players": v} for i, v in enumerate(values)]).axes
+        (axes,) = loss_curves([{"step": i, "gradient_norm/model": v} for i, v in enumerate(values)]).axes
         assert axes.get_yscale() == scale
 
 

@@ -18,7 +18,7 @@ from distmatch.reproduction.framework import sweeps as sweeping
 from distmatch.reproduction.framework import train as trained
 from distmatch.reproduction.framework.common import Judge, correlation, digits, less, thin, watched
 from distmatch.reproduction.framework.experiment import Bench, Claim, Experiment, Numbers, Record, Results
-from distmatch.reproduction.framework.losses import critic_loss, players_loss
+from distmatch.reproduction.framework.losses import critic_loss, generator_loss
 from distmatch.reproduction.framework.runner import reproduce
 from distmatch.reproduction.framework.train import logged, measure_run, train_run
 from distmatch.reproduction.framework.verdict import Expected
@@ -226,7 +226,7 @@ def test_losses_of_a_game_know_the_target_from_the_model():
     target, model = torch.tensor([2.0, 3.0]), torch.tensor([0.5, -1.0, 4.0])
     expected = softplus(-target).mean() + softplus(model).mean()
     torch.testing.assert_close(critic_loss(NON_SATURATING, target, model), expected)
-    torch.testing.assert_close(players_loss(NON_SATURATING, model), softplus(-model).mean())
+    torch.testing.assert_close(generator_loss(NON_SATURATING, model), softplus(-model).mean())
 
 
 def swept(name, values, lost=()):

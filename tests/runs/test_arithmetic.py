@@ -142,7 +142,7 @@ def test_a_profile_and_the_run_after_it(tmp_path, monkeypatch, capsys):
     assert found["gflop_per_step"] > 0
     assert found["of_ceiling"] > 0
     parts = found["ms_per_step_by_part"]
-    assert {"data and noise", "critics, forward", "players, backward", "optimiser", "logging"} <= parts.keys()
+    assert {"data and noise", "critics, forward", "model, backward", "optimiser", "logging"} <= parts.keys()
     assert all(ms >= 0 for ms in parts.values())
     assert sum(row["share"] for row in found["operators"]) <= 1.01
     assert run(["resume", "run"]) == 0

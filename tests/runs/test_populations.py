@@ -140,21 +140,21 @@ def test_every_system_has_the_statistics_of_each_of_its_draws(system):
     made = {name for name in INPUTS if INPUTS[name] in batches[0]}
     checked = set()
     for name, given in INPUTS.items():
-        player = "encoder" if name.startswith("z") else "decoder"
+        role = "encoder" if name.startswith("z") else "decoder"
         trains = name in {v.name for v in (*assembly.objective.variables, *assembly.objective.distributions)}
-        if player not in run.nets or not gathers(run.nets[player]) or not trains:
+        if role not in run.nets or not gathers(run.nets[role]) or not trains:
             continue
         assert name in made
-        noise = [b["code_noise"] for b in batches] if hasattr(run.nets[player], "noise_size") else None
+        noise = [b["code_noise"] for b in batches] if hasattr(run.nets[role], "noise_size") else None
         forwards = []
         for i, b in enumerate(batches):
             y = b.get("y")
             labels = () if y is None else (y.repeat(len(b[given]) // len(y)),)
-            implicit = noise is not None and run.nets[player].noise_size
+            implicit = noise is not None and run.nets[role].noise_size
             forwards.append(
                 (b[given], *(labels or ((None,) if implicit else ())), *([noise[i]] if implicit else []))
             )
-        hand = plain(assembly.trainer.nets[player], forwards)
+        hand = plain(assembly.trainer.nets[role], forwards)
         for ours, theirs in zip(statistics(run.nets[name]), statistics(hand), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         checked.add(name)

@@ -41,7 +41,7 @@ def test_the_folder(train, here):
     }
     assert any((run / "tensorboard").iterdir())
     assert [line["step"] for line in log(run)] == list(range(1, 11))
-    assert {"nll", "kl", "gradient_norm/players", "validation/nll"} <= log(run)[-1].keys()
+    assert {"nll", "kl", "gradient_norm/model", "validation/nll"} <= log(run)[-1].keys()
     assert checkpoint.steps(run / "checkpoints") == [8, 10]
     assert RunFolder.open(run).status() == "finished"
     assert json.loads((run / "timing.json").read_text())["steps"] == 10

@@ -122,12 +122,12 @@ OWN = {
 }
 
 
-def test_players_and_critics_have_their_own_rates_over_their_own_steps():
+def test_model_and_critics_have_their_own_rates_over_their_own_steps():
     trainer = made("gan", **OWN).trainer
     settings = trainer.settings
     assert (trainer.critic_steps, settings.clip_gradient, settings.precision) == (3, 0.7, "tf32")
-    assert (settings.players.lr, settings.critics.lr) == (1e-3, 2e-3)
-    for optimiser, steps in ((settings.players, 20), (settings.critics, 60)):
+    assert (settings.model.lr, settings.critics.lr) == (1e-3, 2e-3)
+    for optimiser, steps in ((settings.model, 20), (settings.critics, 60)):
         assert (optimiser.beta1, optimiser.beta2) == (0.3, 0.8)
         factor = optimiser.schedule(torch.tensor(steps / 2, dtype=torch.float64))
         assert float(factor) == pytest.approx(0.5)
@@ -182,7 +182,7 @@ def test_each_step_keeps_what_is_due_and_the_last_keeps_all(tmp_path):
     log = {line["step"]: line for line in folder.read_log()}
     assert list(log) == [4, 6, 8, 11]
     assert [step for step, line in log.items() if "validation/distance(x, x_rec)" in line] == [6, 11]
-    assert all("gradient_norm/players" in line for line in log.values())
+    assert all("gradient_norm/model" in line for line in log.values())
     assert [line["epoch"] for line in log.values()] == [0, 1, 1, 1]
     assert [int(p.stem[5:]) for p in sorted(folder.samples.iterdir())] == [5, 10, 11]
     assert folder.status() == "finished"
@@ -201,8 +201,8 @@ def test_steps_taken_at_once_stop_before_whatever_is_due(tmp_path):
 
 
 def test_a_norm_that_is_not_finite_ends_the_run():
-    ok = {"gradient_norm/players": torch.tensor(1.0), "nll": torch.tensor(float("nan"))}
-    assert loop._extra(ok, 3) == {"gradient_norm/players": 1}
+    ok = {"gradient_norm/model": torch.tensor(1.0), "nll": torch.tensor(float("nan"))}
+    assert loop._extra(ok, 3) == {"gradient_norm/model": 1}
     with pytest.raises(Diverged, match="score/data"):
         loop._extra({"score/data": torch.tensor(float("inf"))}, 3)
 

@@ -1,4 +1,4 @@
-"""What every system's players and critics minimise, from its paper, by hand.
+"""What every system's nets and critics minimise, from its paper, by hand.
 
 The equations know nothing of terms, comparisons, objectives or the step: they take the nets as functions. Numbers
 that change with time are taken half way.
@@ -571,12 +571,12 @@ def veegan(here: Here, encoder_sees_critic: bool = True) -> Losses:
 
 
 def veegan_by_score(here: Here) -> Losses:
-    """The same by a score f that holds no ratio: both players lower the difference of its means."""
+    """The same by a score f that holds no ratio: both nets lower the difference of its means."""
     x_gen = here.decode(here.z)
     on_data, on_model = here.joint(here.x, here.code()).mean(), here.joint(x_gen, here.z).mean()
     back = ((here.z - here.encode(x_gen, "z_rec")) ** 2).sum(1).mean()
-    players = on_data - on_model + back
-    return {"joint": on_model - on_data, "decoder": players, "encoder": players}
+    both = on_data - on_model + back
+    return {"joint": on_model - on_data, "decoder": both, "encoder": both}
 
 
 def alpha_gan(here: Here, encoder_sees_critic: bool = False) -> Losses:

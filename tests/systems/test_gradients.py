@@ -18,7 +18,7 @@ from contracts.toys import PLAIN, Toy, batch, copied, flat, generator, linear_ne
 from distmatch.errors import BadInput
 from distmatch.objectives.comparisons import COMPARISONS, GENERATOR_LOSSES, REVERSE_KL, WASSERSTEIN
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.term import PLAYERS
+from distmatch.objectives.term import MODEL_NETS
 from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.likelihood import KL, NLL
 from distmatch.objectives.terms.match import Match
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def plain(self) -> bool:
-        """Whether a step is one of every critic and one of every player."""
+        """Whether a step is one of every critic and one of every net."""
         return not (self.consensus or self.unroll)
 
     def nets(self, seed: int = 0) -> dict[str, nn.Module]:
@@ -84,7 +84,7 @@ class Case:
 
     def settings(self, **more: Any) -> Settings:
         descent = SGD(lr=self.rate)
-        own = {"players": descent, "critics": descent, "consensus": self.consensus, "unroll": self.unroll}
+        own = {"model": descent, "critics": descent, "consensus": self.consensus, "unroll": self.unroll}
         return Settings(**{**own, **more})
 
     def step(
@@ -97,7 +97,7 @@ def seeing(by_hand: Callable[..., Losses]) -> Callable[[Here], Losses]:
     return lambda here: by_hand(here, encoder_sees_critic=True)
 
 
-DESCENT = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0))
+DESCENT = Settings(model=SGD(lr=1.0), critics=SGD(lr=1.0))
 VARIANTS = {
     "gan, reverse KL": Case(gan(REVERSE_KL), reverse_kl_gan),
     "gan, KL": Case(gan(generator=GENERATOR_LOSSES["kl"]), kl_gan),
@@ -148,7 +148,7 @@ class ByHand:
         self.case, self.nets = case, nets
         self.now = {n: {k: p.detach().clone() for k, p in net.named_parameters()} for n, net in nets.items()}
         self.critics = [n for n in nets if n in case.objective.critics]
-        self.players = [n for n in PLAYERS if n in nets]
+        self.nets = [n for n in MODEL_NETS if n in nets]
 
     def moved(self, batches: list[Batch], simultaneous: bool) -> Weights:
         """Where every weight is after the step."""
@@ -160,11 +160,11 @@ class ByHand:
                 return self.now
             found = self.slopes(self.critics, self.now, b)
             if last and simultaneous:
-                found |= self.slopes(self.players, self.now, b)
+                found |= self.slopes(self.nets, self.now, b)
                 self.move(found)
                 return self.now
             self.move(found)
-        self.move(self.slopes(self.players, self.now, batches[-1]))
+        self.move(self.slopes(self.nets, self.now, batches[-1]))
         return self.now
 
     def clip(self) -> None:
@@ -180,10 +180,10 @@ class ByHand:
         return self.case.by_hand(Here(self.nets, weights, b.x, b.y, b.noise))
 
     def slopes(self, names: list[str], weights: Weights, b: Batch) -> Weights:
-        """Each one's gradient of its own loss; the players' against critics that look ahead, where they do."""
+        """Each one's gradient of its own loss; the model's against critics that look ahead, where they do."""
         leaves = {n: {k: p.detach().requires_grad_() for k, p in ps.items()} for n, ps in weights.items()}
         seen = leaves
-        for _ in range(self.case.unroll if set(names) & set(self.players) else 0):
+        for _ in range(self.case.unroll if set(names) & set(self.nets) else 0):
             losses = self.losses(seen, b)
             ahead = {n: gradients(losses[n], seen[n]) for n in self.critics}
             seen = seen | {
@@ -224,7 +224,7 @@ def assert_moved(state: State, expected: Weights, rtol: float, atol: float) -> N
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_its_equations_are_written_by_hand(name):
-    assert name in BY_HAND, f"write what each player of {name} minimises, from its paper, into BY_HAND"
+    assert name in BY_HAND, f"write what each net of {name} minimises, from its paper, into BY_HAND"
 
 
 @every
@@ -266,18 +266,18 @@ def test_functional_gradients_are_the_same(case):
 
 
 @plain
-def test_the_players_losses_fall_along_their_own_step(case):
-    """The sign, without a gradient: a small step against fixed critics lowers what each player minimises."""
+def test_the_model_losses_fall_along_their_own_step(case):
+    """The sign, without a gradient: a small step against fixed critics lowers what each net minimises."""
     if case.clip:
         pytest.skip("clipping moves the critic")
     nets, data = case.nets(), batch(case.objective, generator(5), size=20)
-    for player in case.objective.players:
-        settings = Settings(players=SGD(lr=1e-4), critics=SGD(lr=0.0))
+    for net in case.objective.nets:
+        settings = Settings(model=SGD(lr=1e-4), critics=SGD(lr=0.0))
         state = init(case.objective, nets, settings)
         before = {n: {k: p.clone() for k, p in ps.items()} for n, ps in state.params.items()}
         case.step(nets, state, [data], settings)
-        after = before | {player: state.params[player]}
-        losses = [case.by_hand(Here(nets, w, data.x, data.y, data.noise))[player] for w in (before, after)]
+        after = before | {net: state.params[net]}
+        losses = [case.by_hand(Here(nets, w, data.x, data.y, data.noise))[net] for w in (before, after)]
         assert losses[1] < losses[0]
 
 
@@ -295,18 +295,18 @@ def test_logs_hold_every_term_and_every_part_of_every_critic(case):
         assert len(parts) >= 2 or next(iter(logs)) == f"critic/{critic}/mixed"
         assert sum(parts).item() == pytest.approx(losses[critic], rel=1e-10)
     at = {i: float(numbers_at(objective).get(f"{i}.weight", t.weight)) for i, t in enumerate(objective.terms)}
-    for player in objective.players:
-        terms = [i for i, t in enumerate(objective.terms) if player in t.players]
+    for net in objective.nets:
+        terms = [i for i, t in enumerate(objective.terms) if net in t.nets]
         if any(getattr(objective.terms[i], "generator", None) for i in terms):
             continue  # the logs hold what has no gradient too
         total = sum(at[i] * logs[objective.names[i]].item() for i in terms)
-        assert total == pytest.approx(losses[player], rel=1e-10)
+        assert total == pytest.approx(losses[net], rel=1e-10)
     assert not any(v.requires_grad for v in logs.values())
 
 
-def test_a_player_that_no_term_moves_stays_bit_for_bit():
+def test_a_net_that_no_term_moves_stays_bit_for_bit():
     objective = Objective(*(t.to("decoder") for t in vgh().terms[:2]))
-    assert objective.players == ("decoder",)
+    assert objective.nets == ("decoder",)
     nets, data = linear_nets(objective), batch(objective, generator(7))
     state = init(objective, nets, DESCENT)
     before = copied(state)

@@ -1,4 +1,4 @@
-"""VEEGAN's players against divergences in closed form, where the log-ratio of the joints is known."""
+"""VEEGAN's nets against divergences in closed form, where the log-ratio of the joints is known."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def expected(term: Term, a: Tensor, b: Tensor, at: tuple[Tensor, Tensor]) -> Ten
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.9, 0.4), (-0.3, 0.8), (0.2, -0.7)])
-def test_each_player_descends_the_divergence_of_its_own_side(a: float, b: float) -> None:
+def test_each_net_descends_the_divergence_of_its_own_side(a: float, b: float) -> None:
     here = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
     to_data, to_model, _ = veegan().terms
-    assert (to_data.players, to_model.players) == (("decoder",), ("encoder",))
+    assert (to_data.nets, to_model.nets) == (("decoder",), ("encoder",))
     a_, b_ = (v.clone().requires_grad_() for v in here)
 
     paid = expected(to_model, a_, b_, here)  # KL[q(x, ẑ) ‖ p(x̃, z)], which the encoder moves

@@ -63,7 +63,7 @@ def trainer(objective=None, tape=None, critic_steps=1, engine="eager", **setting
     }
     x = torch.randn(70, 3, generator=torch.Generator().manual_seed(0))
     feed = Feed(objective, x, latent=2, batch_size=8)
-    optimisers = {"players": Adam(lr=1e-2, schedule=cosine(60)), "critics": Adam(lr=1e-2)}
+    optimisers = {"model": Adam(lr=1e-2, schedule=cosine(60)), "critics": Adam(lr=1e-2)}
     made = Trainer(objective, nets, feed, Settings(**optimisers, **settings), critic_steps, engine=engine)
     if tape is not None:
         made._stepper = Stepper(made._stepper.take, tape)

@@ -23,7 +23,7 @@ from distmatch.training.optimisers import SGD, Adam, Optimiser
 from distmatch.training.step import Batch, Settings, State, init, step
 
 H = 1e-6
-FIELD = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0), simultaneous=True)
+FIELD = Settings(model=SGD(lr=1.0), critics=SGD(lr=1.0), simultaneous=True)
 OBJECTIVES = {"gan": gan(), "wgan-gp": wgan_gp(), "ali": ali(), "vgh": vgh(), "vae": vae()}
 every = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 
@@ -51,7 +51,7 @@ def half_square(objective: Objective, params: dict[str, Tensor], b: Batch) -> fl
 
 @every
 def test_consensus_adds_the_gradient_of_half_the_fields_square(objective):
-    """v + γ∇½‖v‖², v of all players and critics together; ∇ by finite differences, number by number."""
+    """v + γ∇½‖v‖², v of all the model's nets and critics together; ∇ by finite differences, number by number."""
     params, b = start(objective)
     field = moves(objective, FIELD, params, b)
     found = moves(objective, replace(FIELD, consensus=0.7), params, b)
@@ -94,7 +94,7 @@ def test_consensus_of_the_bilinear_game():
     objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
     nets = bilinear_nets(theta=0.8, psi=-0.6)
     data = Batch(torch.zeros(1, 1, dtype=torch.float64), {"z_prior": torch.zeros(1, 1)})
-    settings = Settings(players=SGD(lr=0.1), critics=SGD(lr=0.1), consensus=1.0)
+    settings = Settings(model=SGD(lr=0.1), critics=SGD(lr=0.1), consensus=1.0)
     state, _ = step(objective, nets, init(objective, nets, settings), [data], settings)
     theta, psi = state.params["decoder"]["value"].item(), state.params["data"]["value"].item()
     assert theta == pytest.approx(0.8 - 0.1 * (0.6 + 0.8), abs=1e-14)
@@ -172,13 +172,13 @@ def memory_of(state: State) -> tuple[Memory, int]:
 @pytest.mark.parametrize("unroll", [1, 2])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating", "simultaneous"])
-def test_players_descend_the_loss_of_the_critic_to_come(rule, unroll, simultaneous):
+def test_the_model_descends_the_loss_of_the_critic_to_come(rule, unroll, simultaneous):
     """d/dθ of E softplus(-D_K(θ)(x̃(θ))) + E softplus(D_K(θ)(x)), the critic's K steps taken anew at θ ± h.
 
     The data's side has a gradient too, as D_K depends on θ.
     """
     objective, (optimiser, by_hand) = gan(), RULES[rule]
-    settings = Settings(players=SGD(lr=1.0), critics=optimiser, simultaneous=simultaneous, unroll=unroll)
+    settings = Settings(model=SGD(lr=1.0), critics=optimiser, simultaneous=simultaneous, unroll=unroll)
     nets, g = linear_nets(objective), generator(1)
     state = init(objective, nets, settings)
     for _ in range(2):  # so that the optimiser remembers something
@@ -213,7 +213,7 @@ def test_players_descend_the_loss_of_the_critic_to_come(rule, unroll, simultaneo
 def test_a_critic_to_come_is_clipped_before_each_of_its_steps():
     """d/dθ of E D_2(θ)(x) - E D_2(θ)(x̃(θ)) with D₁ = clip(D) - lr·(E D(x̃) - E D(x))', by finite differences."""
     objective = wgan(bound=0.1)
-    settings = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.3), simultaneous=True, unroll=2)
+    settings = Settings(model=SGD(lr=1.0), critics=SGD(lr=0.3), simultaneous=True, unroll=2)
     nets, b = linear_nets(objective), batch(objective, generator(1), 8)
     state = init(objective, nets, settings)
     before = {k: p.clone() for k, p in state.params["decoder"].items()}
@@ -248,7 +248,7 @@ def test_an_unrolled_generator_of_one_number_moves_by_the_derivative_of_its_loss
     """
     objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
     nets = bilinear_nets(theta=3.0, psi=0.2)
-    settings = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.5), simultaneous=True, unroll=1)
+    settings = Settings(model=SGD(lr=1.0), critics=SGD(lr=0.5), simultaneous=True, unroll=1)
     state = init(objective, nets, settings)
     b = Batch(torch.ones(4, 1, dtype=torch.float64), {"z_prior": torch.zeros(4, 1, dtype=torch.float64)})
     step(objective, nets, state, [b], settings)
@@ -260,7 +260,7 @@ def test_a_critic_to_come_is_clipped_like_the_critic_that_is():
     objective = Objective(Match(X_GEN, X, by=WASSERSTEIN))
     nets = bilinear_nets(theta=3.0, psi=0.2)
     how = {"simultaneous": True, "unroll": 1, "clip_gradient": 0.5}
-    settings = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.5), **how)
+    settings = Settings(model=SGD(lr=1.0), critics=SGD(lr=0.5), **how)
     state = init(objective, nets, settings)
     b = Batch(torch.ones(4, 1, dtype=torch.float64), {"z_prior": torch.zeros(4, 1, dtype=torch.float64)})
     step(objective, nets, state, [b], settings)
@@ -274,7 +274,7 @@ def test_unrolling_through_a_penalty_of_a_flat_critic_is_finite():
     nets = linear_nets(objective)
     for p in nets["data"].parameters():
         p.data.zero_()
-    settings = Settings(players=SGD(lr=0.1), critics=SGD(lr=0.1), unroll=2)
+    settings = Settings(model=SGD(lr=0.1), critics=SGD(lr=0.1), unroll=2)
     state = init(objective, nets, settings)
     for k in range(3):
         step(objective, nets, state, [batch(objective, generator(k), 8)], settings)
@@ -298,7 +298,7 @@ def test_unrolling_without_a_critic_is_a_plain_step():
 
 
 def test_the_critic_itself_is_not_ahead():
-    """Only what the players see is."""
+    """Only what the model see is."""
     params, b = start(wgan_gp())
     plain, ahead = (moves(wgan_gp(), replace(FIELD, unroll=k), params, b) for k in (0, 4))
     for k in params:
@@ -310,10 +310,10 @@ def test_the_critic_itself_is_not_ahead():
 
 
 DYNAMICS = {
-    "consensus": Settings(players=SGD(lr=0.05), critics=SGD(lr=0.1), consensus=0.7),
-    "unrolled": Settings(players=Adam(lr=0.05), critics=Adam(lr=0.02, beta1=0.5), unroll=2),
+    "consensus": Settings(model=SGD(lr=0.05), critics=SGD(lr=0.1), consensus=0.7),
+    "unrolled": Settings(model=Adam(lr=0.05), critics=Adam(lr=0.02, beta1=0.5), unroll=2),
     "unrolled at once": Settings(
-        players=SGD(lr=0.05), critics=SGD(lr=0.1, momentum=0.9), unroll=2, simultaneous=True
+        model=SGD(lr=0.05), critics=SGD(lr=0.1, momentum=0.9), unroll=2, simultaneous=True
     ),
 }
 MANY = {
@@ -371,7 +371,7 @@ def test_a_lane_is_the_run_that_it_would_be_alone(objective, settings):
         n: {k: torch.stack([s.params[n][k] for s in states]) for k in ps}
         for n, ps in states[0].params.items()
     }
-    sides = {"players": objective.players, "critics": tuple(objective.critics)}
+    sides = {"model": objective.nets, "critics": tuple(objective.critics)}
     moments = {
         side: getattr(settings, side).init([p for n in names for p in params[n].values()])
         for side, names in sides.items()

@@ -20,8 +20,8 @@ from distmatch.training.engine.functional import bind, evolved, evolving
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Settings, State, init, step
 
-STILL = Settings(players=SGD(lr=0.0), critics=SGD(lr=0.0))
-DESCENT = Settings(players=SGD(lr=0.1), critics=SGD(lr=0.2))
+STILL = Settings(model=SGD(lr=0.0), critics=SGD(lr=0.0))
+DESCENT = Settings(model=SGD(lr=0.1), critics=SGD(lr=0.2))
 
 
 class Power(nn.Module):
@@ -80,7 +80,7 @@ def test_buffers_are_found_by_their_names_and_copied_into_the_state():
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_critics_evolve_once_a_round_and_players_once_a_step(rounds):
+def test_critics_evolve_once_a_round_and_the_model_once_a_step(rounds):
     made = nets()
     state = init(gan(), made, STILL)
     for _ in range(4):
@@ -164,8 +164,7 @@ def test_each_lane_has_buffers_of_its_own(settings):
 
     params = joined("params")
     moments = {
-        side: SGD().init(list(params[n].values()))
-        for side, n in (("players", "decoder"), ("critics", "data"))
+        side: SGD().init(list(params[n].values())) for side, n in (("model", "decoder"), ("critics", "data"))
     }
     state = State(params, moments, buffers=joined("buffers"))
     gs = [generator(k) for k in range(3)]

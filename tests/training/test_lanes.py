@@ -81,7 +81,7 @@ def trainer(
             nets[name] = build(family, "critic", shapes, spaces=spaces, options=chosen)
     x = data(shapes=shapes) if x is None else x
     y = torch.arange(len(x)) % 3
-    rates = {"players": lr, "critics": critic_lr or 2 * lr}
+    rates = {"model": lr, "critics": critic_lr or 2 * lr}
     made = {side: Adam(rate, schedule=schedule, eps=FIRM) for side, rate in rates.items()}
     feed = Feed(objective, x, y, latent=4, batch_size=batch_size, seed=seed, prepare=prepared)
     return Trainer(objective, nets, feed, Settings(**{**made, **settings}), critic_steps, engine)
@@ -99,7 +99,7 @@ def assert_alike(found: Trainer, expected: Trainer, tolerance: float = FINE) -> 
 
 
 def rate(lr: float, kind: Any = SGD, **more: Any) -> dict[str, Any]:
-    return {"players": kind(lr=lr, **more), "critics": kind(lr=2 * lr, **more)}
+    return {"model": kind(lr=lr, **more), "critics": kind(lr=2 * lr, **more)}
 
 
 Make = Callable[[], list[Trainer]]
@@ -168,7 +168,7 @@ def nudged(made: Trainer, seed: int) -> Trainer:
 def faster(made: Trainer, by: float) -> Trainer:
     """The run at learning rates that much higher."""
     own = made.settings
-    sides = {"players": own.players, "critics": own.critics}
+    sides = {"model": own.model, "critics": own.critics}
     rates = {side: replace(o, lr=by * o.lr) for side, o in sides.items()}
     return Trainer(made.objective, made.nets, made.feed, replace(own, **rates), made.critic_steps)
 
@@ -231,7 +231,7 @@ def test_lanes_with_one_rate_take_the_fused_kernel_and_others_its_step(monkeypat
     lanes = Lanes([trainer(gan(), k, 0.01 * (k + 1), 0.02) for k in range(3)])
     settings = lanes._numbers.settings(lanes.trainers[0].settings)
     assert settings.critics.lr == 0.02
-    assert settings.players.lr.tolist() == pytest.approx([0.01, 0.02, 0.03])
+    assert settings.model.lr.tolist() == pytest.approx([0.01, 0.02, 0.03])
     monkeypatch.setattr(Adam, "direction", lambda *_: pytest.fail("the slow way was taken"))
     lanes.advance()
 
@@ -621,14 +621,14 @@ UNLIKE: dict[str, tuple[Pair, str]] = {
         ".* of the net 'decoder' is not trained, and differs",
     ),
     "batches": (lambda: (trainer(vae()), trainer(vae(), batch_size=7)), "their batch sizes differ: 6 and 7"),
-    "optimisers": (lambda: (trainer(vae()), trainer(vae(), **rate(0.1))), "the setting players differs: .*"),
+    "optimisers": (lambda: (trainer(vae()), trainer(vae(), **rate(0.1))), "the setting nets differs: .*"),
     "momenta": (
         lambda: (trainer(vae(), **rate(0.1)), trainer(vae(), **rate(0.1, momentum=0.9))),
-        "momentum of the optimiser of the players differs: 0.0 and 0.9",
+        "momentum of the optimiser of the model differs: 0.0 and 0.9",
     ),
     "schedules": (
         lambda: (trainer(vae(), schedule=linear(5)), trainer(vae(), schedule=linear(9))),
-        "schedule of the optimiser of the players differs: .*",
+        "schedule of the optimiser of the model differs: .*",
     ),
     "settings": (
         lambda: (trainer(vae(), ema=0.9), trainer(vae(), ema=0.8)),

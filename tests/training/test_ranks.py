@@ -52,7 +52,7 @@ def trained(system, ranks=None, **settings):
     feed.ranks = ranks
     nets = linear_nets(objective, toy=toy_of(system))
     adam = Adam(lr=1e-2, eps=1e-5)
-    chosen = Settings(players=adam, critics=adam, **settings)
+    chosen = Settings(model=adam, critics=adam, **settings)
     trainer = Trainer(objective, nets, feed, chosen, critic_steps=2)
     trainer.changing = []  # no toy changes with time; one has a weight named `at`
     logs = [trainer.advance(norms=True) for _ in range(STEPS)]

@@ -47,7 +47,7 @@ from distmatch.training.engine.functional import bind
 from distmatch.training.optimisers import SGD, Adam
 from distmatch.training.step import Batch, Settings, State, init, step
 
-DESCENT = Settings(players=SGD(lr=1.0), critics=SGD(lr=1.0))
+DESCENT = Settings(model=SGD(lr=1.0), critics=SGD(lr=1.0))
 
 
 def distinct() -> dict[str, tuple[Objective, Toy]]:
@@ -123,7 +123,7 @@ def calls_of(
 
 FORWARDS = {
     "vae": {"encoder": 1, "decoder": 1},
-    "gan": {"decoder": 1, "data": 3},  # x and x̃ for the critic, x̃ for the players
+    "gan": {"decoder": 1, "data": 3},  # x and x̃ for the critic, x̃ for the model
     "wgan": {"decoder": 1, "data": 3},
     "wgan-gp": {"decoder": 1, "data": 4},  # and the place of the penalty
     "aae": {"encoder": 1, "decoder": 1, "code": 3},
@@ -176,7 +176,7 @@ def test_extra_rounds_draw_only_what_critics_score():
     assert (counts["encoder"], counts["decoder"]) == (4, 1)
 
 
-def test_features_are_computed_once_by_each_of_the_players_and_the_critic():
+def test_features_are_computed_once_by_each_of_the_model_and_the_critic():
     """h(x) and h(x̂) serve both the term that moves the encoder and the one that moves the decoder."""
     twice = FeatureDistance().to("encoder") + 0.1 * FeatureDistance().to("decoder")
     calls, _ = calls_of(twice + Match(X_GEN, X))
@@ -184,7 +184,7 @@ def test_features_are_computed_once_by_each_of_the_players_and_the_critic():
 
 
 def ramped() -> Objective:
-    """A number that changes with time in a player's term, and one in the critic's penalty."""
+    """A number that changes with time in a net's term, and one in the critic's penalty."""
     return Objective(Ramp(0, 1, 4) * KL(), NLL(), Match(X_GEN, X, penalty=r1(Ramp(2, 0, 4))))
 
 
@@ -208,7 +208,7 @@ def test_numbers_that_change_are_put_in_place_once_a_step(functional, monkeypatc
 
 
 @pytest.mark.parametrize("functional", [False, True])
-def test_a_player_that_no_loss_reaches_any_more_stands_still(functional):
+def test_a_net_that_no_loss_reaches_any_more_stands_still(functional):
     """A lens that was removed: x̄ is x itself, and its distance from x hangs on no weight."""
     objective = Match(X_GEN, X_LENS).to("decoder") + Distance(X, X_LENS)
     nets = linear_nets(objective) | {"lens": Lens(nn.Linear(2, 2).double(), until=3)}
@@ -226,7 +226,7 @@ def test_a_player_that_no_loss_reaches_any_more_stands_still(functional):
 
 @every
 def test_no_weight_asks_for_a_gradient_that_is_not_its_turn(objective):
-    """Critics' weights while critics move, on draws without a graph; players' draws with one, critics without."""
+    """Critics' weights while critics move, on draws without a graph; nets' draws with one, critics without."""
     calls, _ = calls_of(objective, rounds=2)
     for c in calls:
         if c["net"] in objective.critics:
@@ -234,11 +234,11 @@ def test_no_weight_asks_for_a_gradient_that_is_not_its_turn(objective):
     for name in objective.critics:
         turns = [c["weights"] for c in calls if c["net"] == name]
         assert turns == sorted(turns, reverse=True), "critics move first"
-        assert not turns[-1], "players see critics without a graph"
+        assert not turns[-1], "nets see critics without a graph"
         assert turns[0]
     first = [c for c in calls if c["net"] in objective.uses]
     if objective.critics:
-        assert not first[0]["weights"], "no graph of the players for a critic's round"
+        assert not first[0]["weights"], "no graph of the model for a critic's round"
     assert first[-1]["weights"]
 
 
@@ -276,7 +276,7 @@ def weight_gradients(objective: Objective) -> Counter:
     return counts
 
 
-def test_no_gradient_is_computed_for_a_player_that_does_not_minimise_the_term():
+def test_no_gradient_is_computed_for_a_net_that_does_not_minimise_the_term():
     """VGH's visible critic moves the decoder alone: its gradient ends at x̂ and never reaches the encoder."""
     assert weight_gradients(vgh()) == {"data": 2, "code": 2, "decoder": 2, "encoder": 1}
     assert weight_gradients(vgh(encoder_sees_critic=True)) == {
@@ -337,7 +337,7 @@ def test_torchs_own_generator_is_not_used(objective):
 # Order of updates
 
 
-def test_alternating_players_see_the_critics_just_moved_and_simultaneous_the_old():
+def test_alternating_models_see_the_critics_just_moved_and_simultaneous_the_old():
     """D[p(x̃) ‖ p*(x)] with G(z) = θ and critic ψu, in closed form."""
     objective = gan(MINIMAX)
     theta, psi, x = 0.5, 0.3, 2.0
@@ -374,7 +374,7 @@ def test_alternating_players_see_the_critics_just_moved_and_simultaneous_the_old
 
 def test_critics_are_clipped_before_each_of_their_steps():
     objective = wgan(bound=0.01)
-    frozen = Settings(players=SGD(lr=1.0), critics=SGD(lr=0.0))
+    frozen = Settings(model=SGD(lr=1.0), critics=SGD(lr=0.0))
     _, after, _, _ = one_step(objective, frozen)
     for k, p in after.items():
         assert (p.abs().max() <= 0.01) == k.startswith("data.")
@@ -385,7 +385,7 @@ def test_critics_are_clipped_before_each_of_their_steps():
 
 @every
 def test_the_average_of_the_decoders_weights(objective):
-    settings, nets, g = Settings(players=Adam(lr=0.1), ema=0.9), linear_nets(objective), generator(1)
+    settings, nets, g = Settings(model=Adam(lr=0.1), ema=0.9), linear_nets(objective), generator(1)
     state = init(objective, nets, settings)
     expected = {k: p.detach().clone() for k, p in nets["decoder"].named_parameters()}
     for _ in range(3):
@@ -398,13 +398,13 @@ def test_the_average_of_the_decoders_weights(objective):
 @every
 @pytest.mark.parametrize("bound", [0.05, 1e6], ids=["clipped", "free"])
 def test_gradients_are_clipped_as_torch_clips_them(objective, bound):
-    """All players' together, and all critics' together; at one and the same old state."""
+    """All nets' together, and all critics' together; at one and the same old state."""
     settings = replace(DESCENT, simultaneous=True)
     if objective.terms[0].name == "match(x_gen, x)" and objective == wgan():
         objective = wgan(bound=10.0)  # so that the weights are not clipped
     before, free, _, _ = one_step(objective, settings)
     _, found, logs, _ = one_step(objective, replace(settings, clip_gradient=bound, norms=True))
-    for side, names in (("players", objective.players), ("critics", tuple(objective.critics))):
+    for side, names in (("model", objective.nets), ("critics", tuple(objective.critics))):
         keys = [k for k in before if k.split(".")[0] in names]
         if not keys:
             continue
@@ -427,7 +427,7 @@ def test_each_lanes_gradient_is_clipped_by_its_own_norm():
     lanes.params = {
         n: {k: torch.stack([s.params[n][k] for s in states]) for k in ps} for n, ps in lanes.params.items()
     }
-    for side, names in (("players", objective.players), ("critics", tuple(objective.critics))):
+    for side, names in (("model", objective.nets), ("critics", tuple(objective.critics))):
         lanes.moments[side] = SGD().init([p for n in names for p in lanes.params[n].values()])
     _, logs = step(objective, nets[0], lanes, [stack(data)], replace(settings, lanes=True))
     for k in range(2):
@@ -440,7 +440,7 @@ def test_norms_logs_scores_and_gradients_norms():
     before, after, logs, _ = one_step(vgh(), replace(DESCENT, norms=True, simultaneous=True))
     moved = [before[k] - after[k] for k in before if k.split(".")[0] in ("encoder", "decoder")]
     norm = torch.cat([m.flatten() for m in moved]).norm()
-    torch.testing.assert_close(logs["gradient_norm/players"], norm, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(logs["gradient_norm/model"], norm, rtol=1e-10, atol=1e-12)
     assert {"score/data/x", "score/data/x_rec", "score/code/z_prior", "score/code/z_code"} <= logs.keys()
     assert not any(v.requires_grad for v in logs.values())
     assert one_step(vgh(), DESCENT)[2].keys() < logs.keys()
@@ -518,7 +518,7 @@ def test_every_number_that_an_objective_lists_may_differ_from_lane_to_lane(objec
     own = torch.tensor([0.5, 2.0], dtype=torch.float64) * objective.numbers()[path]
     lanes = init(objective, nets, settings)
     lanes.params = {n: {k: torch.stack([p, p]) for k, p in ps.items()} for n, ps in lanes.params.items()}
-    for side, names in (("players", objective.players), ("critics", tuple(objective.critics))):
+    for side, names in (("model", objective.nets), ("critics", tuple(objective.critics))):
         lanes.moments[side] = SGD().init([p for n in names for p in lanes.params[n].values()])
     step(objective, nets, lanes, [stack([data, data])], settings, {path: own})
     for k in range(2):
@@ -538,7 +538,7 @@ def test_whole_numbers_are_numbers():
         assert_same(one_step(whole, DESCENT)[1], one_step(exact, DESCENT)[1], rtol=0, atol=0)
 
 
-def test_a_weight_of_the_critics_term_weighs_the_players_alone():
+def test_a_weight_of_the_critics_term_weighs_the_model_alone():
     heavy, light = (one_step(w * gan(), replace(DESCENT, simultaneous=True)) for w in (3.0, 1.0))
     for k in heavy[0]:
         factor = 3.0 if k.startswith("decoder") else 1.0

@@ -59,7 +59,7 @@ def trainer(objective=None, seed=0, lr=1e-2, critic_steps=1, **settings):
     objective = objective or NLL() + vae().terms[1] + Match(X_GEN, X, critic="mine")
     nets = {"encoder": Encoder(), "decoder": Decoder(), "mine": Critic(), "data": Critic()}
     feed = Feed(objective, data(), latent=2, batch_size=32, seed=seed)
-    optimisers = {"players": Adam(lr=lr), "critics": Adam(lr=lr)}
+    optimisers = {"model": Adam(lr=lr), "critics": Adam(lr=lr)}
     return Trainer(objective, nets, feed, Settings(**optimisers, **settings), critic_steps)
 
 
@@ -145,7 +145,7 @@ def test_what_is_not_worth_keeping(side):
     tensor = (
         made.state.params["mine"]["body.0.bias"]
         if side == "params"
-        else made._kept()["moments/players/square/0"]
+        else made._kept()["moments/model/square/0"]
     )
     tensor.view(-1)[0] = float("inf")
     with pytest.raises(Diverged, match=f"diverged at step 2: a value of {side}/.* is inf"):
@@ -240,7 +240,7 @@ def test_a_ramp_changes_the_weight_with_the_steps():
         objective,
         {"encoder": Encoder()},
         Feed(objective, data(32), latent=2, batch_size=32),
-        Settings(players=SGD(lr=1e-3)),
+        Settings(model=SGD(lr=1e-3)),
     )
     for t in range(12):
         before = {k: p.clone() for k, p in made.state.params["encoder"].items()}
@@ -335,11 +335,11 @@ def test_nets_are_told_how_many_steps_are_done():
 def test_moments_are_forgotten_where_a_net_asks_for_it():
     made = staged()
     made.run(3)
-    assert made.state.moments["players"]["step"][0] == 3
+    assert made.state.moments["model"]["step"][0] == 3
     assert made.state.moments["critics"]["step"][0] == 6
     kept = {k: p.clone() for k, p in made.state.params["decoder"].items()}
     made.run(1)
-    assert made.state.moments["players"]["step"][0] == 1
+    assert made.state.moments["model"]["step"][0] == 1
     assert made.state.moments["critics"]["step"][0] == 2
     for k, p in made.state.params["decoder"].items():  # Adam's first step: the rate against the slope's sign
         moved = (p - kept[k]).abs()
@@ -355,7 +355,7 @@ def test_a_schedule_goes_on_where_moments_are_forgotten():
     moved = torch.cat([(p - kept[k]).abs().flatten() for k, p in made.state.params["decoder"].items()])
     assert moved.max().item() == pytest.approx(0.75e-3, rel=1e-2)
     taken = {side: moments["taken"][0].item() for side, moments in made.state.moments.items()}
-    assert taken == {"players": 4, "critics": 8}
+    assert taken == {"model": 4, "critics": 8}
 
 
 @pytest.mark.parametrize("stop", [2, 3, 4])

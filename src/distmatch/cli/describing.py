@@ -30,7 +30,7 @@ class List:
 
 @dataclass(frozen=True)
 class Show:
-    """Show a system: equation, players of each term, critics, nets, defaults, reference."""
+    """Show a system: equation, nets of each term, critics, nets, defaults, reference."""
 
     system: Positional[str]
     """A named system, or an objective as text."""

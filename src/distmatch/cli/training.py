@@ -40,7 +40,7 @@ class Train:
     """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (auto: this
     for a flow, nothing otherwise)."""
     steps: Count = None
-    """The players' steps."""
+    """Steps of the model."""
     epochs: Real = None
     """Times through the data (20 if neither is given)."""
     batch_size: Count = None

@@ -28,12 +28,12 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
 
     A comparison's critic is high on the target, so that its score here is t(x) = t₀ - ψx, and θ and ψ mean what they
     mean in the fields that are written out; t₀ is the score of a critic that is undecided, log_ratio(t₀) = 0 (½ for
-    least squares, mostly 0). With the critic's integrands (a, b) and the players' integrand c,
+    least squares, mostly 0). With the critic's integrands (a, b) and the generator's integrand c,
 
         ψ̇ = -∂/∂ψ E[a(t(ε)) + b(t(θ + ε′)) + penalty],    θ̇ = -∂/∂θ E[c(t(θ + ε′))],
 
     where ε, ε′ ~ N(0, noise²) are integrated by Gauss-Hermite quadrature, as is a penalty's own noise (Gauss and
-    Legendre where it is uniform). The players' integrand on the target has no θ in it. A penalty that clips weights
+    Legendre where it is uniform). The generator's integrand on the target has no θ in it. A penalty that clips weights
     clips ψ.
 
     Args:
@@ -42,7 +42,7 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
         noise: the standard deviation of instance noise.
 
     Raises:
-        BadInput: the players' loss does not score the model; the noise is no standard deviation; the penalty changes
+        BadInput: the generator loss does not score the model; the noise is no standard deviation; the penalty changes
             with the step, or takes noise that is not one number for each sample.
 
     >>> from distmatch.objectives.comparisons import WASSERSTEIN
@@ -51,10 +51,10 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
     [-3.0, 1.0]
     """
     on_target, on_model = comparison.critic
-    on_players = comparison.players.model
-    if on_players is None:
+    on_model = comparison.generator.model
+    if on_model is None:
         raise BadInput(
-            f"the players' loss of {comparison.name} does not score the model, and nothing moves θ"
+            f"the generator loss of {comparison.name} does not score the model, and nothing moves θ"
         )
     if not 0 <= noise < math.inf:
         raise BadInput(f"the noise is {noise:g}; give a standard deviation, 0 or above")
@@ -67,8 +67,8 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
     def score(psi: Tensor, x: Tensor) -> Tensor:
         return neutral - psi[..., None] * x
 
-    def players_loss(theta: Tensor, psi: Tensor) -> Tensor:
-        return (weights * on_players(score(psi, theta[..., None] + points))).sum()
+    def generator_loss(theta: Tensor, psi: Tensor) -> Tensor:
+        return (weights * on_model(score(psi, theta[..., None] + points))).sum()
 
     def critic_loss(psi: Tensor, theta: Tensor) -> Tensor:
         loss = psi.new_zeros(())
@@ -81,7 +81,7 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
         return loss
 
     def field(theta: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
-        return -torch.func.grad(players_loss)(theta, psi), -torch.func.grad(critic_loss)(psi, theta)
+        return -torch.func.grad(generator_loss)(theta, psi), -torch.func.grad(critic_loss)(psi, theta)
 
     parts = [comparison.name, penalty.equation() if penalty else "", f"noise {noise:g}" if noise else ""]
     return Dirac(

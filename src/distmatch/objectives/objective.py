@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.objectives.numbers import leaves, replaced
-from distmatch.objectives.term import PLAYERS, Term, Weight
+from distmatch.objectives.term import MODEL_NETS, Term, Weight
 from distmatch.objectives.variables import (
     Z_CODE,
     Z_MARGINAL,
@@ -39,7 +39,7 @@ class _once(Generic[T]):  # noqa: N801
 
 
 class Objective:
-    """A sum of terms, and what it asks for: draws, players, critics.
+    """A sum of terms, and what it asks for: draws, nets, critics.
 
     >>> from distmatch.objectives.terms.likelihood import KL, NLL
     >>> print(NLL() + 0.5 * KL())
@@ -50,9 +50,9 @@ class Objective:
         if not terms:
             raise BadInput("an objective needs at least one term")
         for t in terms:
-            if not t.players:
+            if not t.nets:
                 raise BadInput(
-                    f"{t.name} moves no player: what it compares depends on neither encoder nor decoder"
+                    f"{t.name} moves no net: what it compares depends on neither encoder nor decoder"
                 )
         self.terms = terms
         self.given = given
@@ -108,9 +108,9 @@ class Objective:
         return tuple(dict.fromkeys(v for t in self.terms for v in t.distributions))
 
     @_once
-    def players(self) -> tuple[str, ...]:
-        """The players that some term moves."""
-        return tuple(p for p in PLAYERS if any(p in t.players for t in self.terms))
+    def nets(self) -> tuple[str, ...]:
+        """Names of the model's nets that some term moves."""
+        return tuple(p for p in MODEL_NETS if any(p in t.nets for t in self.terms))
 
     @_once
     def unmoved(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class Objective:
         >>> Objective(Distance().to("decoder")).unmoved
         ('encoder',)
         """
-        moved = {p for t in self.terms if _ever_weighs(t.weight) for p in t.players}
+        moved = {p for t in self.terms if _ever_weighs(t.weight) for p in t.nets}
         return tuple(p for p in self.uses if p not in moved)
 
     @_once
@@ -164,7 +164,7 @@ class Objective:
 
     @_once
     def groups(self) -> dict[tuple[str, ...], tuple[int, ...]]:
-        """Terms that can be differentiated together: players -> positions in `terms`.
+        """Terms that can be differentiated together: nets -> positions in `terms`.
 
         Terms that move all that they depend on share one group, for a term's gradient is zero where it does not
         reach. A term restricted by `to` is differentiated apart, with those of the same restriction.
@@ -175,19 +175,19 @@ class Objective:
         """
         found: dict[tuple[str, ...], list[int]] = {}
         for i, t in enumerate(self.terms):
-            if t.players:
-                found.setdefault(t.players if t.restricted else (), []).append(i)
+            if t.nets:
+                found.setdefault(t.nets if t.restricted else (), []).append(i)
         if () in found:
             free = found.pop(())
-            reached = tuple(p for p in PLAYERS if any(p in self.terms[i].players for i in free))
+            reached = tuple(p for p in MODEL_NETS if any(p in self.terms[i].nets for i in free))
             found = {reached: sorted([*free, *found.pop(reached, [])]), **found}
-        return {players: tuple(terms) for players, terms in found.items()}
+        return {nets: tuple(terms) for nets, terms in found.items()}
 
     @_once
     def uses(self) -> tuple[str, ...]:
         """The nets that its draws pass through, moved or not."""
-        used = {p for v in (*self.variables, *self.distributions) for p in v.players}
-        return tuple(p for p in PLAYERS if p in used)
+        used = {p for v in (*self.variables, *self.distributions) for p in v.nets}
+        return tuple(p for p in MODEL_NETS if p in used)
 
     @property
     def needs_likelihood(self) -> bool:

@@ -12,11 +12,11 @@ The grammar, in EBNF; white space means nothing:
     sum       = product, { "+", product } ;
     product   = { weight, "*" }, ( "(", sum, ")" | term ) ;
     weight    = number | "ramp", "(", argument, { ",", argument }, ")" ;   a ramp changes with the step
-    term      = call, [ ".", "to", "(", player, { ",", player }, ")" ] ;
+    term      = call, [ ".", "to", "(", net, { ",", net }, ")" ] ;
     call      = name, [ "(", [ argument, { ",", argument } ], ")" ] ;
     argument  = [ name, "=" ], value ;
     value     = [ "+" | "-" ], number | share | call | "(", name, { ",", name }, ")" ;
-    player    = "encoder" | "decoder" | "prior" | "lens" ;
+    net       = "encoder" | "decoder" | "prior" | "lens" ;
     number    = 3 | 0.5 | .5 | 1e-3 ;
     share     = number, "%" ;                                  of a run, for a length of time: ramp(0, 1, 50%)
     name      = letter, { letter | digit | "_" | "-" } ;       never ends in "-", no digit after "-"
@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from distmatch.errors import BadInput, unknown
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.term import PLAYERS, Term
+from distmatch.objectives.term import MODEL_NETS, Term
 from distmatch.objectives.vocabulary import TERMS, Argument, argument_of, arguments, key_of
 from distmatch.schedules import Ramp, Share
 
@@ -213,19 +213,19 @@ class _Reader:
         return term, name.column
 
     def restricted(self, term: Term) -> Term:
-        players: list[str] = []
+        nets: list[str] = []
 
-        def player() -> None:
-            token = self.name("a player, encoder or decoder")
-            name = self.find("player", token, PLAYERS)
+        def net() -> None:
+            token = self.name("a net, encoder or decoder")
+            name = self.find("net", token, MODEL_NETS)
             with self.blaming(token.column):
                 term.to(name)
-                if name in players:
+                if name in nets:
                     raise BadInput(f"{name} is named twice")
-            players.append(name)
+            nets.append(name)
 
-        self.listed(player)
-        return term.to(*players)
+        self.listed(net)
+        return term.to(*nets)
 
     def call(self, name: _Token, build: Callable[..., Any]) -> Any:
         """What a function or a class makes of the arguments that follow, if any do."""

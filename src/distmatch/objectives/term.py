@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distmatch.objectives.objective import Objective
 
 Weight = float | Tensor | Ramp
-PLAYERS = ("encoder", "decoder", "prior", "lens")
+MODEL_NETS = ("encoder", "decoder", "prior", "lens")
 
 
 class Critics:
@@ -81,11 +81,11 @@ class Term(ABC):
     """One comparison in the sum, to be minimised.
 
     Args:
-        weight: the coefficient of the players' loss. What a critic minimises is not weighted.
-        only: the players it may move; empty for all that its draws depend on.
+        weight: the coefficient of the model's loss. What a critic minimises is not weighted.
+        only: names of the nets that it may move; empty for all that its draws depend on.
 
     >>> from distmatch.objectives.terms.likelihood import NLL
-    >>> NLL().players
+    >>> NLL().nets
     ('encoder', 'decoder')
     """
 
@@ -122,7 +122,7 @@ class Term(ABC):
 
     @abstractmethod
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
-        """What the players minimise, without its weight: `(B,)`, or a scalar."""
+        """Return what the model minimises, without its weight: `(B,)`, or a scalar."""
 
     def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
         """What its critic minimises, in parts that are logged apart: each `(B,)`, or a scalar."""
@@ -159,27 +159,27 @@ class Term(ABC):
         return ()
 
     @property
-    def players(self) -> tuple[str, ...]:
+    def nets(self) -> tuple[str, ...]:
         """Who minimises it."""
-        moved = {p for v in (*self.variables, *self.distributions) for p in v.players}
-        return tuple(p for p in PLAYERS if p in moved and (not self.only or p in self.only))
+        moved = {p for v in (*self.variables, *self.distributions) for p in v.nets}
+        return tuple(p for p in MODEL_NETS if p in moved and (not self.only or p in self.only))
 
     @property
     def restricted(self) -> bool:
-        """Whether it leaves a player alone on which it depends."""
-        return bool(self.only) and self.players != replace(self, only=()).players
+        """True where it leaves a net alone on which it depends."""
+        return bool(self.only) and self.nets != replace(self, only=()).nets
 
-    def to(self, *players: str) -> Self:
-        """The same term, minimised by these players alone.
+    def to(self, *nets: str) -> Self:
+        """The same term, minimised by these nets alone.
 
         >>> from distmatch.objectives.terms.distance import Distance
-        >>> Distance().to("decoder").players
+        >>> Distance().to("decoder").nets
         ('decoder',)
         """
-        for p in players:
-            if p not in replace(self, only=()).players:
+        for p in nets:
+            if p not in replace(self, only=()).nets:
                 raise BadInput(f"{self.name} does not depend on {p!r}, so it cannot be minimised by it alone")
-        return replace(self, only=players)
+        return replace(self, only=nets)
 
     def __rmul__(self, weight: Any) -> Self:
         return replace(self, weight=weight * self.weight)

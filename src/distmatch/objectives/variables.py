@@ -36,11 +36,11 @@ class Variable:
         name: in code; its first letter is its space.
         symbol: in equations.
         distribution: its marginal, in equations.
-        net: whose output it is, if it is a net's.
-        players: all that it depends on.
+        net: name of the net whose output it is, if it is one.
+        nets: names of all nets that it depends on.
         parents: the draws that it is made from.
 
-    >>> X_REC.players
+    >>> X_REC.nets
     ('encoder', 'decoder')
     >>> print(X_REC)
     x̂
@@ -50,7 +50,7 @@ class Variable:
     symbol: str
     distribution: str
     net: str = ""
-    players: tuple[str, ...] = ()
+    nets: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
 
     @property
@@ -125,7 +125,7 @@ class Draws:
         Built-in nets see pictures in [-1, 1], and distances between pictures are in these units (2 for pictures in
         [0, 1]). Where one of the nets is the user's own, and sees what it is given, they are in its units.
         """
-        units = {self.x_units.get(p, 1.0) for v in variables for p in v.players if v.space == "x"}
+        units = {self.x_units.get(p, 1.0) for v in variables for p in v.nets if v.space == "x"}
         return units.pop() if len(units) == 1 else 1.0
 
     def detach(self) -> Draws:
@@ -244,7 +244,7 @@ def units_of(net: object) -> float:
 
 
 def _maker(nets: Mapping[str, Callable[..., Any]], v: Variable) -> Callable[..., Any]:
-    """The net that makes a draw: the draw's own, or its player's."""
+    """The net that makes a draw: the draw's own, or the net of its kind."""
     return nets.get(v.name, nets[v.net])
 
 

@@ -76,7 +76,7 @@ class Argument(NamedTuple):
 
 
 def arguments(build: Callable[..., Any]) -> dict[str, Argument]:
-    """The parameters of a call that can be written in it; a term's weight and players are written outside."""
+    """The parameters of a call that can be written in it; a term's weight and nets are written outside."""
     hints = get_type_hints(build)
     own = TERM_FIELDS if isinstance(build, type) and issubclass(build, Term) else set()
     found = [argument_of(p, hints.get(p.name)) for p in signature(build).parameters.values()]

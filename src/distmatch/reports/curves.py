@@ -41,7 +41,7 @@ def _panel_figure(panel: Panel) -> Figure:
 
 @styled
 def loss_curves(log: Sequence[Mapping[str, Any]], columns: int = 3) -> Figure:
-    """All curves of a log in one figure: player terms, each critic, gradient norms, others.
+    """All curves of a log in one figure: the model's terms, each critic, gradient norms, others.
 
     >>> len(loss_curves([{"step": 0, "nll": 2.0, "kl": 0.1}, {"step": 1, "nll": 1.0, "kl": 0.2}]).axes)
     2

@@ -41,7 +41,7 @@ class RunView:
     Arguments:
         name: of the run; `system`: such as "vgh++", or "terms".
         equation: the objective, in unicode.
-        players: (term, who minimises it, its critic or "").
+        terms: (term, the nets that minimise it, its critic or "").
         config: nested and resolved; `environment`: versions, seed, git revision, device, threads.
         log: parsed lines of `log.jsonl`.
         metrics: name -> {"value", "standard_error", "n", "unit", "how"[, "better": "lower" or "higher"]}.
@@ -55,7 +55,7 @@ class RunView:
     name: str
     system: str = ""
     equation: str = ""
-    players: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    terms: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     log: list[dict[str, Any]] = dataclasses.field(default_factory=list)

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 NOT_CURVES = {"step", "epoch", "time", "seconds", "lane"}
 NATS = {"nll", "kl", "elbo"}
 NAMES = {  # key before the slash -> title, unit, logarithmic
-    "grad_norm": ("gradient norms", "norm", True),
+    "gradient_norm": ("gradient norms", "norm", True),
     "lr": ("learning rates", "learning rate", False),
 }
-ORDER = ("critic", "grad_norm", "validation")
+ORDER = ("critic", "score", "gradient_norm", "validation")
 CRITIC_PARTS = {  # key of a critic -> panel, label
     "target": ("loss", "real (target)"),
     "model": ("loss", "fake (model)"),
-    "score_target": ("score", "real (target)"),
-    "score_model": ("score", "fake (model)"),
     "penalty": ("penalty", "penalty"),
 }
 
@@ -38,7 +36,7 @@ class Panel:
 
 
 def panels(log: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """Player terms one by one; each critic's losses, scores and penalty; gradient norms; the rest.
+    """The model's terms one by one; each critic's losses, scores and penalty; gradient norms; the rest.
 
     >>> log = [{"step": 0, "nll": 2.0, "critic/data/target": 0.7, "critic/data/model": 0.6, "lr/all": 1e-3}]
     >>> [(p.title, list(p.lines)) for p in panels(log)]
@@ -94,5 +92,8 @@ def _place(key: str) -> tuple[str, str, str, bool]:
         critic, _, part = rest.rpartition("/")
         panel, label = CRITIC_PARTS.get(part, (part, part))
         return f"critic {critic}: {panel}", "", label, False
+    if head == "score":
+        critic, _, draws = rest.partition("/")
+        return f"critic {critic}: score", "", draws.replace("+", ", "), False
     title, unit, log_scale = NAMES.get(head, (head, "", False))
     return title, unit, rest, log_scale

@@ -300,7 +300,7 @@ def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, n
         until=_lens_closes(objective),
         options=network.options,
     )
-    nets = {player: make(player) for player in objective.uses if player != "prior"}
+    nets = {name: make(name) for name in objective.uses if name != "prior"}
     nets |= {name: make("critic", spaces=spaces) for name, spaces in objective.critics.items()}
     if "prior" in objective.uses:
         x = data.train.x[:PSEUDO_INPUTS] if PRIORS[network.prior].needs_encoder else None
@@ -325,7 +325,7 @@ def _lens_closes(objective: Objective) -> int | None:
         if isinstance(ramp.steps, int)
         and number == "weight"
         and ramp.end == 0
-        and "lens" in objective.terms[int(i)].players
+        and "lens" in objective.terms[int(i)].nets
     ]
     return max(ends, default=None)
 
@@ -341,7 +341,7 @@ def _settings(config: RunConfig) -> Settings:
         return OPTIMISERS[t.optimiser](lr=lr, schedule=schedule, **betas)
 
     return Settings(
-        players=optimiser(t.lr, t.steps),
+        model=optimiser(t.lr, t.steps),
         critics=optimiser(t.critic_lr or t.lr, t.steps * t.critic_steps),
         simultaneous=t.order == "simultaneous",
         clip_gradient=t.clip_gradient,

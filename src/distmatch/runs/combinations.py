@@ -119,7 +119,7 @@ def _check_training(config: RunConfig, objective: Objective) -> None:
         raise BadInput("training.unroll looks ahead of a critic, and no term has one; leave it out")
     if training.consensus and (training.critic_steps > 1 or training.order != "alternating"):
         raise BadInput(
-            "consensus optimisation moves players and critics together, one step each: "
+            "consensus optimisation moves model and critics together, one step each: "
             "leave training.critic_steps and training.order out"
         )
     symmetric = config.network.options.get("symmetric")

@@ -70,10 +70,10 @@ class TrainingConfig:
     """How it is trained.
 
     Args:
-        steps: the players' steps; give this or epochs.
+        steps: steps of the model; give this or epochs.
         epochs: times through the data (default 20).
         batch_size: examples a step.
-        critic_steps: critics' steps for each step of the players.
+        critic_steps: critics' steps for each step of the model.
         order: alternating (critics first) or simultaneous.
         optimiser: adam, rmsprop or sgd.
         lr: learning rate.
@@ -86,8 +86,8 @@ class TrainingConfig:
         engine: how steps run: eager, compiled (torch.compile), captured (one CUDA graph), or auto: captured on a
             CUDA device where it can be, eager otherwise.
         channels_last: whether convolutions' weights lie in memory channels last; auto where it is the faster.
-        consensus: γ of consensus optimisation, which moves players and critics together by v + γ∇½‖v‖².
-        unroll: how many more of its steps the players look ahead of the critic.
+        consensus: γ of consensus optimisation, which moves model and critics together by v + γ∇½‖v‖².
+        unroll: how many more of its steps the model looks ahead of the critic.
         log_every: steps between lines of the log.
         checkpoint_every: steps between checkpoints.
         sample_every: steps between sample grids.

@@ -16,7 +16,7 @@ from distmatch.runs.build import DEFAULT_LATENT, assemble
 from distmatch.runs.catalogue import Content, Line, table
 from distmatch.runs.config import RunConfig, TrainingConfig
 from distmatch.runs.folder import refuse_taken
-from distmatch.runs.view import players_of
+from distmatch.runs.view import terms_of
 from distmatch.systems import SYSTEMS, find
 
 INDEX = Path(__file__).with_name("index.json")
@@ -90,7 +90,7 @@ def objective_lines(objective: Objective) -> list[Line]:
     penalties = "; ".join(f"{name}: {p.equation()}" for name, (_, p) in objective.penalties.items())
     return [
         f"minimise   {objective}",
-        table(("term", "minimised by", "critic"), players_of(objective)),
+        table(("term", "minimised by", "critic"), terms_of(objective)),
         f"nets:      {', '.join((*objective.uses, *objective.critics))}",
         f"critics:   {critics or 'none'}",
         *([f"penalties: {penalties}"] if penalties else []),

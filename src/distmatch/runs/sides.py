@@ -78,7 +78,7 @@ def sided(
 ) -> dict[str, list[nn.Module]]:
     """Each critic with batch norm once for each side of each of its terms, with the statistics of that side alone.
 
-    They are gathered over training batches, as training makes and scores them: the players in training mode too.
+    They are gathered over training batches, as training makes and scores them: the model in training mode too.
     """
     found = {
         name: [twin(critic_nets[name]).train() for _ in range(2 * len(terms))]
@@ -87,13 +87,13 @@ def sided(
     }
     if not found:
         return {}
-    players = {n: twin(nets[n]).train() if gathers(nets[n]) else nets[n] for n in objective.uses}
+    model = {n: twin(nets[n]).train() if gathers(nets[n]) else nets[n] for n in objective.uses}
     feed = assembly.trainer.feed.beside(EVALUATION_SEED)
     with torch.no_grad(), recording(*(net for own in found.values() for net in own)):
         for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
             b = feed.next()
             draws = draw(
-                objective.variables, players, b.x, b.noise, b.y, objective.distributions, objective.samples
+                objective.variables, model, b.x, b.noise, b.y, objective.distributions, objective.samples
             )
             labels = {} if b.y is None else {"y": b.y}
             for name, own in found.items():

@@ -19,14 +19,14 @@ from distmatch.runs.folder import RunFolder
 from distmatch.runs.pictures import newest_samples
 
 
-def players_of(objective: Objective) -> list[tuple[str, str, str]]:
+def terms_of(objective: Objective) -> list[tuple[str, str, str]]:
     """For each term: its text, who minimises it, and its critic (or nothing).
 
     >>> from distmatch.systems import vgh
-    >>> players_of(vgh())[1]
+    >>> terms_of(vgh())[1]
     ('D[p(x̂) ‖ p*(x)]', 'decoder', 'data')
     """
-    return [(str(t), " and ".join(t.players), ", ".join(t.critics)) for t in objective.terms]
+    return [(str(t), " and ".join(t.nets), ", ".join(t.critics)) for t in objective.terms]
 
 
 def view_of(path: Path) -> RunView:
@@ -52,7 +52,7 @@ def view_of(path: Path) -> RunView:
         name=path.resolve().name,
         system=config.system or "terms",
         equation=str(objective),
-        players=players_of(objective),
+        terms=terms_of(objective),
         config=about["config"],
         environment={**about.get("environment", {}), "seed": config.seed, "data": measured.get("data", "")},
         log=folder.read_log(),

@@ -1,6 +1,6 @@
 """Systems that match the visible marginal p(x̃) to the data's.
 
-What a critic learns by, what the players minimise, what keeps the critic smooth and what it is shown are chosen
+What a critic learns by, what the model minimises, what keeps the critic smooth and what it is shown are chosen
 independently: `gan` takes all of them, and most systems of this kind are a choice of these.
 """
 
@@ -110,7 +110,7 @@ def lens_gan(
     Args:
         steps: K, as a share of the run or in the decoder's steps; 100,000 in the paper.
         weight: of ‖x - x̄‖².
-        by: the comparison; its players must mind the target's side, which the lens moves.
+        by: the comparison; its generator loss must score the target's side, which the lens moves.
         penalty: what keeps the critic smooth.
 
     >>> print(lens_gan())
@@ -192,7 +192,7 @@ SYSTEMS = (
     System(
         "minimax-gan",
         gan,
-        "GAN whose players minimise what the critic gains.",
+        "GAN whose generator minimises what the critic gains.",
         "arXiv:1406.2661",
         ADVERSARIAL,
         {"by": MINIMAX},
@@ -294,7 +294,7 @@ SYSTEMS = (
     System(
         "unrolled-gan",
         gan,
-        "GAN whose players look five critic steps ahead.",
+        "GAN whose generator looks five critic steps ahead.",
         "arXiv:1611.02163",
         {
             "training.unroll": 5,

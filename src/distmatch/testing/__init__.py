@@ -9,7 +9,7 @@ A new critic loss is ten lines and one call:
 ...     name="logistic",
 ...     symbol="L",
 ...     critic=Sides(target=lambda s: softplus(-s), model=softplus),
-...     players=Sides(target=None, model=lambda s: -s),
+...     generator=Sides(target=None, model=lambda s: -s),
 ...     log_ratio=lambda s: s,
 ...     reference="ours",
 ... )

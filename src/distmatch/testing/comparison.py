@@ -24,7 +24,7 @@ def check_comparison(comparison: Comparison) -> None:
     >>> check_comparison(WASSERSTEIN)
     """
     name = f"comparison {comparison.name!r}"
-    for who, sides in (("critic", comparison.critic), ("players", comparison.players)):
+    for who, sides in (("critic", comparison.critic), ("model", comparison.generator)):
         assert sides.model is not None, f"{name}: the {who}'s loss on the model is None; give one"
         _check_sides(f"{name}: the {who}'s loss on the", sides)
     if comparison.log_ratio is None:
@@ -77,8 +77,8 @@ def _check_sides(where: str, sides: Sides) -> None:
 
 
 def _check_signs(name: str, comparison: Comparison, scores: Tensor) -> None:
-    directions = {("critic", "target"): -1, ("critic", "model"): 1, ("players", "target"): 1}
-    for who, sides in (("critic", comparison.critic), ("players", comparison.players)):
+    directions = {("critic", "target"): -1, ("critic", "model"): 1, ("model", "target"): 1}
+    for who, sides in (("critic", comparison.critic), ("model", comparison.generator)):
         for part, side in zip(Sides._fields, sides, strict=True):
             if side is None:
                 continue
@@ -115,9 +115,9 @@ def _check_optimum(name: str, comparison: Comparison) -> None:
 def _check_descent(name: str, comparison: Comparison) -> None:
     path = [(1 - t) * Q + t * P for t in torch.linspace(0, 1, 21, dtype=torch.float64)]
     losses = torch.stack(
-        [_total(comparison.players, best_scores(comparison, (P / q).log()), P, q) for q in path]
+        [_total(comparison.generator, best_scores(comparison, (P / q).log()), P, q) for q in path]
     )
     share = int(losses.diff().argmax()) / 20
     assert (losses.diff() < 0).all(), (
-        f"{name}: the players' loss does not fall at {share:.0%} of the way from q to p; with the best critic it must"
+        f"{name}: the generator loss does not fall at {share:.0%} of the way from q to p; with the best critic it must"
     )

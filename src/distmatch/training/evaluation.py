@@ -40,12 +40,12 @@ def by_draw(
 
     Args:
         objective: which draws training makes.
-        nets: by player, their modules left as they are: `twin`s with their parameters are what is recorded.
+        nets: the model's, by name, their modules left as they are: `twin`s with their parameters are what is recorded.
         feed: training batches, which are taken: one `beside` training's own.
-        at: (player, net) -> the net at the parameters that are meant.
+        at: (name, net) -> the net at the parameters that are meant.
 
     Returns:
-        What `draw` takes in addition to the players; empty where no net has batch norm.
+        The nets that `draw` takes in addition to the model's; empty where no net has batch norm.
     """
     normalised = {n for n, net in nets.items() if gathers(net)}
     trained = {
@@ -53,13 +53,13 @@ def by_draw(
         for v in (*with_parents(objective.variables, objective.distributions), *objective.distributions)
     }
     made = {
-        name: player
-        for name, player in PASSES.items()
-        if player in normalised and (name in trained or name == player)
+        name: role
+        for name, role in PASSES.items()
+        if role in normalised and (name in trained or name == role)
     }
     if not made:
         return {}
-    twins = {name: twin(nets[player]).train() for name, player in made.items()}
+    twins = {name: twin(nets[role]).train() for name, role in made.items()}
     running = {name: at(made[name], net) for name, net in twins.items()}
     everyone = {n: at(n, net) for n, net in nets.items()} | running
     values = [v for v in objective.variables if v.net in normalised]
@@ -73,9 +73,9 @@ def by_draw(
     for net in twins.values():
         net.eval()
     found: dict[str, Net] = {}
-    for name, player in PASSES.items():
-        if player in normalised:
-            first = next(n for n, p in made.items() if p == player)
+    for name, role in PASSES.items():
+        if role in normalised:
+            first = next(n for n, p in made.items() if p == role)
             found[name] = running.get(name, running[first])
-            found.setdefault(player, running[first])
+            found.setdefault(role, running[first])
     return found

@@ -3,14 +3,14 @@
 `state` holds everything that training changes; everything random comes in with the batches. Losses and gradients
 are pure functions of these, so the same function runs eager, compiled, captured, and over lanes:
 
-- **alternating** (the default): the critics' step, then the players', against the critics just moved;
+- **alternating** (the default): the critics' step, then the model's, against the critics just moved;
 - **simultaneous**: all gradients at the old state, then all steps;
 - **n critic steps**: n batches. The last one serves both sides: its encoder and decoder run forward once, its draws
-  go to the critics detached and to the players with their graph;
+  go to the critics detached and to the model's losses with their graph;
 - **lanes**: every tensor in state and batches has a leading axis of K runs. Losses are vmapped; their sum is
   differentiated, which gives each lane its own gradient because lanes share nothing.
 
-A player's gradient never computes another player's weights' gradients, nor a critic's.
+A net's gradient never computes another net's weights' gradients, nor a critic's.
 """
 
 from __future__ import annotations
@@ -59,27 +59,27 @@ class Settings:
     """How a step is taken.
 
     Args:
-        players: the optimiser of encoder and decoder.
+        model: the optimiser of the model's nets: encoder, decoder, learned prior, lens.
         critics: the optimiser of the critics.
         simultaneous: gradients of both sides at the old state.
-        clip_gradient: a bound on the norm of all players' gradients together, and of all critics'.
+        clip_gradient: a bound on the norm of all gradients of the model together, and of all critics'.
         ema: decay of the running average of the decoder's weights that is kept for evaluation.
         precision: `"bf16"` runs the nets, and nothing else, under autocast; `"tf32"` is for who calls the step
             (`numerics`).
         lanes: whether every tensor carries a leading axis of runs.
-        consensus: γ of consensus optimisation: every gradient v becomes v + γ∇½‖v‖², v of all players and critics
-            together, which then move at once (Mescheder et al. 2017, arXiv:1705.10461).
-        unroll: the players' losses are taken against critics that have made this many more steps, and differentiated
+        consensus: γ of consensus optimisation: every gradient v becomes v + γ∇½‖v‖², v of model and critics together,
+            which then move at once (Mescheder et al. 2017, arXiv:1705.10461).
+        unroll: the model's losses are taken against critics that have made this many more steps, and differentiated
             through these (Metz et al. 2016, arXiv:1611.02163).
-        functional: take gradients by `torch.func` alone, for `torch.compile`. The players' forward is then written
+        functional: take gradients by `torch.func` alone, for `torch.compile`. The model's forward pass is then written
             twice, for the compiler to merge.
         norms: log gradient norms and mean scores too.
 
-    >>> Settings(players=Adam(lr=1e-4)).players.lr
+    >>> Settings(model=Adam(lr=1e-4)).model.lr
     0.0001
     """
 
-    players: Optimiser = field(default_factory=Adam)
+    model: Optimiser = field(default_factory=Adam)
     critics: Optimiser = field(default_factory=Adam)
     simultaneous: bool = False
     clip_gradient: float | None = None
@@ -109,7 +109,7 @@ def init(objective: Objective, nets: Mapping[str, nn.Module], settings: Settings
         n: {k: p.detach().clone() for k, p in net.named_parameters() if p.requires_grad}
         for n, net in nets.items()
     }
-    moved = {"players": objective.players, "critics": tuple(objective.critics)}
+    moved = {"model": objective.nets, "critics": tuple(objective.critics)}
     moments = {
         side: getattr(settings, side).init(_flat(params, names)) for side, names in moved.items() if names
     }
@@ -126,14 +126,14 @@ def step(
     settings: Settings,
     numbers: Mapping[str, Tensor] | None = None,
 ) -> tuple[State, Logs]:
-    """One step of all players and critics; `state` is written in place and returned.
+    """Take one step of the model and the critics; `state` is written in place and returned.
 
     Args:
         objective: what is minimised.
         nets: the modules, by `"encoder"`, `"decoder"` and critics' names; of their own weights only frozen ones are
             used.
         state: from `init`, or from the last step.
-        batches: one for each critic step; the last serves the players too.
+        batches: one for each critic step; the last serves the model too.
         settings: optimisers and the order of updates.
         numbers: replacements for numbers of the objective (`Objective.numbers`), a tensor `(K,)` for K lanes.
 
@@ -141,38 +141,35 @@ def step(
         The state, and the logs: each term by its name, each critic's parts as `critic/<name>/<part>`; scalars, or
         `(K,)` over lanes.
     """
-    model = _Functions(objective, nets, settings, numbers or {}, state.buffers, batches[-1].ranks)
-    players = {n: state.params[n] for n in objective.uses}
+    functions = _Functions(objective, nets, settings, numbers or {}, state.buffers, batches[-1].ranks)
+    model = {n: state.params[n] for n in objective.uses}
     critics = {n: state.params[n] for n in objective.critics}
     logs: Logs = {}
-    model.evolve(state, objective.uses)
+    functions.evolve(state, objective.uses)
 
     for batch in batches[:-1] if critics else ():
-        draws = model.draws(model.scored, (), players, batch)
-        model.evolve(state, objective.critics)
-        _move(model, "critics", state, model.critic_gradients(draws, critics, logs), logs)
-    model.evolve(state, objective.critics)
+        draws = functions.draws(functions.scored, (), model, batch)
+        functions.evolve(state, objective.critics)
+        _move(functions, "critics", state, functions.critic_gradients(draws, critics, logs), logs)
+    functions.evolve(state, objective.critics)
 
     if settings.consensus:
-        gradients, moves = model.consensus_gradients(players, critics, batches[-1], logs)
-        _move(model, "critics", state, gradients, logs)
-        _move(model, "players", state, moves, logs)
+        gradients, moves = functions.consensus_gradients(model, critics, batches[-1], logs)
+        _move(functions, "critics", state, gradients, logs)
+        _move(functions, "model", state, moves, logs)
         return _averaged(state, settings), logs
     if settings.functional or settings.unroll:
-        leaves, draws = (
-            players,
-            model.draws(objective.variables, objective.distributions, players, batches[-1]),
-        )
+        leaves = model
     else:
-        leaves = {n: _leaves(p) if n in objective.players else p for n, p in players.items()}
-        draws = model.draws(objective.variables, objective.distributions, leaves, batches[-1])
-    gradients = model.critic_gradients(draws, critics, logs) if critics else {}
+        leaves = {n: _leaves(p) if n in objective.nets else p for n, p in model.items()}
+    draws = functions.draws(objective.variables, objective.distributions, leaves, batches[-1])
+    gradients = functions.critic_gradients(draws, critics, logs) if critics else {}
     if gradients and not settings.simultaneous:
-        _move(model, "critics", state, gradients, logs)
-    moves = model.player_gradients(draws, leaves, critics, batches[-1], state.moments.get("critics"), logs)
+        _move(functions, "critics", state, gradients, logs)
+    moves = functions.model_gradients(draws, leaves, critics, batches[-1], state.moments.get("critics"), logs)
     if gradients and settings.simultaneous:
-        _move(model, "critics", state, gradients, logs)
-    _move(model, "players", state, moves, logs)
+        _move(functions, "critics", state, gradients, logs)
+    _move(functions, "model", state, moves, logs)
     return _averaged(state, settings), logs
 
 
@@ -207,15 +204,15 @@ class _Functions:
         self.scored = with_parents(v for t in objective.terms if t.critics for v in t.variables)
 
     def draws(
-        self, variables: Sequence[Variable], distributions: Sequence[Variable], players: Params, batch: Batch
+        self, variables: Sequence[Variable], distributions: Sequence[Variable], model: Params, batch: Batch
     ) -> _Record:
         """Forward encoder and decoder once."""
         template: list[Callable[[list[Tensor]], Draws]] = []
 
-        def one(players: Params, buffers: Params, tensors: dict[str, Tensor]) -> Any:
+        def one(model: Params, buffers: Params, tensors: dict[str, Tensor]) -> Any:
             rest = dict(tensors)
             x, y = rest.pop("x"), rest.pop("y", None)
-            nets = self._bound(players, buffers)
+            nets = self._bound(model, buffers)
             draws = draw(variables, nets, x, rest, y, distributions, self.objective.samples)
             if not self.settings.lanes:
                 return draws
@@ -224,8 +221,8 @@ class _Functions:
             return flat
 
         if not self.settings.lanes:
-            return _Record(draws=one(players, self.buffers, batch.tensors()))
-        flat = vmap(one)(players, self.buffers, batch.tensors())
+            return _Record(draws=one(model, self.buffers, batch.tensors()))
+        flat = vmap(one)(model, self.buffers, batch.tensors())
         return _Record(flat=flat, rebuild=template[0], extra=batch.tensors())
 
     def critic_gradients(self, draws: _Record, critics: Params, logs: Logs) -> Params:
@@ -236,31 +233,31 @@ class _Functions:
         logs.update({k: v.detach() for k, v in parts.items()})
         return gradients
 
-    def player_gradients(
+    def model_gradients(
         self,
         draws: _Record,
-        players: Params,
+        model: Params,
         critics: Params,
         batch: Batch,
         moments: Moments | None,
         logs: Logs,
     ) -> Params:
-        """Each player's gradient of the terms that it minimises."""
+        """Return each net's gradient of the terms that it minimises."""
         critics = {n: {k: p.detach() for k, p in c.items()} for n, c in critics.items()}
         groups, looks_ahead = self.objective.groups, self.settings.unroll > 0 and moments is not None
         functional = self.settings.functional or self.settings.unroll > 0
-        values = {} if functional else self._map(self._player_losses, draws, critics)
+        values = {} if functional else self._map(self._model_losses, draws, critics)
         gradients: Params = {}
         for k, (group, terms) in enumerate(groups.items()):
-            moved = {p: players[p] for p in group}
+            moved = {p: model[p] for p in group}
             if functional:
 
                 def total(moved: Params, terms: Sequence[int] = terms) -> tuple[Tensor, Logs]:
                     again = self.draws(
-                        self.objective.variables, self.objective.distributions, players | moved, batch
+                        self.objective.variables, self.objective.distributions, model | moved, batch
                     )
                     ahead = self._unrolled(again, critics, moments) if looks_ahead else critics
-                    values = self._map(partial(self._player_losses, unrolled=looks_ahead), again, ahead)
+                    values = self._map(partial(self._model_losses, unrolled=looks_ahead), again, ahead)
                     return self._weighted(values, terms), values
 
                 found, values = _gradients(total, moved, True)
@@ -286,28 +283,28 @@ class _Functions:
         return critics
 
     def consensus_gradients(
-        self, players: Params, critics: Params, batch: Batch, logs: Logs
+        self, model: Params, critics: Params, batch: Batch, logs: Logs
     ) -> tuple[Params, Params]:
-        """v + γ∇½‖v‖² for critics and players, v the gradients of all losses together; weights are clipped first."""
+        """Return v + γ∇½‖v‖² for critics and model, v the gradients of all losses; weights are clipped first."""
         self._project(critics)
-        moving = {n: p for n, p in players.items() if n in self.objective.players}
+        moving = {n: p for n, p in model.items() if n in self.objective.nets}
 
-        def of_players(moved: Params, moving: Params, critics: Params, terms: Sequence[int]) -> Any:
-            everyone = players | moving | moved
+        def of_the_model(moved: Params, moving: Params, critics: Params, terms: Sequence[int]) -> Any:
+            everyone = model | moving | moved
             draws = self.draws(self.objective.variables, self.objective.distributions, everyone, batch)
-            values = self._map(self._player_losses, draws, critics)
+            values = self._map(self._model_losses, draws, critics)
             return self._weighted(values, terms), values
 
         def half_square(both: tuple[Params, Params]) -> tuple[Tensor, tuple[Params, Params, Logs]]:
             critics, moving = both
             field, parts = {}, {}
             if critics:
-                draws = self.draws(self.scored, (), players | moving, batch)
+                draws = self.draws(self.scored, (), model | moving, batch)
                 field, parts = grad(self._critics_total, has_aux=True)(critics, draws)
             moves: Params = {}
             for group, terms in self.objective.groups.items():
                 moved = {p: moving[p] for p in group}
-                found, values = grad(of_players, has_aux=True)(moved, moving, critics, terms)
+                found, values = grad(of_the_model, has_aux=True)(moved, moving, critics, terms)
                 _add(moves, found)
             all_of_it = [g for found in (field, moves) for net in found.values() for g in net.values()]
             return 0.5 * self._sum([g.square().sum() for g in all_of_it]), (field, moves, parts | values)
@@ -362,13 +359,13 @@ class _Functions:
                 parts[f"score/{name}/{'+'.join(v.name for v in variables)}"] = score.mean().detach()
         return parts
 
-    def _player_losses(
+    def _model_losses(
         self, draws: Draws, critics: Mapping[str, Bound], objective: Objective, unrolled: bool = False
     ) -> Logs:
-        """What the players minimise, by the term's name, without its weight."""
+        """Return the model's losses by the term's name, without their weights."""
         at_work = Critics(critics, draws, unrolled)
         named = zip(self.objective.names, objective.terms, strict=True)
-        return {name: t.loss(draws, at_work).mean() for name, t in named if t.players}
+        return {name: t.loss(draws, at_work).mean() for name, t in named if t.nets}
 
     def _weighted(self, values: Logs, terms: Sequence[int]) -> Tensor:
         """The weighted sum of some terms."""
@@ -423,13 +420,13 @@ class _Record:
         return replace(draws, noise=noise, y=extra.get("y"))
 
 
-def _move(model: _Functions, side: str, state: State, gradients: Params, logs: Logs) -> None:
+def _move(functions: _Functions, side: str, state: State, gradients: Params, logs: Logs) -> None:
     """Clip the gradients if asked, and take the optimiser's step."""
-    settings = model.settings
-    names = model.objective.players if side == "players" else tuple(model.objective.critics)
+    settings = functions.settings
+    names = functions.objective.nets if side == "model" else tuple(functions.objective.critics)
     params, grads = _flat(state.params, names), _flat(gradients, names)
-    if model.ranks is not None:  # players move last, when all logs are there
-        grads = _over_ranks(model.ranks, grads, logs if side == "players" else {})
+    if functions.ranks is not None:  # the model moves last, when all logs are there
+        grads = _over_ranks(functions.ranks, grads, logs if side == "model" else {})
     if not params:  # all frozen
         return
     if settings.norms or settings.clip_gradient is not None:

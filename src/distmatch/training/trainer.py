@@ -65,7 +65,7 @@ class Trainer:
             `write_back`.
         feed: the data and the noise.
         settings: optimisers and the order of updates.
-        critic_steps: critics' steps for each step of the players.
+        critic_steps: critics' steps for each step of the model.
         engine: how steps run. `"eager"`: as they are. `"compiled"`: by `torch.compile`; the first step takes a minute
             or so. `"captured"`: recorded as a CUDA graph and replayed; `"compiled"` is too, where it can be. `"auto"`:
             captured on a CUDA device, eager elsewhere. What cannot be so runs eager, with a line that says why.
@@ -271,9 +271,9 @@ class Trainer:
         total = dict.fromkeys((n for n, _ in terms), 0.0)
         self.tell_nets()
         with torch.no_grad(), unvalidated():
-            players = {n: self.nets[n] for n in self.objective.uses}
-            nets = {n: at(n, net) for n, net in players.items()}
-            nets |= by_draw(self.objective, players, self.feed.beside(EVALUATION_SEED), at)
+            model = {n: self.nets[n] for n in self.objective.uses}
+            nets = {n: at(n, net) for n, net in model.items()}
+            nets |= by_draw(self.objective, model, self.feed.beside(EVALUATION_SEED), at)
             for _ in range(batches):
                 b = feed.next()
                 wanted, distributions = self.objective.variables, self.objective.distributions

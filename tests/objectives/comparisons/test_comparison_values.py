@@ -46,14 +46,14 @@ def test_a_critic_that_knows_nothing_pays_two_bits_in_nats(by):
     assert mean(by.critic, torch.zeros(4, dtype=torch.float64)) == pytest.approx(2 * math.log(2), abs=1e-15)
 
 
-def test_players_against_a_critic_that_knows_nothing():
+def test_the_generator_against_a_critic_that_knows_nothing():
     zero = torch.zeros((), dtype=torch.float64)
-    assert NON_SATURATING.players.model(zero).item() == pytest.approx(math.log(2), abs=1e-15)
-    assert MINIMAX.players.model(zero).item() == pytest.approx(-math.log(2), abs=1e-15)
-    assert REVERSE_KL.players.model(zero).item() == 0
+    assert NON_SATURATING.generator.model(zero).item() == pytest.approx(math.log(2), abs=1e-15)
+    assert MINIMAX.generator.model(zero).item() == pytest.approx(-math.log(2), abs=1e-15)
+    assert REVERSE_KL.generator.model(zero).item() == 0
     half = zero + 0.5
     assert LEAST_SQUARES.critic.target(half) + LEAST_SQUARES.critic.model(half) == 0.25
-    assert LEAST_SQUARES.players.model(half) == 0.125
+    assert LEAST_SQUARES.generator.model(half) == 0.125
 
 
 @pytest.mark.parametrize("by", CLASSIFIERS, ids=lambda c: c.name)
@@ -61,20 +61,20 @@ def test_the_best_critic_reaches_the_jensen_shannon_divergence(by):
     assert mean(by.critic, BEST) == pytest.approx(2 * math.log(2) - 2 * jsd(P, Q), abs=1e-14)
 
 
-def test_minimax_players_have_the_critics_loss_negated():
-    assert mean(MINIMAX.players, BEST) == pytest.approx(2 * jsd(P, Q) - 2 * math.log(2), abs=1e-14)
+def test_the_minimax_generator_has_the_critics_loss_negated():
+    assert mean(MINIMAX.generator, BEST) == pytest.approx(2 * jsd(P, Q) - 2 * math.log(2), abs=1e-14)
     u = torch.linspace(-5, 5, 11)
-    for players, critic in zip(MINIMAX.players, MINIMAX.critic, strict=True):
-        torch.testing.assert_close(players(u), -critic(u))
+    for generator, critic in zip(MINIMAX.generator, MINIMAX.critic, strict=True):
+        torch.testing.assert_close(generator(u), -critic(u))
 
 
 @pytest.mark.parametrize("by", [REVERSE_KL, BRIER, LSIF, KLIEP], ids=lambda c: c.name)
 def test_reverse_kl_is_kl_of_model_from_target(by):
     """On both sides: the target's adds nothing to the value, and the gradient that a target that moves receives."""
-    assert mean(by.players, BEST) == pytest.approx(kl(Q, P), abs=1e-14)
-    assert float((P * by.players.target(BEST)).sum()) == pytest.approx(0, abs=1e-14)
+    assert mean(by.generator, BEST) == pytest.approx(kl(Q, P), abs=1e-14)
+    assert float((P * by.generator.target(BEST)).sum()) == pytest.approx(0, abs=1e-14)
     q, p = (v.clone().requires_grad_() for v in (Q, P))  # masses, moved as they are: (p, q) -> KL(q ‖ p)
-    loss = (q * by.players.model(BEST) + p * by.players.target(BEST)).sum()
+    loss = (q * by.generator.model(BEST) + p * by.generator.target(BEST)).sum()
     exact = torch.autograd.grad((q * (q / p).log()).sum(), [q, p])
     for found, wanted in zip(torch.autograd.grad(loss, [q, p]), exact, strict=True):
         torch.testing.assert_close(found - found.mean(), wanted - wanted.mean(), rtol=1e-12, atol=1e-13)
@@ -83,7 +83,7 @@ def test_reverse_kl_is_kl_of_model_from_target(by):
 def test_non_saturating_is_its_f_divergence():
     """E_q[-log D*] with D* = p/(p + q), and the labels swapped on the target."""
     expected = (Q * (1 + Q / P).log()).sum() + (P * (1 + P / Q).log()).sum()
-    assert mean(NON_SATURATING.players, BEST) == pytest.approx(float(expected), abs=1e-14)
+    assert mean(NON_SATURATING.generator, BEST) == pytest.approx(float(expected), abs=1e-14)
 
 
 def test_least_squares_reaches_its_divergence():
@@ -116,7 +116,7 @@ def test_wasserstein_is_the_shift():
 
 def test_far_scores_neither_overflow_nor_vanish():
     far = torch.tensor([-200.0, 200.0], requires_grad=True)
-    loss = NON_SATURATING.players.model(far)
+    loss = NON_SATURATING.generator.model(far)
     torch.testing.assert_close(loss, softplus(-far))
     (slope,) = torch.autograd.grad(loss.sum(), far)
     torch.testing.assert_close(slope, torch.tensor([-1.0, 0.0]))

@@ -95,7 +95,7 @@ def test_bound_is_the_critics_loss_negated(row):
     loss = by.critic.target(p).mean() + by.critic.model(q).mean()
     assert row.bound(p, q).item() == pytest.approx(-loss.item(), abs=1e-14)
     assert row.bound(p, q).item() == pytest.approx(
-        (by.players.target(p).mean() + by.players.model(q).mean()).item(), abs=1e-14
+        (by.generator.target(p).mean() + by.generator.model(q).mean()).item(), abs=1e-14
     )
 
 
@@ -186,10 +186,10 @@ def test_softplus_rows_are_linear_far_out():
         torch.testing.assert_close(row.activation(far) - ceiling, torch.tensor([0.0, -1e4]))
 
 
-def test_pearson_players_are_not_led_away_where_the_ratio_is_nought():
-    """t²/4 + t falls below t = -2, and players that followed it there would leave the data for good."""
+def test_the_pearson_generator_is_not_led_away_where_the_ratio_is_nought():
+    """t²/4 + t falls below t = -2, and nets that followed it there would leave the data for good."""
     v = torch.linspace(-10, -2, 9, dtype=torch.float64)
-    torch.testing.assert_close(F_PEARSON.players.model(v), torch.ones_like(v))
+    torch.testing.assert_close(F_PEARSON.generator.model(v), torch.ones_like(v))
 
 
 # Lambert's W

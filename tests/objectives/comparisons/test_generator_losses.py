@@ -1,4 +1,4 @@
-"""Ratio loss and generator loss chosen apart: names, equality, and the gradients that players receive."""
+"""Ratio loss and generator loss chosen apart: names, equality, and the gradients that nets receive."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def through_samples(side, x: list[Tensor], p: list[Tensor], q: list[Tensor]) -> 
 
 
 def own(name: str) -> Sides:
-    """The players of a row of the table as functions of log r."""
+    """The generator loss of a row of the table as functions of log r."""
     by = COMPARISONS[f"f_{name}"]
     scores = {
         "kl": 1 + T,
@@ -70,11 +70,11 @@ def own(name: str) -> Sides:
         "hellinger": T / 2,
         "jeffreys": 1 + T - (-T).exp(),
     }
-    return Sides(*(side(scores.get(name, T)) for side in by.players))
+    return Sides(*(side(scores.get(name, T)) for side in by.generator))
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
-def test_the_players_gradient_is_the_divergences(name):
+def test_the_models_gradient_is_the_divergences(name):
     """With the best critic held still, on either side."""
     p, q = numbers(0.6, 0.9), numbers(0.1, 1.0)
     exact = torch.autograd.grad(divergence(name, p, q), [*p, *q])
@@ -97,7 +97,7 @@ def test_the_integrand_of_kl_would_lead_the_model_away():
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
-def test_generator_losses_are_the_players_of_the_table(name):
+def test_generator_losses_are_those_of_the_table(name):
     """Up to a constant that goes from one side to the other."""
     apart = [side(T) - theirs for side, theirs in zip(GENERATOR_LOSSES[name].sides, own(name), strict=True)]
     for difference in apart:
@@ -106,7 +106,7 @@ def test_generator_losses_are_the_players_of_the_table(name):
 
 
 def test_one_side_of_kl_has_its_value_and_the_other_none():
-    """Where the other's players stand still, and it is not scored."""
+    """Where the other's nets stand still, and it is not scored."""
     p, q = numbers(0.6, 0.9), numbers(0.1, 1.0)
     for name, first, second in (("kl", p, q), ("reverse_kl", q, p)):
         sides = GENERATOR_LOSSES[name].sides
@@ -130,7 +130,7 @@ def test_a_cross_keeps_the_critic_and_asks_the_generator(by, generator):
     crossed = cross(by, generator)
     assert (crossed.critic, crossed.log_ratio) == (by.critic, by.log_ratio)
     scores = torch.linspace(-1, 1, 5)
-    for side, wanted in zip(crossed.players, GENERATOR_LOSSES[generator].sides, strict=True):
+    for side, wanted in zip(crossed.generator, GENERATOR_LOSSES[generator].sides, strict=True):
         assert (side is None) == (wanted is None)
         if side is not None:
             torch.testing.assert_close(side(scores), wanted(by.log_ratio(scores)))
@@ -152,14 +152,14 @@ def test_a_loss_of_ones_own():
     loss = GeneratorLoss("squared", "S", Sides(None, lambda t: (t - 1) ** 2))
     by = cross(NON_SATURATING, loss)
     assert (by.name, by.equation("q", "p")) == ("non_saturating/squared", "S_non_saturating[q ‖ p]")
-    assert by.players.model(torch.tensor(3.0)).item() == 4
-    assert by.players.target is None
+    assert by.generator.model(torch.tensor(3.0)).item() == 4
+    assert by.generator.target is None
 
 
 def test_crosses_with_least_squares_are_finite_at_scores_that_are_no_probability():
     d = torch.tensor([-5.0, 0.0, 1.0, 7.0], requires_grad=True)
     for generator in GENERATOR_LOSSES:
-        for side in cross(LEAST_SQUARES, generator).players:
+        for side in cross(LEAST_SQUARES, generator).generator:
             if side is not None:
                 loss = side(d)
                 assert loss.isfinite().all()
@@ -229,5 +229,5 @@ def test_lsif_and_kliep_by_hand():
 def test_equal_bregmans_are_equal():
     assert bregman("b", _square, _less_one) == bregman("b", _square, _less_one)
     assert bregman("b", _square, _less_one) != bregman("b", _square, torch.log)
-    other = bregman("b", _square, _less_one, players=F_REVERSE_KL.players, symbol="B")
-    assert (other.symbol, other.players) == ("B", F_REVERSE_KL.players)
+    other = bregman("b", _square, _less_one, generator=F_REVERSE_KL.generator, symbol="B")
+    assert (other.symbol, other.generator) == ("B", F_REVERSE_KL.generator)

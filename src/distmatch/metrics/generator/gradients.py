@@ -162,7 +162,7 @@ class LayerGradientNorms:
 def layer_gradient_norms(losses: Tensor | Iterable[Tensor], module: nn.Module) -> LayerGradientNorms:
     """‖∂loss/∂W‖₂ for each parameter W of a module: which layers a loss moves, and whether gradients vanish.
 
-    Call it once for each part of a critic's loss (on data, on the model) and for the players' loss, and compare.
+    Call it once for each part of a critic's loss (on data, on the model) and for the generator loss, and compare.
     The module's `.grad` is left alone.
 
     When it lies: a batch's gradient holds noise that falls as 1/√batch, so that norms of different batch

@@ -1,8 +1,8 @@
 """How two distributions are compared: pairs of functions of a critic's scores, and kernels that need no critic.
 
-A comparison is read off its two `Sides`: what the critic minimises and what the players minimise,
+A comparison is read off its two `Sides`: what the critic minimises and what the model minimises,
 each a function applied to the scores on samples of the target p and of the model q, unreduced.
-`cross` gives a critic's ratio to another loss of the players.
+`cross` gives a critic's ratio to another generator loss.
 """
 
 from distmatch.declared import declared

@@ -49,13 +49,13 @@ class Composed:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a critic tells the target p from the model q, and what the players do about it.
+    """How a critic tells the target p from the model q, and what the model does about it.
 
     Args:
         name: its name in code and on the command line.
         symbol: its symbol in equations, as in `D[q ‖ p]`.
         critic: what the critic minimises, in nats where the comparison is a log score.
-        players: what encoder and decoder minimise.
+        generator: what encoder and decoder minimise.
         log_ratio: the map from the optimal critic's score to log p/q; None where the optimum holds no ratio.
         reference: where it comes from.
         target_first: whether it is a divergence of the target from the model and printed so, as in `KL[p ‖ q]`.
@@ -64,7 +64,7 @@ class Comparison:
     name: str
     symbol: str
     critic: Sides
-    players: Sides
+    generator: Sides
     log_ratio: Elementwise | None
     reference: str
     target_first: bool = False

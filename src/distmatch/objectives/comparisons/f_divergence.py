@@ -1,8 +1,8 @@
 """f-divergences by their variational bound, each with the output activation that keeps the critic in f^c's domain.
 
 D_f(p ‖ q) = E_q f(r) ≥ E_p[g_f(v)] - E_q[f^c(g_f(v))], with r = p/q, v the critic's raw score and
-f^c(t) = sup over u ≥ 0 of ut - f(u). The critic raises the bound, and reaches D_f where g_f(v) = f'(r); the players
-lower it. At that critic the players' gradient is the gradient of D_f itself. All values are in nats.
+f^c(t) = sup over u ≥ 0 of ut - f(u). The critic raises the bound, and reaches D_f where g_f(v) = f'(r); the model
+lowers it. At that critic the model's gradient is the gradient of D_f itself. All values are in nats.
 
 Reference: Nowozin, Cseke and Tomioka 2016, arXiv:1606.00709, tables 1, 2 and 6.
 """
@@ -59,12 +59,12 @@ class FDivergence:
         return self.activation(target).mean() - self.output(model).mean()
 
     def comparison(self) -> Comparison:
-        """The bound as a game: the critic raises it, the players lower it."""
+        """The bound as a game: the critic raises it, the model lowers it."""
         return Comparison(
             name=f"f_{self.name}",
             symbol=self.symbol,
             critic=Sides(target=Negative(self.activation), model=self.output),
-            players=Sides(target=self.activation, model=Negative(self.output)),
+            generator=Sides(target=self.activation, model=Negative(self.output)),
             log_ratio=self.log_ratio,
             reference="Nowozin et al. 2016, arXiv:1606.00709",
             target_first=self.target_first,

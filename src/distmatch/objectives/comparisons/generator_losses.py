@@ -1,7 +1,7 @@
-"""The critic's loss and the players' loss chosen apart: any estimate of log p/q serves any loss of it.
+"""The critic's loss and the generator loss chosen apart: any estimate of log p/q serves any loss of it.
 
 A divergence D_f(p ‖ q) = E_q f(r) is lowered by E_p[f'(r)] + E_q[f(r) - r f'(r)]: with r = p/q held still, as it is
-while the players step, this has the value of D_f and, for the players of both sides, its gradient. E_q[f(r)] has the
+while the model steps, this has the value of D_f and, for the nets of both sides, its gradient. E_q[f(r)] has the
 value alone. For KL(p ‖ q) its integrand r log r rises with r, and its gradient drives the model away from p.
 
 `reverse_kl`, the one that is used most, is E_q[-log r] + E_p[1 - 1/r], and `kl` is E_p[log r] + E_q[1 - r]: the first
@@ -27,7 +27,7 @@ LOG_2 = math.log(2)
 
 @dataclass(frozen=True)
 class GeneratorLoss:
-    """What the players minimise, as functions of t = log p/q.
+    """A generator loss: integrands of t = log p/q.
 
     Args:
         name: its name.
@@ -45,9 +45,9 @@ class GeneratorLoss:
 GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
     g.name: g
     for g in (
-        GeneratorLoss("minimax", "JS", MINIMAX.players),
-        GeneratorLoss("non_saturating", "D", NON_SATURATING.players),
-        GeneratorLoss("reverse_kl", "KL", REVERSE_KL.players),
+        GeneratorLoss("minimax", "JS", MINIMAX.generator),
+        GeneratorLoss("non_saturating", "D", NON_SATURATING.generator),
+        GeneratorLoss("reverse_kl", "KL", REVERSE_KL.generator),
         GeneratorLoss("kl", "KL", Sides(identity, lambda t: -torch.expm1(t)), target_first=True),
         GeneratorLoss(
             "pearson",
@@ -68,7 +68,7 @@ GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
 
 
 def cross(comparison: Comparison, generator: str | GeneratorLoss) -> Comparison:
-    """The comparison's critic with other players: they minimise `generator` of the log-ratio that it holds.
+    """Return the comparison with another generator loss: `generator` of the log-ratio that its critic holds.
 
     Args:
         comparison: whose critic is trained.
@@ -96,7 +96,7 @@ def cross(comparison: Comparison, generator: str | GeneratorLoss) -> Comparison:
         name=f"{comparison.name}/{generator.name}",
         symbol=f"{generator.symbol}_{comparison.name}",
         critic=comparison.critic,
-        players=Sides(*(_after(comparison.log_ratio, side) for side in generator.sides)),
+        generator=Sides(*(_after(comparison.log_ratio, side) for side in generator.sides)),
         log_ratio=comparison.log_ratio,
         reference=f"{comparison.reference}; crossed as in Mohamed and Lakshminarayanan 2016, arXiv:1610.03483",
         target_first=generator.target_first,

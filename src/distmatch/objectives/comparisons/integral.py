@@ -13,7 +13,7 @@ WASSERSTEIN = Comparison(
     name="wasserstein",
     symbol="W₁",
     critic=Sides(target=lambda f: -f, model=lambda f: f),
-    players=Sides(target=lambda f: f, model=lambda f: -f),
+    generator=Sides(target=lambda f: f, model=lambda f: -f),
     log_ratio=None,
     reference="Arjovsky et al. 2017, arXiv:1701.07875",
 )
@@ -22,7 +22,7 @@ HINGE = Comparison(
     name="hinge",
     symbol="H",
     critic=Sides(target=lambda t: relu(1.0 - t), model=lambda t: relu(1.0 + t)),
-    players=Sides(target=lambda t: t, model=lambda t: -t),
+    generator=Sides(target=lambda t: t, model=lambda t: -t),
     log_ratio=None,
     reference="Lim and Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957",
 )

@@ -3,7 +3,7 @@
 For a convex f the critic minimises E_q[r f'(r) - f(r)] - E_p[f'(r)] with r = eᵗ, which is the f-divergence's bound
 negated: the least it reaches is -D_f(p ‖ q), at t = log p/q. The score being log r keeps r positive.
 
-The ratio serves any loss of the players (see `cross`); by default it is KL(q ‖ p), as of `REVERSE_KL`.
+The ratio serves any generator loss (see `cross`); by default it is KL(q ‖ p), as of `REVERSE_KL`.
 
 Reference: Sugiyama, Suzuki and Kanamori 2012, "Density-ratio matching under the Bregman divergence", Annals of the
 Institute of Statistical Mathematics 64; Mohamed and Lakshminarayanan 2016, arXiv:1610.03483, section 3.3.
@@ -47,7 +47,7 @@ def bregman(
     name: str,
     f: Elementwise,
     derivative: Elementwise,
-    players: Sides = REVERSE_KL.players,
+    generator: Sides = REVERSE_KL.generator,
     symbol: str = "",
     reference: str = _REFERENCE,
 ) -> Comparison:
@@ -57,8 +57,8 @@ def bregman(
         name: its name.
         f: f(u) for u > 0, elementwise.
         derivative: f'(u).
-        players: what the players minimise, of t = log r; KL(q ‖ p) by default.
-        symbol: its symbol in equations; `KL_` and the name by default, which is true of the default players.
+        generator: what the model minimises, of t = log r; KL(q ‖ p) by default.
+        symbol: its symbol in equations; `KL_` and the name by default, which is true of the default generator loss.
         reference: where it comes from.
 
     Equal arguments make equal comparisons. The critic's losses are computed from eᵗ as they stand: in float32 they
@@ -74,7 +74,7 @@ def bregman(
         critic=Sides(
             target=Negative(Composed(derivative, _exp)), model=Composed(_Conjugate(f, derivative), _exp)
         ),
-        players=players,
+        generator=generator,
         log_ratio=identity,
         reference=reference,
     )
@@ -85,9 +85,9 @@ LSIF = Comparison(
     name="lsif",
     symbol="KL_lsif",
     critic=Sides(target=lambda t: -t.exp(), model=lambda t: 0.5 * (2 * t).exp()),
-    players=REVERSE_KL.players,
+    generator=REVERSE_KL.generator,
     log_ratio=identity,
-    reference="Kanamori et al. 2009, JMLR 10; arXiv:1610.03483, section 3.3; players' loss: KL(q ‖ p)",
+    reference="Kanamori et al. 2009, JMLR 10; arXiv:1610.03483, section 3.3; generator loss: KL(q ‖ p)",
 )
 
 # f = u log u - u: E_q[r] - E_p[log r]
@@ -95,7 +95,7 @@ KLIEP = Comparison(
     name="kliep",
     symbol="KL_kliep",
     critic=Sides(target=lambda t: -t, model=_exp),
-    players=REVERSE_KL.players,
+    generator=REVERSE_KL.generator,
     log_ratio=identity,
-    reference="Sugiyama et al. 2008, NIPS 20; arXiv:1610.03483, section 3.3; players' loss: KL(q ‖ p)",
+    reference="Sugiyama et al. 2008, NIPS 20; arXiv:1610.03483, section 3.3; generator loss: KL(q ‖ p)",
 )

@@ -117,7 +117,7 @@ class AdaptiveContrast(Term):
         return self.by.critic
 
     @property
-    def players(self) -> tuple[str, ...]:
+    def nets(self) -> tuple[str, ...]:
         """The encoder."""
         return ("encoder",)
 
@@ -171,7 +171,7 @@ class MixedBatch(Term):
     - `"output"`: -r log D̄ - (1 - r) log(1 - D̄) of the mean D̄ of σ(t_i) (BGAN);
     - `"element"`: the mean over i of -r log σ(t_i) - (1 - r) log(1 - σ(t_i)) (M-BGAN).
 
-    The players bring a batch of the model's alone (r = 0) to be taken for data: they minimise the same at r = 1.
+    The model brings a batch of its own alone (r = 0) to be taken for data: it minimises the same at r = 1.
     Lucas et al. 2018, arXiv:1806.07185. That r, not β, is the target, and that each layer sees the batch's mean, is
     told by summaries and a review of the paper; its loss of the generator is not known here, and this is a
     substitute. So a number of these two systems says little of the authors'.

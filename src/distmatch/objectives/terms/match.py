@@ -14,7 +14,7 @@ from distmatch.errors import BadInput
 from distmatch.objectives.comparisons import NON_SATURATING, Comparison, GeneratorLoss, Sides, cross
 from distmatch.objectives.noise import Noise
 from distmatch.objectives.penalties import Penalty
-from distmatch.objectives.term import PLAYERS, Critics, Term
+from distmatch.objectives.term import MODEL_NETS, Critics, Term
 from distmatch.objectives.variables import (
     Draws,
     Variable,
@@ -29,7 +29,7 @@ CRITIC_NAMES = {"x": "data", "z": "code", "xz": "joint"}
 
 @dataclass(frozen=True)
 class Match(Term):
-    """D[model ‖ target] by a critic: the players bring the model's distribution to the target's.
+    """D[model ‖ target] by a critic: its nets bring the model's distribution to the target's.
 
     Its penalty and instance noise are in the units of the critic's input: of [-1, 1] where a built-in critic sees
     pictures, and of what it is given where the critic is the user's own.
@@ -41,12 +41,12 @@ class Match(Term):
         critic: its name; terms that name the same critic share it, and it minimises the sum of their losses.
             By default `"data"`, `"code"` or `"joint"`, after the space.
         penalty: what keeps the critic smooth.
-        generator: what the players minimise instead of the comparison's own, as a function of the log-ratio that
+        generator: what the model minimises instead of the comparison's own, as a function of the log-ratio that
             the critic estimates (`GENERATOR_LOSSES`).
         pack: the critic is given this many independent samples at once (PacGAN: Lin et al. 2018, arXiv:1712.04086).
         instance_noise: σ of the noise N(0, σ²I) that is added to all that the critic sees, on both sides
             (Sønderby et al. 2017, arXiv:1610.04490); a `Ramp` lets it fade.
-        teach: whether the critic learns from this term; if not, the players only ask for its verdict.
+        teach: whether the critic learns from this term; if not, the model only asks for its verdict.
 
     >>> from distmatch.objectives.variables import X_GEN, Z_CODE, Z_PRIOR
     >>> print(Match((X, Z_CODE), (X_GEN, Z_PRIOR)))
@@ -103,7 +103,7 @@ class Match(Term):
 
     @property
     def comparison(self) -> Comparison:
-        """What critic and players minimise."""
+        """The losses of critic and model."""
         return self.by if self.generator is None else cross(self.by, self.generator)
 
     @property
@@ -141,26 +141,26 @@ class Match(Term):
         return f"instance/{self.critic}/{self.name}"
 
     @property
-    def players(self) -> tuple[str, ...]:
-        """Who can move the sides that the players' loss scores."""
-        sides = self.comparison.players
-        moved = {p for v in (self.q if sides.model else ()) for p in v.players}
-        moved |= {p for v in (self.p if sides.target else ()) for p in v.players}
-        return tuple(p for p in PLAYERS if p in moved and (not self.only or p in self.only))
+    def nets(self) -> tuple[str, ...]:
+        """Names of the nets that can move the sides which the generator loss scores."""
+        sides = self.comparison.generator
+        moved = {p for v in (self.q if sides.model else ()) for p in v.nets}
+        moved |= {p for v in (self.p if sides.target else ()) for p in v.nets}
+        return tuple(p for p in MODEL_NETS if p in moved and (not self.only or p in self.only))
 
     def equation(self) -> str:
         """As it is printed."""
         return self.comparison.equation(_symbol(self.q), _symbol(self.p))
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
-        """Return the players' loss on both sides, `(B,)`. A side that none of them moves is not scored, but by
-        critics that have looked ahead: their weights depend on the players, and so does their every score."""
-        moved = set(self.players)
+        """Return the generator loss on both sides, `(B,)`. A side that none of them moves is not scored, but by
+        critics that have looked ahead: their weights depend on the model, and so does their every score."""
+        moved = set(self.nets)
         sides = [
             integrand(self._score(draws, critics, variables))
-            for integrand, variables in zip(self.comparison.players, (self.p, self.q), strict=True)
+            for integrand, variables in zip(self.comparison.generator, (self.p, self.q), strict=True)
             if integrand is not None
-            and (critics.unrolled or any(moved.intersection(v.players) for v in variables))
+            and (critics.unrolled or any(moved.intersection(v.nets) for v in variables))
         ]
         return sum(sides[1:], sides[0])
 
@@ -253,6 +253,6 @@ def _symbol(variables: tuple[Variable, ...]) -> str:
 def _joint_symbol(variables: list[Variable]) -> str:
     if len(variables) == 1:
         return variables[0].distribution
-    letter = "q" if any("encoder" in v.players for v in variables) else "p"
+    letter = "q" if any("encoder" in v.nets for v in variables) else "p"
     letter += "*" if set(variables) == {X} else ""
     return f"{letter}({', '.join(map(str, variables))})"

@@ -80,7 +80,7 @@ class CodeKL(Term):
 
     Args:
         variable: a draw of codes.
-        maximise: the negative, for a player that drives the codes away from N(0, I).
+        maximise: the negative, for a net that drives the codes away from N(0, I).
         reduction: over the coordinates of a code: their `"sum"`, or their `"mean"`, the divergence over dim.
 
     >>> print(CodeKL())

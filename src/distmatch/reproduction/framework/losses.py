@@ -19,9 +19,9 @@ def critic_loss(by: Comparison, target: Tensor, model: Tensor) -> Tensor:
     return _mean(by.critic.target, target) + _mean(by.critic.model, model)
 
 
-def players_loss(by: Comparison, model: Tensor) -> Tensor:
-    """What the players minimise of the model's scores, `(*, n)` -> `(*)`."""
-    return _mean(by.players.model, model)
+def generator_loss(by: Comparison, model: Tensor) -> Tensor:
+    """Return the generator loss of the model's scores, `(*, n)` -> `(*)`."""
+    return _mean(by.generator.model, model)
 
 
 def _mean(side: Elementwise | None, scores: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distmatch.objectives.comparisons import NON_SATURATING
-from distmatch.reproduction.framework.losses import critic_loss, players_loss
+from distmatch.reproduction.framework.losses import critic_loss, generator_loss
 
 LOW, HIGH, BINS = -5.0, 5.0, 250
 EDGES = torch.linspace(LOW, HIGH, BINS + 1)
@@ -77,10 +77,10 @@ def trained(kind: str, data: Tensor, sizes: Sizes) -> Generator:
     generator = Generator(sizes.width, monotone=kind in ("monotone", "transport"), noisy=kind == "noise")
     hidden = [nn.Linear(1, sizes.width), nn.Tanh(), nn.Linear(sizes.width, sizes.width), nn.Tanh()]
     critic = nn.Sequential(*hidden, nn.Linear(sizes.width, 1), nn.Flatten(0))
-    players = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.9))
+    of_generator = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.9))
     critics = torch.optim.Adam(critic.parameters(), lr=2e-3, betas=(0.5, 0.9))
     for done in range(sizes.steps):
-        for optimiser, lr in ((players, 1e-3), (critics, 2e-3)):
+        for optimiser, lr in ((of_generator, 1e-3), (critics, 2e-3)):
             optimiser.param_groups[0]["lr"] = lr * (1 - done / sizes.steps)
         real = data[torch.randint(len(data), (sizes.batch,))][:, None]
         fake = generator(torch.randn(sizes.batch, 1), torch.randn(sizes.batch, 1))
@@ -94,10 +94,10 @@ def trained(kind: str, data: Tensor, sizes: Sizes) -> Generator:
             critics.zero_grad()
             (value + 0.05 * slope.square().mean()).backward()
             critics.step()
-            loss = players_loss(NON_SATURATING, critic(fake))
-        players.zero_grad()
+            loss = generator_loss(NON_SATURATING, critic(fake))
+        of_generator.zero_grad()
         loss.backward()
-        players.step()
+        of_generator.step()
     return generator
 
 

@@ -82,7 +82,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     found = watched(settings, seed, bench, looks, look)
     if found is None:
         return Numbers({"diverged": 1.0})
-    frechet, norms = found.seen["frechet"], found.losses["gradient_norm/players"]
+    frechet, norms = found.seen["frechet"], found.losses["gradient_norm/model"]
     values = {
         "frechet": frechet[-1],
         "fell": math.log(frechet[-1] / frechet[looks // 4 - 1]),

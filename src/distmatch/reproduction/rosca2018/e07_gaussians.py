@@ -20,7 +20,7 @@ from distmatch.reproduction.framework.experiment import (
     Results,
     Scale,
 )
-from distmatch.reproduction.framework.losses import players_loss
+from distmatch.reproduction.framework.losses import generator_loss
 from distmatch.reproduction.framework.seed_spread import band, dots
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.gaussian_pairs import (
@@ -65,17 +65,17 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         model = Affine(q.a.requires_grad_(learns), q.b.requires_grad_(learns))
         critic = classifier(d, sizes.width)
         critics = torch.optim.Adam(critic.parameters(), lr=sizes.lr, betas=(0.5, 0.9))
-        players = torch.optim.Adam([model.a, model.b], lr=sizes.lr, betas=(0.5, 0.9)) if learns else None
+        optimiser = torch.optim.Adam([model.a, model.b], lr=sizes.lr, betas=(0.5, 0.9)) if learns else None
         start = gaussian_kl(model, target)
         curves: dict[str, list[float]] = {"step": [], "true": [], "estimate": []}
         for done in range(steps + 1):
             if done % max(1, steps // LOOKS) == 0 or done == steps:
                 with torch.no_grad():
-                    estimate = float(players_loss(REVERSE_KL, critic(model.draws(sizes.judged))[:, 0]))
+                    estimate = float(generator_loss(REVERSE_KL, critic(model.draws(sizes.judged))[:, 0]))
                 curves["step"].append(done)
                 curves["true"].append(gaussian_kl(model, target) if learns else start)
                 curves["estimate"].append(estimate)
-            step(critic, critics, players, model, target, sizes.batch)
+            step(critic, critics, optimiser, model, target, sizes.batch)
     values = {"start": start, "true": curves["true"][-1], "estimate": curves["estimate"][-1]}
     if not all(map(math.isfinite, values.values())):
         return Numbers({"diverged": 1.0, "start": start})

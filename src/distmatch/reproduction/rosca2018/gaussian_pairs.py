@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distmatch.objectives.comparisons import REVERSE_KL
-from distmatch.reproduction.framework.losses import critic_loss, players_loss
+from distmatch.reproduction.framework.losses import critic_loss, generator_loss
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def classifier(d: int, width: int) -> nn.Sequential:
 def step(
     critic: nn.Module,
     critics: torch.optim.Optimizer,
-    players: torch.optim.Optimizer | None,
+    optimiser: torch.optim.Optimizer | None,
     model: Affine,
     target: Affine,
     n: int,
@@ -66,7 +66,7 @@ def step(
     critics.zero_grad()
     loss.backward()
     critics.step()
-    if players is not None:
-        players.zero_grad()
-        players_loss(REVERSE_KL, critic(model.draws(n))[:, 0]).backward()
-        players.step()
+    if optimiser is not None:
+        optimiser.zero_grad()
+        generator_loss(REVERSE_KL, critic(model.draws(n))[:, 0]).backward()
+        optimiser.step()

@@ -3,7 +3,7 @@
 A step is a function of the places of its examples in the data, of the numbers that change with time, and of the
 state, which it writes in place. Nothing in it asks the host. So a graph holds all of it: the gather of a batch from
 bytes on the device, preparation, noise (from the run's generator, which the graph moves on as the step itself would),
-critics and players with their second derivatives, optimiser, running average. Before a replay only places and numbers
+critics and model with their second derivatives, optimiser, running average. Before a replay only places and numbers
 are filled in.
 """
 
@@ -273,7 +273,7 @@ def _first_line(error: BaseException) -> str:
 def losses_of(logs: Logs | Sequence[str]) -> list[str]:
     """The names of the losses among the logs: all but norms and mean scores.
 
-    >>> losses_of(["nll", "gradient_norm/players"])
+    >>> losses_of(["nll", "gradient_norm/model"])
     ['nll']
     """
     return [k for k in logs if not k.startswith(("score/", "gradient_norm/"))]

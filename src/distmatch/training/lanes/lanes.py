@@ -75,7 +75,7 @@ class Lanes:
     ...     nets = {"decoder": build("mlp", "decoder", shapes, likelihood="implicit", options={"width": 8}),
     ...             "data": build("mlp", "critic", shapes, options={"width": 8})}
     ...     feed = Feed(gan(), torch.randn(100, 2), latent=2, batch_size=10, seed=seed)
-    ...     return Trainer(gan(), nets, feed, Settings(players=Adam(lr), critics=Adam(lr)))
+    ...     return Trainer(gan(), nets, feed, Settings(model=Adam(lr), critics=Adam(lr)))
     >>> lanes = Lanes([trainer(0, 1e-3), trainer(1, 1e-3), trainer(0, 1e-2)])
     >>> for _ in range(5):
     ...     logs = lanes.advance()

@@ -13,7 +13,7 @@ from distmatch.training.optimisers import Number
 from distmatch.training.step import Settings
 from distmatch.training.trainer import Trainer
 
-SIDES = ("players", "critics")
+SIDES = ("model", "critics")
 
 
 class LaneNumbers:
