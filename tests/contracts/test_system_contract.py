@@ -62,7 +62,7 @@ class Model:
     @property
     def shapes(self) -> Shapes:
         x = (1, 4, 4)
-        return Shapes(x, 16 if NETWORKS[self.family].flow else 2, LABELS if self.objective.given else 0)
+        return Shapes(x, 16 if NETWORKS[self.family].flow else 2, LABELS if self.objective.labels else 0)
 
     def settings(self, **more: Any) -> Settings:
         return replace(SETTINGS, consensus=self.consensus, unroll=self.unroll, **more)

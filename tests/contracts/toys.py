@@ -288,7 +288,7 @@ def linear_nets(
     toy: Toy = PLAIN,
 ) -> dict[str, nn.Module]:
     """Nets that are linear, or nearly, and quadratic critics in float64, for data `(x,)`."""
-    g, labels = generator(seed), LABELS if objective.given else 0
+    g, labels = generator(seed), LABELS if objective.labels else 0
     sizes = {"x": x, "z": latent}
     decoders: dict[str, Callable[[], nn.Module]] = {
         "real-nvp": lambda: FlowDecoder(g, x, latent, labels),
@@ -336,7 +336,7 @@ def batch(
     for t in objective.terms:
         sizes = {"x": (size, *x), "z": (size, latent)}
         noise |= {name: distribution.draw(sizes, g, dtype) for name, distribution in t.noise.items()}
-    y = torch.randint(LABELS, (size,), generator=g) if objective.given else None
+    y = torch.randint(LABELS, (size,), generator=g) if objective.labels else None
     return Batch(torch.rand(size, *x, generator=g, dtype=dtype), noise, y)
 
 

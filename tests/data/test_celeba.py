@@ -42,7 +42,7 @@ def test_partition_crop_and_labels(where, tmp_path):
 def test_without_attributes_there_are_no_labels(tmp_path):
     data = load("celeba", write_celeba(tmp_path / "d", attributes=False))
     assert data.train.y is None
-    assert data.labels == 0
+    assert data.num_classes == 0
     assert data.train.x.dtype == torch.uint8
 
 

@@ -131,7 +131,7 @@ def test_stacked_mnist(where, tmp_path):
     data = load("stacked-mnist", tmp_path)
     assert [len(s) for s in (data.train, data.validation, data.test)] == [50_000, 5_000, 10_000]
     assert data.shape == (3, 5, 5)
-    assert data.labels == 1000
+    assert data.num_classes == 1000
     assert data.classes[7] == "007"
     grey = load("mnist", tmp_path / where)
     for split, digits in ((data.train, grey.train), (data.test, grey.test)):

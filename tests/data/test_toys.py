@@ -27,7 +27,7 @@ def test_mixture_has_its_modes_weights_and_width(name, k, sigma):
     data = load(name)
     assert data.modes.shape == (k, 2)
     assert data.mode_scale == sigma
-    assert data.labels == k
+    assert data.num_classes == k
     assert len({tuple(c) for c in data.modes.tolist()}) == k
     residual = (data.train.x - data.modes[data.train.y]) / sigma
     assert abs(residual.mean()) < 0.02
@@ -56,4 +56,4 @@ def test_lines_are_disjoint_and_without_width():
     assert torch.equal(x[:, 0], 2.0 * y - 1)
     assert x[:, 1].abs().max() <= 1
     assert data.modes is None
-    assert data.labels == 2
+    assert data.num_classes == 2

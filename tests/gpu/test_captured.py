@@ -50,7 +50,7 @@ CASES = {
 
 def trainer(case, engine, change=lambda nets: nets):
     family, objective, settings, critic_steps = CASES[case]
-    shapes = Shapes(x=(1, 28, 28), latent=8, labels=10 if objective.given else 0)
+    shapes = Shapes(x=(1, 28, 28), latent=8, num_classes=10 if objective.labels else 0)
     torch.manual_seed(0)
     likelihood = "bernoulli" if objective.needs_likelihood else "implicit"
     options = {"width": 16, "critic_batch_norm": False} if family == "dcgan" else {"width": 32}

@@ -17,7 +17,7 @@ def trained(system: str, device: str, settings: Settings, steps: int = 5) -> Tra
     """A few steps from the same weights, with data and noise that were drawn on the CPU."""
     found = SYSTEMS[system]
     objective = found.objective().over(100)
-    shapes = Shapes(x=(1, 28, 28), latent=8, labels=10 if found.conditional else 0)
+    shapes = Shapes(x=(1, 28, 28), latent=8, num_classes=10 if found.labels else 0)
     torch.manual_seed(0)
     likelihood = "bernoulli" if objective.needs_likelihood else "implicit"
     options = {"width": 8, "critic_batch_norm": False}

@@ -54,7 +54,7 @@ def test_runs_all_that_apply_and_says_why_the_rest_do_not():
     results = evaluate(TOY, samples=1000, quick=True, progress=lambda name, done: heard.update({name: done}))
     skipped = {
         "bits_per_dim": REASONS["log_prob"],
-        "class_agreement": REASONS["sample_given"],
+        "class_agreement": REASONS["sample_with_labels"],
         "ms_ssim_diversity": REASONS["is_image"],
     }
     slow = {name for name, entry in METRICS.items() if not entry.quick}
@@ -80,7 +80,7 @@ def test_runs_all_that_apply_and_says_why_the_rest_do_not():
 
 def test_a_model_that_knows_its_density_and_its_labels_is_measured_so():
     known = Model(
-        sample_given=lambda y, seed: MODES[y] + 0.01,
+        sample_with_labels=lambda y, seed: MODES[y] + 0.01,
         log_prob=lambda x, y: normal(torch.zeros(2), 1.0).log_prob(x),
         train=MODES.repeat(10, 1),
         train_labels=torch.arange(20) % 2,

@@ -196,7 +196,7 @@ def test_all_classes_take_turns():
     model = Model(
         generate=lambda z, y: seen.append(y) or z * (1 + y[:, None]),
         draw_prior=Seeds(1.0),
-        sample_given=lambda y, seed: y,
+        sample_with_labels=lambda y, seed: y,
         train_labels=torch.tensor([0, 2, 1]),
     )
     RUN["jacobian_spectrum"](model, Options(samples=7))

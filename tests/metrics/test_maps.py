@@ -96,7 +96,7 @@ def test_labels_take_turns_where_the_model_is_given_them():
         return z * (1 + y[:, None])
 
     given = dataclasses.replace(
-        TOY, generate=generate, sample_given=lambda y, seed: y, train_labels=torch.tensor([0, 1, 2])
+        TOY, generate=generate, sample_with_labels=lambda y, seed: y, train_labels=torch.tensor([0, 1, 2])
     )
     RUN["jacobian_spectrum"](given, Options(samples=5))
     assert seen[-1].tolist() == [0, 1, 2, 0, 1]

@@ -18,11 +18,11 @@ from distmatch.networks import (
     MLPOptions,
     ProgressiveOptions,
     Shapes,
+    append_labels,
     build,
     mixes_batch,
     refuses_penalties,
     resolve_options,
-    with_labels,
 )
 from distmatch.networks.families import dcgan
 from distmatch.networks.posteriors import gaussian_posterior
@@ -176,10 +176,10 @@ def test_scores_and_laws_are_per_sample_without_batch_norm():
 
 def test_labels_are_planes_or_features():
     y = torch.tensor([2, 0])
-    planes = with_labels(torch.zeros(2, 1, 3, 3), y, 3)
+    planes = append_labels(torch.zeros(2, 1, 3, 3), y, 3)
     assert planes.shape == (2, 4, 3, 3)
     assert planes[:, 1:].amin((2, 3)).equal(torch.nn.functional.one_hot(y, 3).float())
-    assert with_labels(torch.zeros(2, 5), y, 3).shape == (2, 8)
+    assert append_labels(torch.zeros(2, 5), y, 3).shape == (2, 8)
 
 
 TOY, IMAGE = Shapes((2,), 2, bounded=False), Shapes((1, 28, 28), 2)

@@ -136,10 +136,10 @@ def test_labels_change_the_output_and_only_fit_nets_built_for_them(name, x, role
     y = torch.arange(BATCH) % LABELS  # mixed: batch norm would take out a label that all rows share
     a, b = (tensors_of(net(*inputs, y=v))[0] for v in (y, y.flip(0)))
     assert not torch.allclose(a, b, rtol=1e-6, atol=1e-9)
-    with pytest.raises(ValueError, match=r"labels=4: give it y"):
+    with pytest.raises(ValueError, match=r"num_classes=4: give it y"):
         net(*inputs)
     plain, _ = case(name, x, role, kwargs)
-    with pytest.raises(ValueError, match=r"labels=0: it takes no y"):
+    with pytest.raises(ValueError, match=r"num_classes=0: it takes no y"):
         plain(*inputs, y=y)
 
 

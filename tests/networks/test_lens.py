@@ -49,5 +49,5 @@ def test_the_published_lens():
 
 
 def test_labels_may_be_given_and_are_not_looked_at():
-    net, x = build("mlp", "lens", Shapes((2,), 2, labels=3, bounded=False)), torch.rand(4, 2)
+    net, x = build("mlp", "lens", Shapes((2,), 2, num_classes=3, bounded=False)), torch.rand(4, 2)
     assert net(x, y=torch.tensor([0, 1, 2, 0])).equal(net(x))

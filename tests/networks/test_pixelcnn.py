@@ -351,7 +351,7 @@ def test_what_is_refused():
         net()(None, x=random(1, 1, 4, 5))
     with pytest.raises(BadInput, match=r"give \(B, 1, 4, 5\)"):
         net().ancestral(torch.zeros(1, LATENT), random(1, 1, 5, 4))
-    with pytest.raises(BadInput, match="labels=4: give it y"):
+    with pytest.raises(BadInput, match="num_classes=4: give it y"):
         net(labels=LABELS)(random(1, LATENT), x=random(1, 1, 4, 5))
     for wrong, message in (
         ({"kernel": 4}, "odd"),

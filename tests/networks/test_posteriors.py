@@ -256,7 +256,7 @@ def test_gradients_reach_all_weights_alike_in_lanes_and_compiled(name):
 
 
 def test_labels_and_noise_go_together():
-    shapes = Shapes((2,), LATENT, labels=3, bounded=False)
+    shapes = Shapes((2,), LATENT, num_classes=3, bounded=False)
     net = build("mlp", "encoder", shapes, posterior="noise", options={"width": 6})
     x, noise = torch.randn(BATCH, 2), torch.randn(BATCH, net.noise_size)
     first, second = (net(x, y=torch.full((BATCH,), y), noise=noise).loc for y in (0, 2))

@@ -239,7 +239,7 @@ def test_gradients_reach_all_weights_alike_in_lanes_and_compiled(name):
 
 @pytest.mark.parametrize("name", ["mixture", "flow"])
 def test_labels_leave_the_prior_as_it_is(name):
-    assert prior(name, Shapes((2,), 3, labels=10))().batch_shape == ()
+    assert prior(name, Shapes((2,), 3, num_classes=10))().batch_shape == ()
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_labels_leave_the_prior_as_it_is(name):
     [
         (lambda: prior("vampire", IMAGE), "unknown prior 'vampire'; did you mean 'vamp'"),
         (lambda: prior("mixture", IMAGE, components=0), "components is 0"),
-        (lambda: prior("vamp", Shapes((2,), 3, labels=10)), "train without labels"),
+        (lambda: prior("vamp", Shapes((2,), 3, num_classes=10)), "train without labels"),
         (lambda: prior("vamp", IMAGE)(), "give it an encoder with a gaussian posterior"),
         (
             lambda: prior("vamp", IMAGE)(build("mlp", "encoder", IMAGE, posterior="deterministic")),

@@ -281,9 +281,9 @@ def test_labels_change_draws_and_densities(x):
     a, b = (net(z, y, data) for y in (torch.arange(6) % 3, (torch.arange(6) + 1) % 3))
     assert ((a.mean - b.mean).flatten(1).abs().amax(1) > 1e-3).all()
     assert ((a.log_density - b.log_density).abs() > 1e-3).all()
-    with pytest.raises(BadInput, match=r"labels=3: give it y"):
+    with pytest.raises(BadInput, match=r"num_classes=3: give it y"):
         net(z)
-    with pytest.raises(BadInput, match=r"labels=0: it takes no y"):
+    with pytest.raises(BadInput, match=r"num_classes=0: it takes no y"):
         flow(x)(x=data, y=torch.zeros(6, dtype=torch.long))
 
 

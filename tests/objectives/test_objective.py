@@ -46,7 +46,7 @@ PRINTED = {
     ali(): "D[p(x̃, z) ‖ q(x, ẑ)]",
     vgh(): "10·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)]",
     vgh_plus_plus(): "10·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)] + D[p(x̃) ‖ p*(x)]",
-    vae().conditional(): "E[-log p(x|ẑ)] + E KL[q(z|x) ‖ p(z)], all given y",
+    vae().with_labels(): "E[-log p(x|ẑ)] + E KL[q(z|x) ‖ p(z)], all given y",
     2.5 * gan(): "2.5·D[p(x̃) ‖ p*(x)]",
     Objective(Distance(Z_PRIOR, Z_REC, order=2)): "E‖z - z̃‖₂²",
 }
@@ -232,9 +232,9 @@ def test_arithmetic_makes_new_ones():
     assert (2.0 * total).terms == (NLL(weight=2.0), KL(weight=2.0))
     assert (term + total).terms == (NLL(), NLL(), KL())
     assert (total + total).terms == (NLL(), KL(), NLL(), KL())
-    assert (total.conditional() + KL()).given
-    assert (KL() + total.conditional()).given
-    assert (2 * total.conditional()).given
+    assert (total.with_labels() + KL()).labels
+    assert (KL() + total.with_labels()).labels
+    assert (2 * total.with_labels()).labels
     with pytest.raises(FrozenInstanceError):
         term.weight = 2.0  # type: ignore[misc]
 
@@ -242,14 +242,14 @@ def test_arithmetic_makes_new_ones():
 def test_equal_objectives_are_equal():
     assert vgh() == vgh(10.0)
     assert vgh() != vgh(5.0)
-    assert vae() != vae().conditional()
+    assert vae() != vae().with_labels()
     assert {vae(), vae(), gan()} == {vae(), gan()}
 
 
 @every
 def test_repr_is_complete(objective):
     same = replace(objective.terms[0], weight=123.0)
-    assert repr(Objective(same, *objective.terms[1:], given=objective.given)) != repr(objective)
+    assert repr(Objective(same, *objective.terms[1:], given=objective.labels)) != repr(objective)
     assert "123.0" in repr(Objective(same))
 
 
@@ -271,7 +271,7 @@ def test_numbers_round_trip(objective):
     doubled = {path: 2 * value for path, value in numbers.items()}
     other = objective.with_numbers(doubled)
     assert other.numbers() == doubled
-    assert (other.names, other.groups, other.given) == (objective.names, objective.groups, objective.given)
+    assert (other.names, other.groups, other.labels) == (objective.names, objective.groups, objective.labels)
     assert objective.numbers() == numbers
 
 
@@ -308,7 +308,7 @@ def test_a_systems_options_are_the_arguments_of_its_declaration(name):
     system = find(name)
     assert system is SYSTEMS[name]
     assert system.objective(**system.options) == system.objective()
-    assert system.objective().given == system.conditional
+    assert system.objective().labels == system.labels
     assert system.summary
     assert system.reference
     with pytest.raises(BadInput, match="unknown"):
@@ -319,7 +319,7 @@ def test_a_systems_options_are_the_arguments_of_its_declaration(name):
 def test_every_number_among_the_options_changes_the_objective(name):
     system = SYSTEMS[name]
     for option, value in system.options.items():
-        if isinstance(value, str) or (option == "pack" and system.conditional):
+        if isinstance(value, str) or (option == "pack" and system.labels):
             continue
         other = (not value) if isinstance(value, bool) else 2 * value
         assert system.objective(**{option: other}) != system.objective()

@@ -351,7 +351,7 @@ def test_iwae_given_labels_and_dequantisation():
         def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
             return Independent(QuantizedNormal(self.loc(z, y), torch.tensor(0.3, **DOUBLE)), 1)
 
-    objective = Objective(IWAE(2)).conditional()
+    objective = Objective(IWAE(2)).with_labels()
     nets = {**linear_nets(objective), "decoder": Levels()}
     b = batch(objective, generator(1), 4)
     u = torch.rand(4, 2, generator=generator(2), **DOUBLE)
@@ -469,8 +469,8 @@ def test_packs_trains():
 def test_what_a_pack_refuses():
     with pytest.raises(BadInput, match="a critic is given 0 samples at once; give pack at least 1"):
         Match(X_GEN, X, pack=0)
-    packed, given = Match(X_GEN, X, pack=2), (NLL() + KL()).conditional()
-    for make in (Objective(packed).conditional, lambda: given + packed, lambda: packed + given):
+    packed, given = Match(X_GEN, X, pack=2), (NLL() + KL()).with_labels()
+    for make in (Objective(packed).with_labels, lambda: given + packed, lambda: packed + given):
         with pytest.raises(
             BadInput, match="critic of packs cannot be given the labels of their members"
         ) as e:

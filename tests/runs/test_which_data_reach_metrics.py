@@ -214,7 +214,7 @@ def test_draws_for_given_labels_have_them():
     """Of more rows than are decoded at once: the label of each is its own."""
     run = run_of("cgan", steps=30)
     y = torch.arange(1500) // 700  # 0, 1 and a few of 2
-    made = run.as_model().sample_given(y, 3)
+    made = run.as_model().sample_with_labels(y, 3)
     z = run.prior_draws(1500, 3)
     for row in (0, 699, 700, 1100, 1499):
         alone = run.decode(z[row : row + 1], y[row : row + 1], of=X_GEN).mean

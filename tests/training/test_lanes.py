@@ -71,7 +71,7 @@ def trainer(
 ) -> Trainer:
     """A run of its own: nets, order of the data and noise from its seed."""
     size = 32 if family == "dcgan" else 8
-    shapes = Shapes((1, size, size), 4, 3 if objective.given else 0)
+    shapes = Shapes((1, size, size), 4, 3 if objective.labels else 0)
     chosen = {**SMALL[family], **(options or {})}
     likelihood = "bernoulli" if objective.needs_likelihood else "implicit"
     with torch.random.fork_rng():
@@ -118,7 +118,7 @@ CASES: dict[str, Make] = {
     "ramps of their own": lambda: [
         trainer(NLL() + w * KL(), k) for k, w in enumerate((Ramp(0, 1, 4), Ramp(0.5, 2, 3), 0.7))
     ],
-    "labels": lambda: [trainer(gan().conditional(), k) for k in range(2)],
+    "labels": lambda: [trainer(gan().with_labels(), k) for k in range(2)],
     "ema": lambda: [trainer(gan(), k, 0.01 * (k + 1), ema=0.8) for k in range(2)],
     "clipped gradients": lambda: [trainer(vae(), k, 0.01 * (k + 1), clip_gradient=0.5) for k in range(2)],
     "a scalar weight": lambda: [scaled(k) for k in range(2)],
@@ -602,7 +602,7 @@ UNLIKE: dict[str, tuple[Pair, str]] = {
         "their objectives differ by more than numbers: .*",
     ),
     "labels": (
-        lambda: (trainer(gan()), trainer(gan().conditional())),
+        lambda: (trainer(gan()), trainer(gan().with_labels())),
         "their objectives differ by more than numbers: .*",
     ),
     "critic steps": (

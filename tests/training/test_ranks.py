@@ -48,7 +48,7 @@ def trained(system, ranks=None, **settings):
     objective = system.objective().over(100)
     g = generator(1)
     x, y = torch.rand(50, 2, generator=g), torch.randint(LABELS, (50,), generator=g)
-    feed = Feed(objective, x, y if objective.given else None, latent=2, batch_size=BATCH, seed=3)
+    feed = Feed(objective, x, y if objective.labels else None, latent=2, batch_size=BATCH, seed=3)
     feed.ranks = ranks
     nets = linear_nets(objective, toy=toy_of(system))
     adam = Adam(lr=1e-2, eps=1e-5)

@@ -448,7 +448,7 @@ def test_norms_logs_scores_and_gradients_norms():
 
 def tiny(objective: Objective, seed: int = 0) -> dict[str, nn.Module]:
     """Fully connected nets of the package in float32."""
-    shapes = Shapes((1, 4, 4), 2, LABELS if objective.given else 0)
+    shapes = Shapes((1, 4, 4), 2, LABELS if objective.labels else 0)
     likelihood, options = (
         "gaussian" if objective.needs_likelihood else "implicit",
         {"width": 16, "code_width": 16},

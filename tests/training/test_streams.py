@@ -46,7 +46,7 @@ def test_every_draw_of_a_code_has_noise_of_its_own():
 
 
 def test_labels_go_with_their_rows():
-    given = feed(vae().conditional(), y=Y)
+    given = feed(vae().with_labels(), y=Y)
     for _ in range(7):
         batch = given.next()
         assert torch.equal(batch.y.float(), batch.x[:, 0])

@@ -80,7 +80,7 @@ class Train:
         options = {
             "system": self.system,
             "terms": self.terms,
-            "conditional": self.labels or None,
+            "labels": self.labels or None,
             "data.name": self.data,
             "data.dir": None if self.data_dir is None else os.fspath(self.data_dir.expanduser().resolve()),
             "data.limit": self.limit,

@@ -38,7 +38,7 @@ class DataSet:
 
     >>> from distmatch.data import load
     >>> digits = load("digits")
-    >>> digits.shape, digits.is_image, digits.labels, len(digits.test)
+    >>> digits.shape, digits.is_image, digits.num_classes, len(digits.test)
     ((1, 8, 8), True, 10, 300)
     """
 
@@ -64,7 +64,7 @@ class DataSet:
         return len(self.shape) == 3
 
     @property
-    def labels(self) -> int:
+    def num_classes(self) -> int:
         """The number of classes; 0 where there are no labels."""
         return len(self.classes)
 

@@ -33,7 +33,7 @@ def load_grid(request: Request) -> DataSet:
     """25 Gaussians, σ = 0.05, at the points of {-4, -2, 0, 2, 4}². Source: Dumoulin et al., ALI, 2017.
 
     >>> from distmatch.data import load
-    >>> load("grid").labels
+    >>> load("grid").num_classes
     25
     """
     steps = torch.arange(-4.0, 5.0, 2.0)

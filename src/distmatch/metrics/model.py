@@ -49,7 +49,7 @@ class Model:
         encode: (x, y or None) -> q(z|x), of data; decode: (z, y or None) -> p(x|z), of codes; as torch.distributions.
         encode_samples, decode_prior: the same of the model's own samples, and of draws of the prior, where nets tell
             them apart (batch norm does); None where they do not.
-        sample_given: (y, seed) -> x, one draw for each label (n,).
+        sample_with_labels: (y, seed) -> x, one draw for each label (n,).
         generate: (z, y or None) -> x, one image of each draw of the prior, differentiable.
         draw_prior: (n, seed) -> z, (n, D).
         critics: (n, seed) -> its trained critics by name, each with n draws of both sides.
@@ -73,7 +73,7 @@ class Model:
     decode: Callable[[Tensor, Tensor | None], Distribution] | None = None
     encode_samples: Callable[[Tensor, Tensor | None], Distribution] | None = None
     decode_prior: Callable[[Tensor, Tensor | None], Distribution] | None = None
-    sample_given: Callable[[Tensor, int], Tensor] | None = None
+    sample_with_labels: Callable[[Tensor, int], Tensor] | None = None
     generate: Callable[[Tensor, Tensor | None], Tensor] | None = None
     draw_prior: Callable[[int, int], Tensor] | None = None
     critics: Callable[[int, int], Mapping[str, Critic]] | None = None
@@ -125,7 +125,7 @@ REASONS = {  # why a metric that needs a field does not apply
     "draw_prior": "needs a prior that can be drawn from; this system has none",
     "critics": "needs a critic; this system has none",
     "has_likelihood": "needs a decoder with a likelihood; this system has none",
-    "sample_given": "needs a model that is given labels; this one is not",
+    "sample_with_labels": "needs a model that is given labels; this one is not",
     "log_prob": "needs a model that knows log p(x) itself; this one does not",
     "standard_prior": "compares with N(0, I); the prior of this system is another",
     "train_labels": "needs labelled training data; none was given",

@@ -26,7 +26,7 @@ from distmatch.networks.layers.batch_norm import BatchNorm, mixes_batch, refuses
 from distmatch.networks.lens import Lens
 from distmatch.networks.posteriors import POSTERIORS
 from distmatch.networks.priors import PRIORS, prior
-from distmatch.networks.shapes import Shapes, with_labels
+from distmatch.networks.shapes import Shapes, append_labels
 from distmatch.schedules import Share
 
 __all__ = [
@@ -48,13 +48,13 @@ __all__ = [
     "RealNVP",
     "RealNVPOptions",
     "Shapes",
+    "append_labels",
     "build",
     "mixes_batch",
     "options_over",
     "prior",
     "recording",
     "refuses_penalties",
-    "with_labels",
 ]
 
 ROLES = ("encoder", "decoder", "critic", "lens")

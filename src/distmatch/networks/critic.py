@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distmatch.errors import BadInput
 from distmatch.networks.inputs import centred, full
-from distmatch.networks.shapes import Shapes, with_labels
+from distmatch.networks.shapes import Shapes, append_labels
 
 
 class FlatCritic(nn.Module):
@@ -33,7 +33,7 @@ class FlatCritic(nn.Module):
         seen = [self.prepare(v) if s == "x" else v for v, s in zip(inputs, self.spaces, strict=True)]
         flat = torch.cat([v.flatten(1) for v in seen], 1) if len(seen) > 1 else seen[0].flatten(1)
         *inner, last = self.body
-        h = with_labels(flat, y, self.shapes.labels)
+        h = append_labels(flat, y, self.shapes.num_classes)
         for layer in inner:
             h = layer(h)
         return full(h if hidden else last(h).squeeze(-1))
@@ -74,7 +74,7 @@ class ImageCritic(nn.Module):
         check_inputs(inputs, self.spaces)
         images = [v for v, s in zip(inputs, self.spaces, strict=True) if s == "x"]
         x = self.prepare(torch.cat(images, 1) if len(images) > 1 else images[0])
-        h = self.features(with_labels(x, y, self.shapes.labels))
+        h = self.features(append_labels(x, y, self.shapes.num_classes))
         if self.code is not None:
             codes = [v for v, s in zip(inputs, self.spaces, strict=True) if s == "z"]
             h = torch.cat([h, self.code(torch.cat(codes, 1))], 1)

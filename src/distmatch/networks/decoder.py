@@ -8,14 +8,14 @@ from torch.distributions import Distribution
 
 from distmatch.distributions.likelihoods import Likelihood
 from distmatch.networks.inputs import full
-from distmatch.networks.shapes import Shapes, with_labels
+from distmatch.networks.shapes import Shapes, append_labels
 
 
 class Decoder(nn.Module):
     """p(x|z) = likelihood(body(z, y)); owns `log_scale` where the likelihood has one learned scale.
 
     Arguments:
-        body: from `(B, latent + labels)` to `(B, C·channels, H, W)` or `(B, D·channels)`.
+        body: from `(B, latent + num_classes)` to `(B, C·channels, H, W)` or `(B, D·channels)`.
         shapes: of x, z and y.
         likelihood: the distribution made from the body's output.
 
@@ -35,5 +35,5 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """The distribution of x given z `(B, latent)`: batch shape `(B,)`, event shape `shapes.x`."""
-        raw = full(self.body(with_labels(z, y, self.shapes.labels)))
+        raw = full(self.body(append_labels(z, y, self.shapes.num_classes)))
         return self.likelihood(raw, self.shapes.x, self.shapes.bounded, self.log_scale)

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from distmatch.errors import BadInput
 from distmatch.networks.inputs import full
 from distmatch.networks.posteriors import Posterior
-from distmatch.networks.shapes import Shapes, with_labels
+from distmatch.networks.shapes import Shapes, append_labels
 
 
 class Encoder(nn.Module):
@@ -40,5 +40,5 @@ class Encoder(nn.Module):
                 f"this encoder's posterior takes noise of size {self.noise_size}: "
                 + ("leave the noise out" if self.noise_size == 0 else "give it noise (B, noise_size)")
             )
-        raw = full(self.body(with_labels(self.prepare(x), y, self.shapes.labels)))
+        raw = full(self.body(append_labels(self.prepare(x), y, self.shapes.num_classes)))
         return self.head(raw) if noise is None else self.head(raw, noise)

@@ -129,7 +129,7 @@ class VampPrior(nn.Module):
 
     def __init__(self, shapes: Shapes, components: int = COMPONENTS, x_init: Tensor | None = None) -> None:
         super().__init__()
-        if shapes.labels:
+        if shapes.num_classes:
             raise BadInput(
                 "a VampPrior has no labels to give to an encoder that takes y: train without labels, "
                 "or take the prior mixture or flow"

@@ -18,7 +18,7 @@ class Shapes:
     Arguments:
         x: one datum's shape, `(C, H, W)` or `(D,)`.
         latent: the size of z.
-        labels: the number of classes; above zero, every net is given y.
+        num_classes: the number of classes; above zero, every net is given y.
         bounded: the data lies in [0, 1], as pictures do; nets see it in [-1, 1].
 
     Raises:
@@ -30,15 +30,15 @@ class Shapes:
 
     x: tuple[int, ...]
     latent: int
-    labels: int = 0
+    num_classes: int = 0
     bounded: bool = True
 
     def __post_init__(self) -> None:
         if len(self.x) not in (1, 3) or min(self.x) < 1:
             raise BadInput(f"data of shape {self.x} fits no net: it must be (D,) or (C, H, W), sizes above 0")
-        if self.latent < 1 or self.labels < 0:
+        if self.latent < 1 or self.num_classes < 0:
             raise BadInput(
-                f"latent is {self.latent} and labels is {self.labels}: they must be at least 1 and at least 0"
+                f"latent is {self.latent} and num_classes is {self.num_classes}: they must be at least 1 and at least 0"
             )
 
     @property
@@ -52,26 +52,26 @@ class Shapes:
         return 2.0 if self.bounded else 1.0
 
 
-def with_labels(inputs: Tensor, y: Tensor | None, labels: int) -> Tensor:
+def append_labels(inputs: Tensor, y: Tensor | None, num_classes: int) -> Tensor:
     """The inputs with the one-hot y beside them: more features, or constant planes of an image.
 
     Arguments:
         inputs: `(B, F, *space)`; space is empty for flat inputs and `(H, W)` for images.
-        y: integers in [0, labels), `(B,)`; None exactly where `labels` is 0.
-        labels: the number of classes.
+        y: integers in [0, num_classes), `(B,)`; None exactly where `num_classes` is 0.
+        num_classes: the number of classes.
 
     Returns:
-        `(B, F + labels, *space)`.
+        `(B, F + num_classes, *space)`.
 
     Raises:
         BadInput: y is missing, or was given to a net built without labels.
 
-    >>> with_labels(torch.tensor([[0.5]]), torch.tensor([1]), labels=2)
+    >>> append_labels(torch.tensor([[0.5]]), torch.tensor([1]), num_classes=2)
     tensor([[0.5000, 0.0000, 1.0000]])
     """
-    if (y is None) != (labels == 0):
+    if (y is None) != (num_classes == 0):
         raise BadInput(
-            f"this net was built with labels={labels}: "
+            f"this net was built with num_classes={num_classes}: "
             + (
                 "give it y, one class per row"
                 if y is None
@@ -80,6 +80,6 @@ def with_labels(inputs: Tensor, y: Tensor | None, labels: int) -> Tensor:
         )
     if y is None:
         return inputs
-    one_hot = (y[:, None] == torch.arange(labels, device=y.device)).to(inputs.dtype)
+    one_hot = (y[:, None] == torch.arange(num_classes, device=y.device)).to(inputs.dtype)
     planes = one_hot.reshape(*one_hot.shape, *(1 for _ in inputs.shape[2:]))
     return torch.cat([inputs, planes.expand(*one_hot.shape, *inputs.shape[2:])], 1)

@@ -46,7 +46,7 @@ class Objective:
     E[-log p(x|ẑ)] + 0.5·E KL[q(z|x) ‖ p(z)]
     """
 
-    def __init__(self, *terms: Term, given: bool = False) -> None:
+    def __init__(self, *terms: Term, labels: bool = False) -> None:
         if not terms:
             raise BadInput("an objective needs at least one term")
         for t in terms:
@@ -55,7 +55,7 @@ class Objective:
                     f"{t.name} moves no net: what it compares depends on neither encoder nor decoder"
                 )
         self.terms = terms
-        self.given = given
+        self.labels = labels
         if Z_MARGINAL in self.distributions and Z_PRIOR in self.variables:
             raise BadInput(
                 "a term has a learned prior, and another draws z from the fixed one: "
@@ -65,28 +65,28 @@ class Objective:
             raise BadInput(
                 "two terms want different numbers of codes for each datum: let iwae stand without other terms of ẑ"
             )
-        if given and any(t.pack > 1 for t in terms):
+        if labels and any(t.pack > 1 for t in terms):
             raise BadInput(
                 "a critic of packs cannot be given the labels of their members: set pack=1, or leave '| y' out"
             )
 
     def __add__(self, other: Term | Objective) -> Objective:
         more = other.terms if isinstance(other, Objective) else (other,)
-        given = self.given or (isinstance(other, Objective) and other.given)
-        return Objective(*self.terms, *more, given=given)
+        labels = self.labels or (isinstance(other, Objective) and other.labels)
+        return Objective(*self.terms, *more, labels=labels)
 
     def __rmul__(self, weight: Weight) -> Objective:
-        return Objective(*(weight * t for t in self.terms), given=self.given)
+        return Objective(*(weight * t for t in self.terms), labels=self.labels)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Objective) and (self.terms, self.given) == (other.terms, other.given)
+        return isinstance(other, Objective) and (self.terms, self.labels) == (other.terms, other.labels)
 
     def __hash__(self) -> int:
-        return hash((self.terms, self.given))
+        return hash((self.terms, self.labels))
 
-    def conditional(self) -> Objective:
+    def with_labels(self) -> Objective:
         """The same objective given the label y, which every net then receives (CVAE, CGAN, ...)."""
-        return Objective(*self.terms, given=True)
+        return Objective(*self.terms, labels=True)
 
     @_once
     def names(self) -> tuple[str, ...]:
@@ -196,10 +196,10 @@ class Objective:
 
     def __str__(self) -> str:
         text = " + ".join(str(t) for t in self.terms)
-        return f"{text}, all given y" if self.given else text
+        return f"{text}, all given y" if self.labels else text
 
     def __repr__(self) -> str:
-        return f"Objective({', '.join(map(repr, self.terms))}, given={self.given})"
+        return f"Objective({', '.join(map(repr, self.terms))}, labels={self.labels})"
 
     def numbers(self) -> dict[str, float | Tensor]:
         """Every number in the terms that a lane may have its own of, by its path: `"1.penalty.weight"`, ...
@@ -218,7 +218,7 @@ class Objective:
         >>> find("beta-vae").objective().over(1000).ramps
         {'1.weight': Ramp(start=0.0, end=4.0, steps=250, shape='linear')}
         """
-        return Objective(*(over(t, steps) for t in self.terms), given=self.given)
+        return Objective(*(over(t, steps) for t in self.terms), labels=self.labels)
 
     def with_numbers(self, numbers: Mapping[str, float | Tensor]) -> Objective:
         """The same objective with some of its numbers replaced; lanes put a tensor of their own there."""
@@ -228,7 +228,7 @@ class Objective:
         for path, value in numbers.items():
             i, *inner = path.split(".")
             terms[int(i)] = replaced(terms[int(i)], inner, value)
-        return Objective(*terms, given=self.given)
+        return Objective(*terms, labels=self.labels)
 
 
 def _ever_weighs(weight: Weight) -> bool:

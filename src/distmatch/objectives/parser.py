@@ -134,11 +134,11 @@ class _Reader:
         if self.token.kind == "end":
             raise self.error(1, "the objective is empty; write at least one term, such as nll")
         terms = self.sum()
-        given = self.take("|") is not None
-        if given and (label := self.step()).key != "y":
+        labels = self.take("|") is not None
+        if labels and (label := self.step()).key != "y":
             raise self.error(label.column, f"only the label can be given, as in nll + kl | y, but {label}")
         if self.token.kind != "end":
-            expected = "nothing after '| y'" if given else "'+', '| y' or the end"
+            expected = "nothing after '| y'" if labels else "'+', '| y' or the end"
             sentence = _MISPLACED.get(self.token.text, f"expected {expected}, but {self.token}")
             raise self.error(self.token.column, sentence)
         owners: dict[str, Term] = {}
@@ -151,13 +151,13 @@ class _Reader:
 
         def refused(count: int) -> bool:
             try:
-                Objective(*(term for term, _ in terms[:count]), given=given)
+                Objective(*(term for term, _ in terms[:count]), labels=labels)
             except BadInput:
                 return True
             return False
 
         with self.blaming(terms[bisect_left(range(1, len(terms)), True, key=refused)][1]):
-            return Objective(*(term for term, _ in terms), given=given)
+            return Objective(*(term for term, _ in terms), labels=labels)
 
     def sum(self) -> list[tuple[Term, int]]:
         terms = self.product()

@@ -33,7 +33,7 @@ def unparse(objective: Objective) -> str:
     """
     if any(isinstance(number, Tensor) for number in objective.numbers().values()):
         raise BadInput("an objective that holds a tensor cannot be written as text; give it a number")
-    text = " + ".join(_term(t) for t in objective.terms) + (" | y" if objective.given else "")
+    text = " + ".join(_term(t) for t in objective.terms) + (" | y" if objective.labels else "")
     try:
         same = parse(text) == objective
     except BadInput as error:

@@ -57,9 +57,9 @@ class Critics:
         """What a critic's last hidden layer makes of a tuple of draws, `(B, F)`."""
         key = (name, variables)
         if key not in self._features:
-            given: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
+            labels: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
             inputs = (self.draws[v] for v in variables)
-            self._features[key] = self.nets[name](*inputs, hidden=True, **given)
+            self._features[key] = self.nets[name](*inputs, hidden=True, **labels)
         return self._features[key]
 
     def seen(self) -> list[tuple[tuple[str, tuple[Variable, ...]], Tensor]]:
@@ -72,8 +72,8 @@ class Critics:
 
     def at(self, name: str, *inputs: Tensor) -> Tensor:
         """The scores `(B,)` of a critic at any other place."""
-        given = {} if self.draws.y is None else {"y": self.draws.y}
-        return self.nets[name](*inputs, **given)
+        labels = {} if self.draws.y is None else {"y": self.draws.y}
+        return self.nets[name](*inputs, **labels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,7 +188,7 @@ def draw(
     values: dict[str, Tensor] = {}
     made: dict[str, Distribution] = {}
 
-    def given(copies: int = 1) -> dict[str, Tensor]:
+    def labels(copies: int = 1) -> dict[str, Tensor]:
         return {} if y is None else {"y": copied(y, copies)}
 
     for v in _ORDER:
@@ -202,13 +202,13 @@ def draw(
             step = noise[v.name]
             values[v.name] = values["z_prior"] + step / step.norm(dim=1, keepdim=True)
         elif v is X_LENS:
-            values[v.name] = _maker(nets, v)(x, **given())
+            values[v.name] = _maker(nets, v)(x, **labels())
         elif v is Z_MARGINAL:
             distribution = nets["prior"](nets.get(v.name, nets.get("encoder")))
             made[v.name] = DensityAt(distribution.log_prob(values["z_code"]))
         elif v.net == "encoder":
             encoder = _maker(nets, v)
-            distribution = encoder(values[v.parents[0]], **given(), **_code_noise(encoder, v, noise))
+            distribution = encoder(values[v.parents[0]], **labels(), **_code_noise(encoder, v, noise))
             copies = samples if v is Z_CODE else 1
             priced = copies > 1 or not (is_diagonal_normal(distribution) or isinstance(distribution, Delta))
             if v.name in asked and priced:
@@ -227,7 +227,7 @@ def draw(
             at = {"x": copied(x, copies)} if forced else {}
             codeless = at and v.name not in valued and not getattr(decoder, "density_needs_code", True)
             code = None if codeless else values[v.parents[0]]
-            distribution = made[v.name] = decoder(code, **given(copies), **at)
+            distribution = made[v.name] = decoder(code, **labels(copies), **at)
             if v.name in valued:
                 values[v.name] = distribution.mean
     return Draws(values, made, noise, y, {name: units_of(net) for name, net in nets.items()})

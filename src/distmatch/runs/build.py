@@ -66,7 +66,7 @@ def objective_of(config: RunConfig) -> Objective:
     else:
         assert config.terms is not None
         objective = parse(config.terms)
-    return objective.conditional() if config.conditional else objective
+    return objective.with_labels() if config.labels else objective
 
 
 def data_of(config: RunConfig) -> DataSet:
@@ -288,7 +288,7 @@ def _nets(config: RunConfig, objective: Objective, data: DataSet) -> dict[str, n
     shapes = Shapes(
         x=data.shape,
         latent=network.latent,
-        labels=data.labels if objective.given else 0,
+        num_classes=data.num_classes if objective.labels else 0,
         bounded=data.is_image,
     )
     make = partial(

@@ -23,7 +23,7 @@ def check(config: RunConfig, objective: Objective, data: DataSet) -> None:
 
 def _check_data(config: RunConfig, objective: Objective, data: DataSet) -> None:
     binarise, likelihood = config.data.binarise, config.network.likelihood
-    if objective.given and not data.labels:
+    if objective.labels and not data.num_classes:
         raise BadInput(f"the objective is given the label y, and {data.name} has no labels")
     if not data.is_image and binarise != "none":
         raise BadInput(f"binarisation is for images; {data.name} has none, so leave data.binarise at none")
@@ -107,7 +107,7 @@ def _check_codes(config: RunConfig, objective: Objective) -> None:
         )
     if objective.samples > 1 and network.posterior == "noise":
         raise BadInput("iwae needs the density of its codes; choose network.posterior=gaussian")
-    if network.prior == "vamp" and objective.given:
+    if network.prior == "vamp" and objective.labels:
         raise BadInput(
             "a VampPrior asks the encoder without labels: leave the labels out, or take another prior"
         )

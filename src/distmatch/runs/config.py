@@ -122,7 +122,7 @@ class RunConfig:
     Args:
         system: a named system, or None with `terms`.
         terms: an objective of one's own, as text.
-        conditional: every net is given the label.
+        labels: every net is given the label y.
         options: the system's options, e.g. `system.weight=5`.
         seed: of everything random.
         device: auto, cpu, cuda, ...
@@ -130,7 +130,7 @@ class RunConfig:
 
     system: str | None = None
     terms: str | None = None
-    conditional: bool = False
+    labels: bool = False
     options: dict[str, bool | int | float | str] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

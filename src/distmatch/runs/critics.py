@@ -82,7 +82,7 @@ def trained_critics(
                 apart.get(name, [critic_nets[name]] * 2 * len(terms)),
                 units[name],
                 feed.device,
-                objective.given,
+                objective.labels,
                 assembly.config.training.batch_size,
             ),
             *collected[name].joined(),
@@ -106,13 +106,13 @@ def _scores_the_ratio(term: Term) -> bool:
 
 
 def _score(
-    nets: Sequence[nn.Module], units: Sequence[float], device: torch.device, given: bool, batch_size: int
+    nets: Sequence[nn.Module], units: Sequence[float], device: torch.device, labelled: bool, batch_size: int
 ) -> Callable[..., Tensor]:
     """(*draws in the critic's units) -> (n,), from the CPU to the CPU, by the net of each row's side."""
 
     def of_rows(net: nn.Module, draws: Sequence[Tensor]) -> Tensor:
         inputs = [v.to(device) for v in draws]
-        labels = {"y": inputs.pop()} if given else {}
+        labels = {"y": inputs.pop()} if labelled else {}
         return net(*(v / u if u != 1 else v for v, u in zip(inputs, units, strict=True)), **labels).cpu()
 
     def of_batches(net: nn.Module, draws: Sequence[Tensor]) -> Tensor:

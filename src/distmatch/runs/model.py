@@ -55,8 +55,8 @@ class Trained:
             seed: of z, and of the labels.
             y: labels `(n,)`; drawn evenly where they are needed and not given.
         """
-        if self.assembly.objective.given and y is None:
-            y = torch.arange(n) % self.assembly.data.labels
+        if self.assembly.objective.labels and y is None:
+            y = torch.arange(n) % self.assembly.data.num_classes
         return self.decoded(self.prior_draws(n, seed), y, seed, of=X_GEN)
 
     @property
@@ -150,11 +150,11 @@ class Trained:
 
     def labels(self, split: str) -> Tensor | None:
         """A split's labels, where the objective is given them."""
-        return getattr(self.assembly.data, split).y if self.assembly.objective.given else None
+        return getattr(self.assembly.data, split).y if self.assembly.objective.labels else None
 
     def as_model(self) -> Model:
         """What the metrics may ask of this run."""
-        data, given = self.assembly.data, self.assembly.objective.given
+        data, labels = self.assembly.data, self.assembly.objective.labels
         encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
         autoregressive = isinstance(self.nets.get("decoder"), PixelDecoder)
         network = self.assembly.config.network
@@ -164,7 +164,7 @@ class Trained:
         )
         return Model(
             sample=lru_cache(maxsize=1)(self.sample) if decodes else None,
-            sample_given=(lambda y, seed: self.sample(len(y), seed, y)) if decodes and given else None,
+            sample_with_labels=(lambda y, seed: self.sample(len(y), seed, y)) if decodes and labels else None,
             encode=self.encode if encodes else None,
             encode_samples=partial(self.encode, of=Z_REC) if encodes else None,
             decode=self.decode if decodes else None,
@@ -180,8 +180,8 @@ class Trained:
             latent=network.latent,
             train=lambda: self.prepared("train"),
             test=(lambda: self.prepared("test")) if len(data.test) else None,
-            train_labels=data.train.y if given else None,
-            test_labels=data.test.y if given else None,
+            train_labels=data.train.y if labels else None,
+            test_labels=data.test.y if labels else None,
             modes=data.modes,
             mode_scale=data.mode_scale,
             is_image=data.is_image,

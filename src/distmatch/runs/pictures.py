@@ -38,7 +38,9 @@ def save_samples(assembly: Assembly, folder: RunFolder, step: int, trained: Trai
 def _save_samples(assembly: Assembly, folder: RunFolder, step: int, model: Trained) -> None:
     stem = folder.samples / f"step-{step:08d}"
     if assembly.data.is_image:
-        columns = assembly.data.labels if assembly.objective.given and assembly.data.labels <= 16 else 8
+        columns = (
+            assembly.data.num_classes if assembly.objective.labels and assembly.data.num_classes <= 16 else 8
+        )
         x = model.sample(COUNT if columns == 8 else 6 * columns, GRID_SEED)
         put(stem.with_suffix(".png"), png_bytes(image_grid(x.clamp(0, 1), columns=columns)))
     elif assembly.data.shape == (2,):

@@ -42,11 +42,13 @@ def sample_to(
     if out is not None:
         _check_place(out)
     trained, notes = load_trained(RunFolder.open(path))
-    data, given = trained.assembly.data, trained.assembly.objective.given
-    if label is not None and not given:
+    data, labels = trained.assembly.data, trained.assembly.objective.labels
+    if label is not None and not labels:
         raise BadInput("this system is not given labels; leave --label out")
-    if label is not None and not 0 <= label < data.labels:
-        raise BadInput(f"label {label} is not one of the {data.labels} classes, 0 to {data.labels - 1}")
+    if label is not None and not 0 <= label < data.num_classes:
+        raise BadInput(
+            f"label {label} is not one of the {data.num_classes} classes, 0 to {data.num_classes - 1}"
+        )
     out = out or Path("samples" + (".png" if data.is_image else ".svg" if data.shape == (2,) else ".npy"))
     if out.suffix == ".png" and not data.is_image:
         raise BadInput(f"{data.name} has no images: take a .svg or .npy file")

@@ -177,9 +177,7 @@ SYSTEMS = (
     System(
         "gan", gan, "Generative adversarial net, non-saturating.", "arXiv:1406.2661, 1511.06434", ADVERSARIAL
     ),
-    System(
-        "cgan", gan, GIVEN_Y + "generative adversarial net.", "arXiv:1411.1784", ADVERSARIAL, conditional=True
-    ),
+    System("cgan", gan, GIVEN_Y + "generative adversarial net.", "arXiv:1411.1784", ADVERSARIAL, labels=True),
     System("dcgan", gan, "GAN with convolutional nets.", "arXiv:1511.06434", CONVOLUTIONAL),
     System(
         "cdcgan",
@@ -187,7 +185,7 @@ SYSTEMS = (
         GIVEN_Y + "GAN with convolutional nets.",
         "arXiv:1411.1784, 1511.06434",
         CONVOLUTIONAL,
-        conditional=True,
+        labels=True,
     ),
     System(
         "minimax-gan",

@@ -74,7 +74,7 @@ def likelihood() -> Objective:
 
 SYSTEMS = (
     System("vae", vae, "Variational auto-encoder.", "arXiv:1312.6114"),
-    System("cvae", vae, GIVEN_Y + "variational auto-encoder.", "Sohn et al. 2015", conditional=True),
+    System("cvae", vae, GIVEN_Y + "variational auto-encoder.", "Sohn et al. 2015", labels=True),
     System(
         "conv-vae",
         vae,

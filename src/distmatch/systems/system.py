@@ -24,7 +24,7 @@ class System:
         reference: where it comes from.
         defaults: what a run takes where the user says nothing, as dotted paths of its configuration.
         choices: options of the declaration that differ from its own defaults; both are the paper's.
-        conditional: whether every net is given the label.
+        labels: whether every net is given the label y.
     """
 
     name: str
@@ -33,7 +33,7 @@ class System:
     reference: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, Any] = field(default_factory=dict)
-    conditional: bool = False
+    labels: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -63,4 +63,4 @@ class System:
             for name, value in options.items()
         }
         built = self.build(**{**self.choices, **read})
-        return built.conditional() if self.conditional else built
+        return built.with_labels() if self.labels else built

@@ -101,7 +101,7 @@ def toy(metric: Metric) -> Model:
         sample=sample,
         encode=lambda x, y: normal(x.flatten(1)[:, :2] / 2, 0.5),
         decode=lambda z, y: normal(generate(z), 0.5),
-        sample_given=lambda y, seed: train[torch.randint(len(train), y.shape, generator=seeded(seed))],
+        sample_with_labels=lambda y, seed: train[torch.randint(len(train), y.shape, generator=seeded(seed))],
         generate=generate,
         draw_prior=draw_prior,
         critics=critics,

@@ -95,12 +95,12 @@ class Feed:
             )
         if batch_size < (pack := max(t.pack for t in objective.terms)):
             raise BadInput(f"a batch of {batch_size} holds no pack of {pack}; give a larger --batch-size")
-        if objective.given and y is None:
+        if objective.labels and y is None:
             raise BadInput("the objective is given the label y, and these data have no labels")
         self.objective = objective
         self.device = torch.device(device)
         self.x = _resident(x, self.device)
-        self.y = y.to(self.device) if objective.given and y is not None else None
+        self.y = y.to(self.device) if objective.labels and y is not None else None
         self.latent = latent
         self.batch_size = batch_size
         self.seed = seed

@@ -31,5 +31,5 @@ def generator_of(model: Model) -> Callable[..., Tensor]:
 
 def labels_in_turn(model: Model, n: int) -> Tensor | None:
     """All classes in turn, where the model is given labels."""
-    known = load(model.train_labels) if model.sample_given is not None else None
+    known = load(model.train_labels) if model.sample_with_labels is not None else None
     return None if known is None else torch.arange(n) % (int(known.max()) + 1)

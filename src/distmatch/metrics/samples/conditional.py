@@ -83,20 +83,22 @@ JUDGED = 20_000  # labelled examples of the judge of classes
 @metric(
     "class_agreement",
     question="Does the model draw the class that it was asked for?",
-    needs=("sample_given", "train", "train_labels"),
+    needs=("sample_with_labels", "train", "train_labels"),
     reference="a 3-nearest-neighbour classifier of data; class_agreement_data is its mark on real ones",
     better={"class_agreement": "higher", "class_agreement_data": ""},
 )
 def measure(model: Model, options: Options) -> Result:
     """Samples of all classes, and held-out data as the judge's own mark."""
-    assert model.sample_given is not None
+    assert model.sample_with_labels is not None
     data, classes = load(model.train), load(model.train_labels)
     assert data is not None
     assert classes is not None
     data, classes = subset(data, JUDGED, options.seed), subset(classes, JUDGED, options.seed)
     asked = torch.arange(min(options.samples, 1000)) % (int(classes.max()) + 1)
     found = {
-        "class_agreement": class_agreement(model.sample_given(asked, options.seed), asked, data, classes)
+        "class_agreement": class_agreement(
+            model.sample_with_labels(asked, options.seed), asked, data, classes
+        )
     }
     if model.test is not None and model.test_labels is not None:
         x, y = held_out(model, replace(options, samples=1000))

@@ -195,7 +195,7 @@ def features(
 def encoder(shapes: Shapes, posterior: Posterior, options: DCGANOptions) -> Encoder:
     """q(z|x): the transposed decoder, without a final activation."""
     plan = plan_of(shapes)
-    convs, size = features(plan, shapes.x[0] + shapes.labels, options.width, options.batch_norm)
+    convs, size = features(plan, shapes.x[0] + shapes.num_classes, options.width, options.batch_norm)
     last = nn.Linear(size, shapes.latent * posterior.channels, bias=False)
     return Encoder(centred(shapes), initialise(nn.Sequential(*convs, last)), shapes, posterior)
 
@@ -211,7 +211,7 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: DCGANOptions) -> De
     plan, bias = plan_of(shapes), not options.batch_norm
     channels, side = maps(options.width, plan.seed[0]), plan.seed[1]
     body: list[nn.Module] = [
-        nn.Linear(shapes.latent + shapes.labels, channels * side**2, bias=bias),
+        nn.Linear(shapes.latent + shapes.num_classes, channels * side**2, bias=bias),
         nn.Unflatten(1, torch.Size((channels, side, side))),
         *norm(channels, options.batch_norm),
         nn.ReLU(),
@@ -233,7 +233,7 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: DCGANOptions) -> Im
     linear, conv2d = critic_layers(options)
     if "x" not in spaces:
         return code_critic(shapes, spaces, options.code_width, options.code_depth, linear)
-    channels = spaces.count("x") * shapes.x[0] + shapes.labels
+    channels = spaces.count("x") * shapes.x[0] + shapes.num_classes
     convs, size = features(plan_of(shapes), channels, options.width, critic_batch_norm(options), conv2d)
     code, h = None, 8 * options.width
     if "z" in spaces:

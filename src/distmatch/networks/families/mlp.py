@@ -171,7 +171,7 @@ def layers(
 def encoder(shapes: Shapes, posterior: Posterior, options: MLPOptions) -> Encoder:
     """q(z|x): x flattened (and y), `depth` hidden layers, one linear layer to the posterior's parameters."""
     hidden = [options.width] * options.depth
-    sizes = [shapes.x_size + shapes.labels, *hidden, shapes.latent * posterior.channels]
+    sizes = [shapes.x_size + shapes.num_classes, *hidden, shapes.latent * posterior.channels]
     body = nn.Sequential(*layers(sizes, options.activation, options.batch_norm))
     prepare = nn.Sequential(centred(shapes), nn.Flatten())
     return Encoder(prepare, initialise(body, options.initial_std), shapes, posterior)
@@ -180,7 +180,7 @@ def encoder(shapes: Shapes, posterior: Posterior, options: MLPOptions) -> Encode
 def decoder(shapes: Shapes, likelihood: Likelihood, options: MLPOptions) -> Decoder:
     """p(x|z): z (and y), `depth` hidden layers, one linear layer to the likelihood's parameters."""
     hidden = [options.width] * options.depth
-    sizes = [shapes.latent + shapes.labels, *hidden, shapes.x_size * likelihood.channels]
+    sizes = [shapes.latent + shapes.num_classes, *hidden, shapes.x_size * likelihood.channels]
     unflat = nn.Unflatten(1, torch.Size((shapes.x[0] * likelihood.channels, *shapes.x[1:])))
     body = nn.Sequential(*layers(sizes, options.activation, options.batch_norm), unflat)
     return Decoder(initialise(body, options.initial_std), shapes, likelihood)
@@ -192,7 +192,7 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: MLPOptions) -> Flat
     if "x" not in spaces:
         net = code_critic(shapes, spaces, options.code_width, options.code_depth, linear)
         return initialise(net, options.initial_std)
-    inputs = sum(shapes.x_size if s == "x" else shapes.latent for s in spaces) + shapes.labels
+    inputs = sum(shapes.x_size if s == "x" else shapes.latent for s in spaces) + shapes.num_classes
     width = options.critic_width or options.width
     sizes = [inputs, *[width] * (options.critic_depth or options.depth)]
     norm, pieces = critic_batch_norm(options), options.critic_maxout
@@ -210,7 +210,7 @@ def code_critic(
 
     Reference: Rosca, Lakshminarayanan and Mohamed, arXiv:1802.06847 (3 layers of 1000).
     """
-    sizes = [len(spaces) * shapes.latent + shapes.labels, *[width] * depth, 1]
+    sizes = [len(spaces) * shapes.latent + shapes.num_classes, *[width] * depth, 1]
     return FlatCritic(nn.Sequential(*layers(sizes, "leaky-relu", linear=linear)), shapes, spaces)
 
 

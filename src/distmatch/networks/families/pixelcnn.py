@@ -29,7 +29,7 @@ from distmatch.networks.inputs import centred, full
 from distmatch.networks.layers.gated import GatedLayer, PointMap, SpatialMap, gate
 from distmatch.networks.layers.masked import RowConv, colour_groups
 from distmatch.networks.posteriors import Posterior
-from distmatch.networks.shapes import Shapes, with_labels
+from distmatch.networks.shapes import Shapes, append_labels
 
 CONDITIONING = ("bias", "spatial")
 
@@ -96,7 +96,7 @@ class GatedPixelCNN(nn.Module):
     def __init__(self, shapes: Shapes, channels: int, options: PixelCNNOptions) -> None:
         super().__init__()
         colours, width = shapes.x[0], options.width
-        inputs = shapes.latent * options.uses_code + shapes.labels
+        inputs = shapes.latent * options.uses_code + shapes.num_classes
         spatial = options.conditioning == "spatial"
         context = (width if spatial else inputs) if inputs else 0
         self.prepare = centred(shapes)
@@ -111,7 +111,7 @@ class GatedPixelCNN(nn.Module):
         self.last = RowConv(groups, colour_groups(colours * channels, colours), 0, own=True)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """Raw parameters `(B, C·channels, H, W)` of x `(B, C, H, W)` given codes `(B, latent + labels)`."""
+        """Raw parameters `(B, C·channels, H, W)` of x `(B, C, H, W)` given codes `(B, latent + num_classes)`."""
         s = None if self.context is None else self.context(code)
         v = h = self.prepare(x)
         for layer in self.layers:
@@ -122,7 +122,7 @@ class GatedPixelCNN(nn.Module):
         """x drawn one sub-pixel after the other; each feature of each stack is computed when it is first known.
 
         Arguments:
-            code: `(B, latent + labels)`.
+            code: `(B, latent + num_classes)`.
             noise: what `pixel` draws with, `(B, C, H, W)`.
             pixel: raw parameters `(B, C·channels)` and noise `(B, C)` of one pixel to its values `(B, C)`.
 
@@ -265,7 +265,7 @@ class PixelDecoder(Decoder):
             z = like.new_zeros(like.shape[0], 0)
         if z is None:
             raise BadInput("this PixelCNN has a code: give it z, or build it with uses_code=False")
-        return with_labels(z, y, self.shapes.labels)
+        return append_labels(z, y, self.shapes.num_classes)
 
 
 def decoder(shapes: Shapes, likelihood: Likelihood, options: PixelCNNOptions) -> PixelDecoder:

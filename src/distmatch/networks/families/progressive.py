@@ -194,7 +194,7 @@ class Features(Growing):
 def encoder(shapes: Shapes, posterior: Posterior, options: ProgressiveOptions) -> Encoder:
     """q(z|x): the critic's features without the deviation over the batch, one layer to the posterior's parameters."""
     plan = Plan.of(shapes, options)
-    features = Features(shapes.x[0] + shapes.labels, plan, _growth(plan, options), stddev=False)
+    features = Features(shapes.x[0] + shapes.num_classes, plan, _growth(plan, options), stddev=False)
     last = EqualLinear(plan.maps[0], shapes.latent * posterior.channels, gain=1.0)
     return Encoder(centred(shapes), nn.Sequential(features, last), shapes, posterior)
 
@@ -203,7 +203,7 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: ProgressiveOptions)
     """p(x|z): the generator. An implicit one is linear to the end: its images, in [-1, 1], are not squashed."""
     plan = Plan.of(shapes, options)
     channels = shapes.x[0] * likelihood.channels
-    body = Generator(shapes.latent + shapes.labels, channels, plan, _growth(plan, options))
+    body = Generator(shapes.latent + shapes.num_classes, channels, plan, _growth(plan, options))
     return Decoder(body, shapes, LINEAR if likelihood is LIKELIHOODS["implicit"] else likelihood)
 
 
@@ -212,7 +212,7 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: ProgressiveOptions)
     if "x" not in spaces:
         return code_critic(shapes, spaces, options.code_width, options.code_depth)
     plan = Plan.of(shapes, options)
-    channels = spaces.count("x") * shapes.x[0] + shapes.labels
+    channels = spaces.count("x") * shapes.x[0] + shapes.num_classes
     features = Features(channels, plan, _growth(plan, options), options.minibatch_stddev)
     size, code, head = plan.maps[0], None, nn.Sequential(EqualLinear(plan.maps[0], 1, gain=1.0))
     if "z" in spaces:

@@ -159,18 +159,18 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: RealNVPOptions) -> 
         )
     first: list[Bijection] = [Logit(options.alpha)] if shapes.bounded else []
     image = len(shapes.x) == 3
-    body = multi_scale(shapes.x, shapes.labels, options) if image else points(shapes, options)
+    body = multi_scale(shapes.x, shapes.num_classes, options) if image else points(shapes, options)
     return RealNVP(Chain([*first, *body]), shapes)
 
 
 def points(shapes: Shapes, options: RealNVPOptions) -> list[Bijection]:
     """2·couplings couplings, the even coordinates kept by every other one."""
     keeps = [checkerboard(shapes.x, bool(i % 2)) for i in range(2 * options.couplings)]
-    return [b for k in keeps for b in coupling(k, shapes.x, shapes.labels, options.width, options)]
+    return [b for k in keeps for b in coupling(k, shapes.x, shapes.num_classes, options.width, options)]
 
 
 def multi_scale(
-    shape: tuple[int, ...], labels: int, options: RealNVPOptions, level: int = 0
+    shape: tuple[int, ...], num_classes: int, options: RealNVPOptions, level: int = 0
 ) -> list[Bijection]:
     """From `(B, C, H, W)` to `(B, C·H·W)`, from scale `level` on.
 
@@ -190,24 +190,24 @@ def multi_scale(
         )
     out: list[Bijection] = []
     for i in range(options.couplings + last):
-        out += coupling(checkerboard(shape, bool(i % 2)), shape, labels, width, options)
+        out += coupling(checkerboard(shape, bool(i % 2)), shape, num_classes, width, options)
     if last:
         return [*out, Flatten(shape)]
     squeezed = (4 * c, h // 2, w // 2)
     out.append(Squeeze())
     for i in range(options.couplings):
-        out += coupling(rows_of_squares(4 * c, bool(i % 2)), squeezed, labels, 2 * width, options)
-    rest = multi_scale((2 * c, h // 2, w // 2), labels, options, level + 1)
+        out += coupling(rows_of_squares(4 * c, bool(i % 2)), squeezed, num_classes, 2 * width, options)
+    rest = multi_scale((2 * c, h // 2, w // 2), num_classes, options, level + 1)
     return [*out, FactorOut(squeezed, Chain(rest))]
 
 
 def coupling(
-    keep: Tensor, shape: tuple[int, ...], labels: int, width: int, options: RealNVPOptions
+    keep: Tensor, shape: tuple[int, ...], num_classes: int, width: int, options: RealNVPOptions
 ) -> list[Bijection]:
     """One coupling, after a learned scale and shift (optional)."""
-    net = coupling_net(shape[0] + labels, 2 * shape[0], width, options.blocks, image=len(shape) == 3)
+    net = coupling_net(shape[0] + num_classes, 2 * shape[0], width, options.blocks, image=len(shape) == 3)
     before: list[Bijection] = [ActNorm(shape)] if options.act_norm else []
-    return [*before, Coupling(keep, net, shape, labels)]
+    return [*before, Coupling(keep, net, shape, num_classes)]
 
 
 def encoder(shapes: Shapes, posterior: Posterior, options: RealNVPOptions) -> Encoder:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from distmatch.networks.inputs import full
 from distmatch.networks.layers.flow_layers import DIAGONALS, Bijection
-from distmatch.networks.shapes import with_labels
+from distmatch.networks.shapes import append_labels
 
 NEAR_IDENTITY = 0.1  # times torch's default: how the last layer of a sum of layers starts
 
@@ -51,17 +51,17 @@ class Coupling(Bijection):
 
     Arguments:
         keep: True on part a, broadcast against one datum.
-        net: from `(B, C + labels, H, W)` to `(B, 2C, H, W)`, or the same of points.
+        net: from `(B, C + num_classes, H, W)` to `(B, 2C, H, W)`, or the same of points.
         shape: of one datum.
-        labels: the number of classes.
+        num_classes: the number of classes.
     """
 
     keep: Tensor
 
-    def __init__(self, keep: Tensor, net: nn.Module, shape: tuple[int, ...], labels: int = 0) -> None:
+    def __init__(self, keep: Tensor, net: nn.Module, shape: tuple[int, ...], num_classes: int = 0) -> None:
         super().__init__()
         self.register_buffer("keep", keep, persistent=False)
-        self.net, self.labels = net, labels
+        self.net, self.num_classes = net, num_classes
         self.scale = nn.Parameter(torch.ones(per_channel(shape)))
 
     def inverse(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ class Coupling(Bijection):
 
     def _scale_and_shift(self, v: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """s and t, both zero on part a."""
-        s, t = full(self.net(with_labels(v * self.keep, y, self.labels))).chunk(2, 1)
+        s, t = full(self.net(append_labels(v * self.keep, y, self.num_classes))).chunk(2, 1)
         change = ~self.keep
         return change * self.scale * s.tanh(), change * t
 

@@ -133,7 +133,7 @@ def manifold(trained: Trained) -> Tensor:
     """What a grid of codes is decoded to, evenly by the prior's mass: of one digit where the label is given."""
     at = torch.special.ndtri(torch.linspace(0.03, 0.97, SIDE))
     z = torch.stack([at.repeat(SIDE), at.flip(0).repeat_interleave(SIDE)], 1)
-    y = torch.full((len(z),), DIGIT) if trained.assembly.objective.given else None
+    y = torch.full((len(z),), DIGIT) if trained.assembly.objective.labels else None
     return trained.decoded(z, y, of=X_GEN)
 
 

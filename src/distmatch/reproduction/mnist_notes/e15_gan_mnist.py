@@ -105,7 +105,7 @@ def between(trained: Trained, seed: int) -> Tensor:
     first, second = trained.prior_draws(2 * PAIRS, seed).chunk(2)
     share = torch.linspace(0, 1, PARTS + 1)[:, None]
     z = first[:, None] * (1 - share) + second[:, None] * share
-    y = torch.arange(PAIRS).repeat_interleave(PARTS + 1) if trained.assembly.objective.given else None
+    y = torch.arange(PAIRS).repeat_interleave(PARTS + 1) if trained.assembly.objective.labels else None
     images = trained.decoded(z.flatten(0, 1), y, of=X_GEN)
     return images.view(PAIRS, PARTS + 1, *images.shape[1:])
 
