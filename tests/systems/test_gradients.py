@@ -148,7 +148,7 @@ class ByHand:
         self.case, self.nets = case, nets
         self.now = {n: {k: p.detach().clone() for k, p in net.named_parameters()} for n, net in nets.items()}
         self.critics = [n for n in nets if n in case.objective.critics]
-        self.nets = [n for n in MODEL_NETS if n in nets]
+        self.model = [n for n in MODEL_NETS if n in nets]
 
     def moved(self, batches: list[Batch], simultaneous: bool) -> Weights:
         """Where every weight is after the step."""
@@ -160,11 +160,11 @@ class ByHand:
                 return self.now
             found = self.slopes(self.critics, self.now, b)
             if last and simultaneous:
-                found |= self.slopes(self.nets, self.now, b)
+                found |= self.slopes(self.model, self.now, b)
                 self.move(found)
                 return self.now
             self.move(found)
-        self.move(self.slopes(self.nets, self.now, batches[-1]))
+        self.move(self.slopes(self.model, self.now, batches[-1]))
         return self.now
 
     def clip(self) -> None:
@@ -183,7 +183,7 @@ class ByHand:
         """Each one's gradient of its own loss; the model's against critics that look ahead, where they do."""
         leaves = {n: {k: p.detach().requires_grad_() for k, p in ps.items()} for n, ps in weights.items()}
         seen = leaves
-        for _ in range(self.case.unroll if set(names) & set(self.nets) else 0):
+        for _ in range(self.case.unroll if set(names) & set(self.model) else 0):
             losses = self.losses(seen, b)
             ahead = {n: gradients(losses[n], seen[n]) for n in self.critics}
             seen = seen | {

@@ -621,7 +621,7 @@ UNLIKE: dict[str, tuple[Pair, str]] = {
         ".* of the net 'decoder' is not trained, and differs",
     ),
     "batches": (lambda: (trainer(vae()), trainer(vae(), batch_size=7)), "their batch sizes differ: 6 and 7"),
-    "optimisers": (lambda: (trainer(vae()), trainer(vae(), **rate(0.1))), "the setting nets differs: .*"),
+    "optimisers": (lambda: (trainer(vae()), trainer(vae(), **rate(0.1))), "the setting model differs: .*"),
     "momenta": (
         lambda: (trainer(vae(), **rate(0.1)), trainer(vae(), **rate(0.1, momentum=0.9))),
         "momentum of the optimiser of the model differs: 0.0 and 0.9",
