@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 
@@ -10,8 +11,7 @@ from distmatch import cli
 from distmatch.cli import entry
 from distmatch.runs.terminal import console_on, progress_bars, say, sentence
 
-COMMANDS = ["train", "resume", "sample", "evaluate", "diagnose", "compare", "report", "list"]
-COMMANDS += ["show", "dirac", "demo"]
+COMMANDS = list(entry.COMMANDS)
 
 
 def process(*arguments, script="from distmatch.cli import main; main()"):
@@ -32,9 +32,8 @@ def test_every_option_is_documented(command, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: distmatch {command}")
     assert "None" not in shown
-    kind = entry.COMMANDS[command]
-    for name in kind.__dataclass_fields__:
-        if name not in ("system", "run_folder", "runs", "what", "method"):
+    for name, kind in get_type_hints(entry.COMMANDS[command], include_extras=True).items():
+        if "Positional" not in repr(getattr(kind, "__metadata__", "")):
             assert f"--{name.replace('_', '-')}" in shown or f"-{name}" in shown
 
 
@@ -142,6 +141,12 @@ def test_progress_bars_take_names_as_they_are():
 
 def test_a_message_of_another_shape_is_passed_on():
     assert sentence("something else\n") == "something else"
+
+
+def test_a_missing_argument_is_named_in_a_sentence(capsys):
+    assert cli.run(["sweep"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "distmatch: sweep needs FILE|DIR: a sweep file, or the folder of a sweep to go on with"
 
 
 def test_ctrl_c_and_divergence_have_their_codes(monkeypatch, capsys):

@@ -32,7 +32,7 @@ class List:
 class Show:
     """Show a system: equation, nets of each term, critics, nets, defaults, reference."""
 
-    system: Positional[str]
+    system: Annotated[Positional[str], arg(metavar="SYSTEM|TERMS")]
     """A named system, or an objective as text."""
 
     def run(self, console: Console) -> None:

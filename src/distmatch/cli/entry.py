@@ -65,11 +65,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 3)
 
 
-def _obey(arguments: Sequence[str] | None) -> int:
+def parse(arguments: Sequence[str] | None = None) -> Any:
+    """Return the command that these arguments ask for, not yet run; None after help was printed.
+
+    Raises:
+        BadInput: no such command, option or kind of value.
+
+    >>> parse(["train", "vae", "--data", "ring", "--steps", "5"]).steps
+    5
+    """
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            command: Any = tyro.extras.subcommand_cli_from_dict(
+            return tyro.extras.subcommand_cli_from_dict(
                 COMMANDS,
                 prog="distmatch",
                 description="Declare which distributions are matched and how they are compared; train; measure.",
@@ -79,10 +87,16 @@ def _obey(arguments: Sequence[str] | None) -> int:
     except SystemExit as stop:
         if not stop.code:
             sys.stdout.flush()
-            return 0
+            return None
         from distmatch.runs.terminal import sentence
 
         raise BadInput(sentence(said.getvalue())) from None
+
+
+def _obey(arguments: Sequence[str] | None) -> int:
+    command = parse(arguments)
+    if command is None:
+        return 0
     from distmatch.runs.terminal import console_on
 
     if place() is not None and (

@@ -86,7 +86,7 @@ def sentence(box: str) -> str:
     ... ╰─────────────────────────────────╯'''))
     unrecognized options: --stesp; did you mean --steps? see x --help
     """
-    lines = [line.strip(BOX + " ") for line in box.splitlines()]
+    lines = [re.sub(r"^-+$", "", line.strip(BOX + " ")) for line in box.splitlines()]
     paragraphs = [" ".join(p.split()) for p in "\n".join(lines[1:]).split("\n\n") if p.strip()]
     if not paragraphs:
         return box.strip()
@@ -95,5 +95,12 @@ def sentence(box: str) -> str:
         re.search(r"Perhaps you meant:.*?(--[\w-]+)", " ".join(paragraphs)),
     )
     helped = re.search(r"(?:run|see) (.* --help)", paragraphs[-1])
+    found = re.sub(r"^Missing from ([\w ]+): (\S+) (.*?)\.? \(required\)", _missing, found)
     text = found[0].lower() + found[1:] + (f"; did you mean {near[1]}?" if near else ";")
     return f"{text} see {helped[1]}" if helped else text.rstrip(";")
+
+
+def _missing(match: re.Match[str]) -> str:
+    """Return the parser's message on an argument that is not there as a clause."""
+    command, name, meaning = match.groups()
+    return f"{command.removeprefix('distmatch ')} needs {name}: {meaning[0].lower()}{meaning[1:]}"
