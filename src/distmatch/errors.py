@@ -14,6 +14,14 @@ class BadInput(ValueError):
     """
 
 
+class Doubt(UserWarning):
+    """What may be meant, but seldom is: a warning in Python, a note on the command line.
+
+    >>> issubclass(Doubt, UserWarning)
+    True
+    """
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
     """The error for a name that is not known, with the nearest one that is.
 

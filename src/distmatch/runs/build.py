@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from distmatch.data import PREPARATIONS, DataSet, load, to_unit
 from distmatch.distributions.likelihoods import LIKELIHOODS
-from distmatch.errors import BadInput, unknown
+from distmatch.errors import BadInput, Doubt, unknown
 from distmatch.networks import (
     NETWORKS,
     POSTERIORS,
@@ -107,9 +108,13 @@ def assemble(config: RunConfig, data: DataSet | None = None, x: Tensor | None = 
     if training.channels_last is True:
         for net in nets.values():
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place, as torch's stubs forget
-    trainer = Trainer(objective, nets, feed, _settings(config), training.critic_steps, training.engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Doubt)  # they are notes of the run
+        trainer = Trainer(objective, nets, feed, _settings(config), training.critic_steps, training.engine)
     assert training.steps is not None
-    return Assembly(config, objective, data, trainer, late(objective, nets, training.steps))
+    return Assembly(
+        config, objective, data, trainer, (*late(objective, nets, training.steps), *trainer.notes)
+    )
 
 
 def feed_of(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from distmatch.errors import BadInput, unknown
+from distmatch.distributions.checks import unvalidated
+from distmatch.errors import BadInput, Doubt, unknown
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.term import Critics
 from distmatch.objectives.variables import draw
 from distmatch.training.batches import Feed
+from distmatch.training.edge import check_run
 from distmatch.training.engine.cuda_graphs import (
     CudaGraphs,
     Engine,
@@ -115,7 +116,10 @@ class Trainer:
         self.changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
         self.state: State = init(objective, self.nets, self.settings)
         self.steps_done = 0
-        self._numbers_at(0)  # refuses a ramp over a share of a run that nobody has turned into steps
+        numbers = self._numbers()  # refuses a ramp over a share of a run that nobody has turned into steps
+        self.notes = tuple(check_run(objective.with_numbers(numbers), self.nets, feed))
+        for note in self.notes:
+            warnings.warn(note, Doubt, stacklevel=2)
         self.keys: list[str] = []
         self.pending: list[Tensor] = []
         self.engine = engine
@@ -129,6 +133,11 @@ class Trainer:
             most: the steps that may be taken before anything is looked at: where one recording holds several, these
                 are taken together, and the logs are those of the last.
         """
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            raise BadInput(
+                "gradients are switched off here (torch.no_grad or torch.inference_mode), so that no step can learn; "
+                "train outside of that block"
+            )
         count = self._stepper.fits(most, norms)
         places = [self.feed.places() for _ in range(count * self.critic_steps)]
         numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
@@ -343,17 +352,6 @@ def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for key, target in own.items():
             target.copy_(given[key])
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Distributions are made without validation: it costs time, and a NaN is `Diverged`'s to report."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
 
 
 def _check_pure(name: str, net: nn.Module) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from distmatch.distributions.checks import unvalidated
 from distmatch.errors import BadInput
 from distmatch.training.engine.cuda_graphs import CudaGraphs, Stepper, losses_of, pure_step
 from distmatch.training.engine.precision import numerics
@@ -23,7 +24,7 @@ from distmatch.training.lanes.compatibility import alike
 from distmatch.training.lanes.numbers import LaneNumbers
 from distmatch.training.lanes.stacking import join, overwrite, part
 from distmatch.training.step import Logs, State
-from distmatch.training.trainer import Trainer, unvalidated
+from distmatch.training.trainer import Trainer
 
 __all__ = ["Lanes", "Loop", "Pack", "alike"]
 
