@@ -132,7 +132,7 @@ def feed_of(
     return Feed(
         objective,
         part.x if x is None else x,
-        part.y,
+        part.y if objective.labels else None,
         latent=config.network.latent,
         batch_size=min(config.training.batch_size, len(part))
         if split != "train"

@@ -11,6 +11,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ FIXED_PRIORS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 N(0, I) has its mass; uniform in [-1, 1]."""
 
 Prepare = Callable[[Tensor, Tensor | None], Tensor]
+FINGERPRINTED = 1 << 22  # bytes at once
 RESIDENT_SHARE = 0.25  # of the device's free memory that a data set may take
 
 
@@ -50,7 +52,7 @@ class Feed:
     Args:
         objective: whose draws and terms need noise.
         x: all data `(N, *x_shape)`: bytes, which are kept so and prepared batch by batch, or floats.
-        y: labels `(N,)`, or None.
+        y: labels `(N,)`, whole numbers from 0, in the order of x; None where the objective takes none.
         latent: the size of the code.
         batch_size: B; the last, incomplete batch of an epoch is left out.
         seed: of the order and of the noise.
@@ -62,7 +64,8 @@ class Feed:
         device: where batches are needed. Data that fit are held there; the rest is sent batch by batch.
 
     Raises:
-        BadInput: fewer examples than one batch, a batch size below 1 or below the pack of a critic, an unknown prior.
+        BadInput: fewer examples than one batch, a batch size below 1 or below the pack of a critic, an unknown prior;
+            labels that are not whole numbers from 0, one an example, or that the objective does not take.
 
     >>> from distmatch.objectives.parser import parse
     >>> feed = Feed(parse("nll + kl"), torch.zeros(100, 2), latent=3, batch_size=10)
@@ -86,21 +89,30 @@ class Feed:
         code_noise: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if batch_size < 1:
-            raise BadInput(f"batch size is {batch_size}; give at least 1")
+        if not isinstance(x, Tensor) or x.ndim < 1:
+            raise BadInput(
+                f"the data are a {type(x).__name__}; give a tensor (N, ...), as of torch.as_tensor"
+            )
+        for name, count in {"batch size": batch_size, "latent": latent}.items():
+            if count < 1:
+                raise BadInput(f"{name} is {count}; give at least 1")
         if len(x) < batch_size:
+            across = (
+                f" (x has shape {tuple(x.shape)}: its first dimension must be the examples)"
+                if x.ndim > 1
+                else ""
+            )
             raise BadInput(
                 f"the training split has {len(x)} examples, fewer than one batch of {batch_size}; "
-                "give a smaller --batch-size"
+                f"give a smaller --batch-size{across if x.ndim > 1 and x.shape[1] > len(x) else ''}"
             )
         if batch_size < (pack := max(t.pack for t in objective.terms)):
             raise BadInput(f"a batch of {batch_size} holds no pack of {pack}; give a larger --batch-size")
-        if objective.labels and y is None:
-            raise BadInput("the objective is given the label y, and these data have no labels")
+        _check_labels(objective, x, y)
         self.objective = objective
         self.device = torch.device(device)
         self.x = _resident(x, self.device)
-        self.y = y.to(self.device) if objective.labels and y is not None else None
+        self.y = None if y is None else y.to(self.device, torch.long)
         self.latent = latent
         self.batch_size = batch_size
         self.seed = seed
@@ -189,6 +201,58 @@ class Feed:
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.device)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what must be the same for a run to go on as it began: data, labels, seed, sizes of batch and code."""
+        labels = None if self.y is None else fingerprint(self.y)
+        sizes = {"batch size": self.batch_size, "latent": self.latent, "seed": self.seed}
+        return {"data": fingerprint(self.x), "labels": labels, **sizes}
+
+
+def fingerprint(values: Tensor) -> str:
+    """Return a short text that two tensors share if shape, type and all bits are the same, in order.
+
+    It is two sums over the tensor's bytes, plain and weighted by place, modulo 2⁶⁴: for telling data apart, and not
+    against somebody who makes them agree.
+
+    >>> x = torch.arange(6.0)
+    >>> fingerprint(x) == fingerprint(x.clone()), fingerprint(x) == fingerprint(x.flip(0))
+    (True, False)
+    """
+    flat = values.detach().contiguous().reshape(-1).view(torch.uint8)
+    plain, weighted = 0, 0
+    for i in range(0, len(flat), FINGERPRINTED):
+        part = flat[i : i + FINGERPRINTED].long()
+        places = torch.arange(1, len(part) + 1, device=part.device)
+        plain += int(part.sum())
+        weighted += int((part * places).sum()) + i * int(part.sum())
+    return f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')} {plain:x}.{weighted % 2**64:x}"
+
+
+def _check_labels(objective: Objective, x: Tensor, y: Tensor | None) -> None:
+    """Raise `BadInput` unless there are labels exactly where the objective takes them, one whole number an example.
+
+    Labels that stand at other examples than their own cannot be seen.
+    """
+    if y is None:
+        if objective.labels:
+            raise BadInput("the objective is given the label y, and these data have no labels")
+        return
+    if not objective.labels:
+        raise BadInput(
+            "labels y are given, and the objective takes none: write objective.with_labels(), or leave y out"
+        )
+    remedy = {2: "y.argmax(1), if they are one-hot"}.get(y.ndim, "one whole number for each example")
+    if y.shape != x.shape[:1]:
+        raise BadInput(
+            f"labels have shape {tuple(y.shape)} for {len(x)} examples; give ({len(x)},): {remedy}"
+        )
+    if y.dtype == torch.bool or y.is_complex() or bool((y != y.long()).any()):
+        raise BadInput(
+            f"labels of type {y.dtype} are not whole numbers; give classes 0, 1, ... as torch.long"
+        )
+    if int(y.min()) < 0:
+        raise BadInput(f"labels go down to {int(y.min())}; count classes from 0")
 
 
 def _stream(seed: int, number: int) -> int:

@@ -20,7 +20,7 @@ from distmatch.distributions.checks import check_distribution, check_support, un
 from distmatch.distributions.flatten import flatten_distribution
 from distmatch.errors import BadInput
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.term import Critics
+from distmatch.objectives.term import MODEL_NETS, Critics
 from distmatch.objectives.variables import X_GEN, X_REC, Draws, draw
 from distmatch.random import own_randomness
 from distmatch.training.batches import Feed
@@ -41,6 +41,7 @@ def check_run(objective: Objective, nets: Mapping[str, nn.Module], feed: Feed) -
     Raises:
         BadInput: the run would not train, or to numbers that mean nothing.
     """
+    _check_weights(objective)
     _check_learners(objective, nets)
     _check_sharing(nets)
     _check_labels(feed, nets)
@@ -162,6 +163,14 @@ def _losses(objective: Objective, draws: Draws, critics: Critics) -> dict[str, l
     return found
 
 
+def _check_weights(objective: Objective) -> None:
+    """Raise `BadInput` for a weight that is a tensor and negative or not finite; others are checked by their terms."""
+    for name, term in zip(objective.names, objective.terms, strict=True):
+        weight = term.weight
+        if isinstance(weight, Tensor) and not bool(((weight >= 0) & weight.isfinite()).all()):
+            raise BadInput(f"the weight of {name} is {weight.tolist()}; give finite numbers, 0 or above")
+
+
 def _check_learners(objective: Objective, nets: Mapping[str, nn.Module]) -> None:
     """Raise `BadInput` where all that should learn is frozen."""
     learn = (*objective.nets, *objective.critics)
@@ -208,7 +217,9 @@ def _check_labels(feed: Feed, nets: Mapping[str, nn.Module]) -> None:
 
 def _check_gradients(nets: Mapping[str, nn.Module], losses: Mapping[str, list[Tensor]]) -> None:
     """Raise `BadInput` for a net with parameters to learn that no gradient of its losses reaches."""
-    for name, parts in losses.items():
+    for name, parts in sorted(
+        losses.items(), key=lambda item: item[0] in MODEL_NETS
+    ):  # critics cut others off
         params = [p for p in nets[name].parameters() if p.requires_grad]
         total = sum(parts[1:], parts[0])
         if not params:
@@ -252,7 +263,9 @@ def _check_apart(critic: _Watched) -> None:
 
 def _alike(a: Any, b: Any) -> bool:
     """True where two outputs, tensors or distributions, are equal to rounding."""
-    pairs = zip(*(([v] if isinstance(v, Tensor) else flatten_distribution(v)[0]) for v in (a, b)), strict=True)
+    pairs = zip(
+        *(([v] if isinstance(v, Tensor) else flatten_distribution(v)[0]) for v in (a, b)), strict=True
+    )
     return all(_close(u.detach(), v.detach()) for u, v in pairs if u.numel())
 
 

@@ -12,10 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from distmatch.errors import BadInput
 
 Number = float | Tensor
 Moments = dict[str, list[Tensor]]
@@ -34,6 +36,23 @@ class Optimiser(ABC):
 
     lr: Number = 1e-3
     schedule: Schedule | None = None
+
+    decays: ClassVar[tuple[str, ...]] = ()
+    """Names of the numbers of at least 0 and below 1."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name == "schedule":
+                continue
+            value, decay = (
+                torch.as_tensor(getattr(self, field.name), dtype=torch.float64),
+                field.name in self.decays,
+            )
+            if not bool(((value >= 0) & (value < (1 if decay else torch.inf))).all()):
+                wanted = "0 or above and below 1" if decay else "finite and 0 or above"
+                raise BadInput(
+                    f"{field.name} of {type(self).__name__} is {getattr(self, field.name)}; it must be {wanted}"
+                )
 
     @abstractmethod
     def init(self, params: Sequence[Tensor]) -> Moments:
@@ -131,6 +150,8 @@ class Adam(Optimiser):
     tensor([0.9000])
     """
 
+    decays = ("beta1", "beta2")
+
     beta1: Number = 0.9
     beta2: Number = 0.999
     eps: Number = 1e-8
@@ -182,6 +203,8 @@ class RMSProp(Optimiser):
     0.99
     """
 
+    decays = ("alpha",)
+
     alpha: Number = 0.99
     eps: Number = 1e-8
 
@@ -216,6 +239,8 @@ class SGD(Optimiser):
     >>> SGD(lr=0.1, momentum=0.9).momentum
     0.9
     """
+
+    decays = ("momentum",)
 
     momentum: Number = 0.0
 

@@ -15,15 +15,17 @@ A net's gradient never computes another net's weights' gradients, nor a critic's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, grad_and_value, vmap
 
+from distmatch.errors import BadInput, unknown
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.term import Critics
 from distmatch.objectives.variables import Draws, Variable, draw, with_parents
@@ -32,6 +34,8 @@ from distmatch.training.distributed.ranks import Ranks
 from distmatch.training.engine.functional import Bound, bind, evolved, evolving
 from distmatch.training.optimisers import Adam, Moments, Optimiser
 
+Precision = Literal["float32", "tf32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 Params = dict[str, dict[str, Tensor]]
 Logs = dict[str, Tensor]
 
@@ -75,6 +79,9 @@ class Settings:
             twice, for the compiler to merge.
         norms: log gradient norms and mean scores too.
 
+    Raises:
+        BadInput: a number out of its range, an unknown precision.
+
     >>> Settings(model=Adam(lr=1e-4)).model.lr
     0.0001
     """
@@ -84,12 +91,24 @@ class Settings:
     simultaneous: bool = False
     clip_gradient: float | None = None
     ema: float | None = None
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    precision: Precision = "float32"
     consensus: float = 0.0
     unroll: int = 0
     lanes: bool = False
     functional: bool = False
     norms: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        if self.unroll < 0 or self.unroll != int(self.unroll):
+            raise BadInput(f"unroll is {self.unroll}; give a whole number of steps, 0 or above")
+        if not 0 <= self.consensus < math.inf:
+            raise BadInput(f"consensus is {self.consensus}; give a finite number, 0 or above")
+        if self.clip_gradient is not None and not 0 < self.clip_gradient < math.inf:
+            raise BadInput(f"clip_gradient is {self.clip_gradient}; give a finite number above 0")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise BadInput(f"ema is {self.ema}; give a decay of at least 0 and below 1, such as 0.999")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from distmatch.errors import BadInput, Doubt, unknown
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.term import Critics
 from distmatch.objectives.variables import draw
-from distmatch.training.batches import Feed
+from distmatch.training.batches import Feed, fingerprint
 from distmatch.training.edge import check_run
 from distmatch.training.engine.cuda_graphs import (
     CudaGraphs,
@@ -28,7 +28,7 @@ from distmatch.training.engine.cuda_graphs import (
     pure_step,
     say_eager,
 )
-from distmatch.training.engine.functional import Bound, bind, evolving
+from distmatch.training.engine.functional import Bound, bind, evolving, held_by_this_thread
 from distmatch.training.engine.memory import keep_heap
 from distmatch.training.engine.precision import numerics
 from distmatch.training.evaluation import EVALUATION_SEED, by_draw
@@ -116,6 +116,7 @@ class Trainer:
         self.changing = [m for net in self.nets.values() for m in net.modules() if hasattr(m, "at")]
         self.state: State = init(objective, self.nets, self.settings)
         self.steps_done = 0
+        self._fixed: dict[str, Any] | None = None
         numbers = self._numbers()  # refuses a ramp over a share of a run that nobody has turned into steps
         self.notes = tuple(check_run(objective.with_numbers(numbers), self.nets, feed))
         for note in self.notes:
@@ -143,7 +144,7 @@ class Trainer:
         numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
         self.tell_nets()
         self.reset_moments()
-        with unvalidated(), numerics(self.settings.precision):
+        with held_by_this_thread(self.nets.values()), unvalidated(), numerics(self.settings.precision):
             logs, rows = self._stepper.steps(places, numbers, norms)
         self.steps_done += count
         self.keys = self.keys or losses_of(logs)
@@ -295,14 +296,23 @@ class Trainer:
         """Everything that a run is, as flat tensors and plain values. The tensors are the state's own."""
         tensors = {**self._kept(), "generator": self.feed.generator.get_state()}
         tensors |= {f"pending/{i}": row for i, row in enumerate(self.pending)}
-        return tensors, {"steps_done": self.steps_done, "taken": self.feed.taken, "keys": self.keys}
+        progress = {"steps_done": self.steps_done, "taken": self.feed.taken, "keys": self.keys}
+        return tensors, {**progress, "facts": self._facts()}
 
     def restore(self, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
         """Take up where `snapshot` was made: the next step is the one that would have come next.
 
         Raises:
-            BadInput: the snapshot is of other nets, or of another kind of device, whose noise differs.
+            BadInput: the snapshot is of other nets, data, labels, seed, batch size or frozen weights, or of another
+                kind of device, whose noise differs.
         """
+        facts = self._facts()
+        for name, theirs in info.get("facts", facts).items():
+            if theirs != (ours := facts.get(name)):
+                raise BadInput(
+                    f"the checkpoint is of a run with another {name} ({theirs}) than this trainer's ({ours}), so it "
+                    "would not go on as it began: restore it into an equal one, or take its weights (restore_weights)"
+                )
         own = self._kept()
         own["generator"] = self.feed.generator.get_state()
         _copy(own, {k: v for k, v in tensors.items() if not k.startswith("pending/")})
@@ -323,6 +333,17 @@ class Trainer:
         _copy(own, {k: v for k, v in tensors.items() if k.startswith(wanted)})
         self.steps_done = info["steps_done"]
 
+    def _facts(self) -> dict[str, Any]:
+        """Return what a run is made from and does not change: the feed's facts, critic steps, what nets keep still."""
+        if self._fixed is None:
+            fixed: dict[str, Any] = {**self.feed.facts(), "number of critic steps": self.critic_steps}
+            for name, net in self.nets.items():
+                moving = {*self.state.params[name], *self.state.buffers.get(name, {}), *_for_evaluation(net)}
+                still = {k: v for k, v in net.state_dict().items() if k not in moving}
+                fixed |= {f"{name}.{k} (frozen)": fingerprint(v) for k, v in still.items()}
+            self._fixed = fixed
+        return self._fixed
+
     def _kept(self) -> dict[str, Tensor]:
         """The state's tensors by a path of their own."""
         state = self.state
@@ -332,6 +353,15 @@ class Trainer:
         for side, moments in state.moments.items():
             tensors |= {f"moments/{side}/{n}/{i}": m for n, ms in moments.items() for i, m in enumerate(ms)}
         return tensors
+
+
+def _for_evaluation(net: nn.Module) -> set[str]:
+    """Names of the buffers that are gathered once training is done."""
+    return {
+        f"{name}.{key}" if name else key
+        for name, module in net.named_modules()
+        for key in getattr(module, "for_evaluation", ())
+    }
 
 
 def _never(step: int) -> bool:

@@ -73,6 +73,10 @@ class Match(Term):
                 f"cannot match {_names(self.q)} with {_names(self.p)}: "
                 "they must hold draws of the same spaces, in order"
             )
+        if self.q == self.p:
+            raise BadInput(
+                f"{_names(self.q)} is matched with itself, which is always a match; name two distributions"
+            )
         object.__setattr__(self, "critic", self.critic or CRITIC_NAMES.get(spaces, spaces))
         if self.pack < 1:
             raise BadInput(f"a critic is given {self.pack} samples at once; give pack at least 1")

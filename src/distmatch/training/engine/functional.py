@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distmatch.distributions.flatten import flatten_distribution
+from distmatch.errors import BadInput
 from distmatch.objectives.variables import units_of
 
 Slots = list[tuple[dict[str, Any], str, str]]
@@ -62,6 +65,37 @@ class Bound:
         finally:
             for (home, key, _), value in zip(slots, own, strict=True):
                 home[key] = value
+
+
+_AT_WORK: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+_AT_WORK_LOCK = threading.Lock()
+
+
+@contextmanager
+def held_by_this_thread(nets: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep other threads from stepping the same nets inside the block: a `Bound` net holds one run's weights at a time.
+
+    Raises:
+        BadInput: another thread is stepping one of them.
+
+    >>> with held_by_this_thread([nn.Linear(1, 1)]):
+    ...     pass
+    """
+    own, nets = threading.get_ident(), list(nets)
+    with _AT_WORK_LOCK:
+        if any(_AT_WORK.get(net, own) != own for net in nets):
+            raise BadInput(
+                "another thread is training the same net: give each trainer nets of its own (copy.deepcopy)"
+            )
+        outermost = [net for net in nets if net not in _AT_WORK]
+        for net in outermost:
+            _AT_WORK[net] = own
+    try:
+        yield
+    finally:
+        with _AT_WORK_LOCK:
+            for net in outermost:
+                del _AT_WORK[net]
 
 
 def _full(found: Any) -> Any:
