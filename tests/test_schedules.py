@@ -212,7 +212,7 @@ def test_an_objective_over_some_steps():
         Match(
             X_GEN, X, instance_noise=Ramp(1, 0, 77), penalty=roth(Ramp(2, 0.02, Share(1.0), "exponential"))
         ),
-        given=True,
+        labels=True,
     )
     known = objective.over(1000)
     assert {path: ramp.steps for path, ramp in known.ramps.items()} == {
@@ -222,7 +222,7 @@ def test_an_objective_over_some_steps():
         "3.penalty.gamma": 1000,
     }
     assert known.over(9) == known
-    assert (known.given, known.names, known.numbers()) == (True, objective.names, objective.numbers())
+    assert (known.labels, known.names, known.numbers()) == (True, objective.names, objective.numbers())
     assert parse(in_steps(unparse(objective), 1000)) == known
 
 

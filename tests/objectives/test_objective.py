@@ -249,7 +249,7 @@ def test_equal_objectives_are_equal():
 @every
 def test_repr_is_complete(objective):
     same = replace(objective.terms[0], weight=123.0)
-    assert repr(Objective(same, *objective.terms[1:], given=objective.labels)) != repr(objective)
+    assert repr(Objective(same, *objective.terms[1:], labels=objective.labels)) != repr(objective)
     assert "123.0" in repr(Objective(same))
 
 

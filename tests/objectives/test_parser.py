@@ -575,7 +575,7 @@ def objectives(draw: st.DrawFn) -> Objective:
             kept.append(term)
     assume(kept)
     given = draw(st.booleans()) and all(t.pack == 1 for t in kept)
-    return Objective(*draw(st.permutations(kept)), given=given)
+    return Objective(*draw(st.permutations(kept)), labels=given)
 
 
 @settings(deadline=None, max_examples=150)
