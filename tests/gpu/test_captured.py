@@ -60,7 +60,7 @@ def trainer(case, engine, change=lambda nets: nets):
     }
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (200, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    y = torch.randint(0, 10, (200,), generator=generator)
+    y = torch.randint(0, 10, (200,), generator=generator) if objective.labels else None
     feed = Feed(objective, x, y, latent=8, batch_size=16, device="cuda")  # an epoch ends within a block
     return Trainer(objective, change(nets), feed, settings, critic_steps, engine)
 

@@ -27,7 +27,7 @@ def trained(system: str, device: str, settings: Settings, steps: int = 5) -> Tra
     }
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (64, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    y = torch.randint(0, 10, (64,), generator=generator)
+    y = torch.randint(0, 10, (64,), generator=generator) if objective.labels else None
     feed = Feed(objective, x, y, latent=8, batch_size=16, device=device)
     on_cpu = Feed(objective, x, y, latent=8, batch_size=16)
     feed.noise = lambda batch: {k: v.to(device) for k, v in on_cpu.noise(batch.cpu()).items()}  # type: ignore[method-assign]

@@ -313,7 +313,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("nll(x_gen) + match(x_gen, x) + iwae(2) + kl + kl", 42, "two terms want different numbers of codes"),
     ("nll + kl(learned) + match(x_gen, x) + nll", 21, "another draws z from the fixed one"),
     ("nll + match(x_gen, x, pack=2) + kl | y", 7, "a critic of packs cannot be given the labels"),
-    ("nll + match(x, x)", 7, "moves no net"),
+    ("nll + match(x, x)", 7, "is matched with itself"),
     # characters
     ("nll + β*kl", 7, "the character 'β' is not ASCII; write plain letters"),
     ("nll + 0.5·kl", 10, "the character '·' is not ASCII"),

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distmatch.cli import run
+from distmatch.runs import build
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.train import RunRecorder
 from distmatch.training.engine.precision import numerics
@@ -43,7 +44,7 @@ def dtype(request):
 
 @pytest.mark.parametrize("system", ["dcgan", "wgan-gp", "vgh++"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], indirect=True)
-def test_channels_last_gives_the_same_numbers(system, dtype):
+def test_channels_last_gives_the_same_numbers(system, dtype, monkeypatch):
     """To rounding, also through the penalty's second derivatives; first moments are laid out as their weights.
 
     In float64 that is less than 1e-9 of the way that a net has gone. In float32, whose kernels are others, a rounding
@@ -51,9 +52,8 @@ def test_channels_last_gives_the_same_numbers(system, dtype):
     off; a layout taken for another leaves it all of the way.
     """
     more = {"network__family": "dcgan", "training__optimiser": "sgd", "training__lr": 1e-2}
+    monkeypatch.setattr(build, "_prepared", partial(in_dtype, build._prepared, dtype))
     first, last = (trainer(system, training__channels_last=way, **more) for way in (False, True))
-    for feed in (first.feed, last.feed):
-        feed.prepare = partial(in_dtype, feed.prepare, dtype)
     kernels = [k for k, v in weights(last).items() if v.dim() == 4 and min(v.shape[1:]) > 1]
     assert kernels
     for key in kernels:
@@ -72,8 +72,8 @@ def test_channels_last_gives_the_same_numbers(system, dtype):
     assert all(weights(last)[k].is_contiguous(memory_format=torch.channels_last) for k in kernels)
 
 
-def in_dtype(prepare, dtype, x, noise):
-    return prepare(x, noise).to(dtype)
+def in_dtype(prepare, dtype, apply, x, noise):
+    return prepare(apply, x, noise).to(dtype)
 
 
 def test_a_checkpoint_knows_no_layout():

@@ -80,7 +80,7 @@ def trainer(
         for name, spaces in objective.critics.items():
             nets[name] = build(family, "critic", shapes, spaces=spaces, options=chosen)
     x = data(shapes=shapes) if x is None else x
-    y = torch.arange(len(x)) % 3
+    y = torch.arange(len(x)) % 3 if objective.labels else None
     rates = {"model": lr, "critics": critic_lr or 2 * lr}
     made = {side: Adam(rate, schedule=schedule, eps=FIRM) for side, rate in rates.items()}
     feed = Feed(objective, x, y, latent=4, batch_size=batch_size, seed=seed, prepare=prepared)

@@ -249,8 +249,11 @@ def _check_repeats(net: _Watched) -> None:
 
 
 def _check_apart(critic: _Watched) -> None:
-    """Raise `BadInput` for a critic whose score of one example depends on the others of the batch."""
-    if critic.call is None:
+    """Raise `BadInput` for a critic whose score of one example depends on the others of the batch.
+
+    A layer that was published with such a penalty says so by `bears_penalties = True`.
+    """
+    if critic.call is None or any(getattr(m, "bears_penalties", False) for m in critic.net.modules()):
         return
     inputs, more, made = critic.call
     others = [torch.cat([v[:1], 2 * v[1:].flip(0)]) if v.is_floating_point() else v for v in inputs]

@@ -139,12 +139,12 @@ class Trainer:
                 "gradients are switched off here (torch.no_grad or torch.inference_mode), so that no step can learn; "
                 "train outside of that block"
             )
-        count = self._stepper.fits(most, norms)
-        places = [self.feed.places() for _ in range(count * self.critic_steps)]
-        numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
-        self.tell_nets()
-        self.reset_moments()
         with held_by_this_thread(self.nets.values()), unvalidated(), numerics(self.settings.precision):
+            count = self._stepper.fits(most, norms)
+            places = [self.feed.places() for _ in range(count * self.critic_steps)]
+            numbers = [self._numbers_at(self.steps_done + i) for i in range(count)]
+            self.tell_nets()
+            self.reset_moments()
             logs, rows = self._stepper.steps(places, numbers, norms)
         self.steps_done += count
         self.keys = self.keys or losses_of(logs)
