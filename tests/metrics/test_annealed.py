@@ -208,7 +208,7 @@ def test_refusals():
         annealed_log_likelihood(decoder, x / 0, D)
     with pytest.raises(BadInput, match="2 labels for 3 examples"):
         annealed_log_likelihood(decoder, x, D, y=torch.zeros(2))
-    with pytest.raises(BadInput, match="the decoder returned Tensor"):
+    with pytest.raises(BadInput, match="the decoder returned a tensor"):
         annealed_log_likelihood(lambda z: z, x, D)
     with pytest.raises(BadInput, match="not finite where a chain starts"):
         annealed_log_likelihood(lambda z: Normal(z.sum(1, True) * math.inf, 1.0, validate_args=False), x, D)

@@ -76,5 +76,5 @@ def test_refusals():
         log_likelihood(wide_encoder, decoder, X, samples=0)
     with pytest.raises(BadInput, match="3 labels for 40 examples"):
         log_likelihood(wide_encoder, decoder, X, y=torch.zeros(3))
-    with pytest.raises(BadInput, match="the decoder returned Tensor"):
+    with pytest.raises(BadInput, match="the decoder returned a tensor"):
         log_likelihood(wide_encoder, lambda z: z, X)

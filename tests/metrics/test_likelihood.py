@@ -81,7 +81,7 @@ def test_global_randomness_is_left_alone():
 
 
 def test_what_is_not_a_distribution_is_refused():
-    with pytest.raises(BadInput, match="the decoder returned Tensor"):
+    with pytest.raises(BadInput, match="the decoder returned a tensor"):
         evidence_lower_bound(posterior, lambda z: z, X)
     with pytest.raises(BadInput, match="the encoder returned Tensor"):
         evidence_lower_bound(lambda x: x, decoder, X)
@@ -116,4 +116,6 @@ def test_degenerate_input_is_refused(x, options):
 
 def test_non_finite_densities_are_refused():
     with pytest.raises(BadInput, match="NaN or infinite"):
+        evidence_lower_bound(posterior, lambda z: Normal(z * float("nan"), 1.0, validate_args=False), X)
+    with pytest.raises(BadInput, match=r"support \(GreaterThan\(lower_bound=0.0\)\) does not hold"):
         evidence_lower_bound(posterior, lambda z: LogNormal(z, 1.0, validate_args=False), X)

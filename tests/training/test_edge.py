@@ -431,6 +431,7 @@ def test_a_critic_that_mixes_its_batch_under_a_penalty_for_each_example():
 
 def test_validation_comes_back_with_the_last_of_several_threads():
     """One thread's step must not switch off what another's end switches on, or the reverse."""
+    Distribution.set_default_validate_args(True)  # compiling anything has switched it off
     begun, go_on, seen = threading.Barrier(2), threading.Event(), []
 
     def step(waits):

@@ -88,9 +88,9 @@ def check_distribution(
     elif shapes[0][:1] != (batch,):
         remedy = "its first dimension must be the batch"
     else:
-        remedy = f"make its outputs of shape {event}"
+        remedy = f"one value of it must have shape {event}"
     raise BadInput(
-        f"{who} returned a {type(made).__name__} of batch shape {shapes[0]} and event shape {shapes[1]}, and "
+        f"{who} returned a {type(_base(made)).__name__} of batch shape {shapes[0]} and event shape {shapes[1]}, and "
         f"{batch} examples of shape {event} need ({batch},) and {event}: {remedy}"
     )
 
@@ -119,6 +119,12 @@ def check_support(made: Distribution, x: Tensor, who: str) -> str | None:
     distmatch.errors.BadInput: x lies in [0, 255], and the decoder returns a Bernoulli distribution, whose values are 0
     and 1: divide x by 255, or take another distribution
     """
+    probs = _base(made).__dict__.get("probs")
+    if isinstance(probs, Tensor) and not bool(((probs >= 0) & (probs <= 1)).all()):
+        raise BadInput(
+            f"{who} returned probabilities from {float(probs.min()):g} to {float(probs.max()):g}; they must lie in "
+            "[0, 1]: end it in a sigmoid, or give logits"
+        )
     support = _support(made)
     if support is None:
         return None

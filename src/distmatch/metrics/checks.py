@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from distmatch.errors import BadInput
+from distmatch.errors import BadInput, Doubt
+
+BEYOND = 0.25  # of the range of images: a decoder may overshoot black and white by less
+APART = 100.0  # times larger: the values of one side are probably in other units
 
 
 def checked(
@@ -73,3 +77,80 @@ def as_distribution(made: Any, who: str, batch: int | None = None) -> Distributi
     if batch is not None and shape[:1] != (batch,):
         raise BadInput(f"{who} returned a distribution of shape {shape} for a batch of {batch}")
     return made
+
+
+def check_apart(a: Tensor, b: Tensor, names: tuple[str, str] = ("a", "b")) -> None:
+    """Raise `BadInput` where both sides of a comparison are one tensor, whose distance to itself says nothing.
+
+    >>> x = torch.zeros(3)
+    >>> check_apart(x, x)
+    Traceback (most recent call last):
+    distmatch.errors.BadInput: a and b are the same tensor; give two sets of draws (for a floor, two halves of one)
+    """
+    if a is b or (
+        a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride() and a.numel()
+    ):
+        raise BadInput(
+            f"{names[0]} and {names[1]} are the same tensor; give two sets of draws (for a floor, two halves of one)"
+        )
+
+
+def check_scales(a: Tensor, b: Tensor, names: tuple[str, str] = ("a", "b")) -> None:
+    """Warn of two sides whose values are of such different sizes that one is probably in other units.
+
+    Warns:
+        Doubt: the largest absolute values differ by a factor above 100, as those of bytes and of [0, 1].
+    """
+    sizes = [float(v.detach().abs().max()) for v in (a, b)]
+    if min(sizes) > 0 and max(sizes) / min(sizes) > APART:
+        warnings.warn(
+            f"{names[0]} has values up to {sizes[0]:.3g} and {names[1]} up to {sizes[1]:.3g}: are their units the same?",
+            Doubt,
+            stacklevel=3,
+        )
+
+
+def check_images(images: Tensor, image_range: tuple[float, float], which: str) -> None:
+    """Raise `BadInput` for images that lie beyond black and white by more than a decoder overshoots.
+
+    >>> check_images(torch.full((2, 1, 4, 4), 255.0), (0.0, 1.0), "samples")
+    Traceback (most recent call last):
+    distmatch.errors.BadInput: samples lie in [255, 255], and images were said to lie in [0, 1]: give image_range, or
+    divide by 255
+    """
+    low, high = float(images.min()), float(images.max())
+    black, white = image_range
+    if low < black - BEYOND * (white - black) or high > white + BEYOND * (white - black):
+        raise BadInput(
+            f"{which} lie in [{low:g}, {high:g}], and images were said to lie in [{black:g}, {white:g}]: "
+            f"give image_range, or {'divide by 255' if high > 2 else 'bring them there'}"
+        )
+    if images.ndim == 4 and images.shape[1] not in (1, 2, 3, 4) and images.shape[-1] in (1, 3, 4):
+        raise BadInput(
+            f"{which} have shape {tuple(images.shape)}, which looks like (n, h, w, c): give (n, c, h, w), "
+            "as of images.movedim(-1, 1)"
+        )
+
+
+def check_labels(x: Tensor, y: Tensor | None, which: str, *, classes: bool = False) -> None:
+    """Raise `BadInput` unless there is one label for each example; labels of other examples cannot be seen.
+
+    Args:
+        x: (n, *).
+        y: (n, *), or None.
+        which: the data, for the sentence.
+        classes: whether they must be classes, whole numbers (n,) from 0.
+
+    >>> check_labels(torch.zeros(3, 2), torch.tensor([0, 1]), "the held-out data")
+    Traceback (most recent call last):
+    distmatch.errors.BadInput: the held-out data have 3 examples and 2 labels
+    """
+    if y is None:
+        return
+    if len(y) != len(x):
+        raise BadInput(f"{which} have {len(x)} examples and {len(y)} labels")
+    if classes and (y.ndim != 1 or bool((y != y.long()).any()) or int(y.min()) < 0):
+        raise BadInput(
+            f"the labels of {which} have shape {tuple(y.shape)} and values from {float(y.min()):g} to "
+            f"{float(y.max()):g}; give classes 0, 1, ... of shape ({len(x)},)"
+        )

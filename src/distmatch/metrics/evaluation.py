@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from distmatch.errors import BadInput
+from distmatch.errors import BadInput, Doubt
 from distmatch.metrics.checks import at_least
+from distmatch.metrics.declaration import Metric
+from distmatch.metrics.edge import check_model
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.features.nets import FeatureNet
-from distmatch.metrics.model import Model, Options
+from distmatch.metrics.model import Model, Options, Result
 from distmatch.metrics.plots import Plot
 from distmatch.metrics.registry import BETTER, METRICS, find
 
@@ -78,6 +81,7 @@ def evaluate(
         reason = metric.missing(model)
         if only is not None and reason:
             raise BadInput(f"{name} {reason}")
+    check_model(model)
     results = Results()
     for name, metric in chosen.items():
         reason = metric.missing(model)
@@ -90,7 +94,7 @@ def evaluate(
         if tick is not None:
             tick(0.0)
         try:
-            found = metric(model, Options(samples, seed, batch_size, tick, features))
+            found = _measured(metric, model, Options(samples, seed, batch_size, tick, features))
         except BadInput as error:
             if only is not None:
                 raise
@@ -100,3 +104,21 @@ def evaluate(
         if found.plots:
             results.plots[name] = found.plots
     return results
+
+
+def _measured(metric: Metric, model: Model, options: Options) -> Result:
+    """Return a metric's result; what it doubts stands in the `how` of its estimates, and other warnings pass on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = metric(model, options)
+    doubts = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, Doubt))
+    for w in caught:
+        if not issubclass(w.category, Doubt):
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    if not doubts:
+        return result
+    said = f"WARNING: {'; '.join(doubts)}"
+    return replace(
+        result,
+        metrics={k: v.explained(f"{v.how}; {said}".lstrip("; ")) for k, v in result.metrics.items()},
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import as_distribution
+from distmatch.metrics.checks import as_distribution, check_labels
 from distmatch.metrics.model import REASONS, Data, Model, Options
 from distmatch.random import own_randomness, seeded
 
@@ -32,8 +32,7 @@ def held_out(model: Model, options: Options) -> tuple[Tensor, Tensor | None]:
     """At most `options.samples` held-out examples, with their labels where there are some."""
     x, y = load(model.test), load(model.test_labels)
     assert x is not None
-    if y is not None and len(y) != len(x):
-        raise BadInput(f"the held-out data have {len(x)} examples and {len(y)} labels")
+    check_labels(x, y, "the held-out data")
     count, seed = options.samples, options.seed
     return subset(x, count, seed), None if y is None else subset(y, count, seed)
 
@@ -55,6 +54,7 @@ def gaussians(model: Model, options: Options) -> tuple[Tensor, Tensor]:
     assert model.encode is not None
     x, y = load(model.train), load(model.train_labels)
     assert x is not None
+    check_labels(x, y, "the training data")
     locs, scales = [], []
     with torch.no_grad(), own_randomness(options.seed):
         for start in range(0, len(x), options.batch_size):
@@ -79,6 +79,7 @@ def training(model: Model, count: int, options: Options) -> tuple[Tensor, Tensor
     """At most `count` random training data, with their labels where there are some."""
     x, y = load(model.train), load(model.train_labels)
     assert x is not None
+    check_labels(x, y, "the training data")
     return subset(x, count, options.seed), None if y is None else subset(y, count, options.seed)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import checked
+from distmatch.metrics.checks import check_apart, check_scales, checked
 
 
 def checked_sets(
@@ -21,10 +21,12 @@ def checked_sets(
     Traceback (most recent call last):
     distmatch.errors.BadInput: real has 2 features and fake has 3; use one feature net
     """
+    check_apart(real, fake, ("real", "fake"))
     real = checked(real, "real", "n, d", least=least, dtype=dtype)
     fake = checked(fake, "fake", "n, d", least=least, dtype=dtype)
     if real.shape[1] != fake.shape[1]:
         raise BadInput(f"real has {real.shape[1]} features and fake has {fake.shape[1]}; use one feature net")
+    check_scales(real, fake, ("real", "fake"))
     return real, fake
 
 

@@ -49,6 +49,10 @@ def inception_score(
     """
     logits = checked(logits, "logits", "n, K")
     n, classes = logits.shape
+    if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()):
+        raise BadInput(
+            "the logits are probabilities, each row of which sums to 1: give logits, such as p.log()"
+        )
     if classes < 2:
         raise BadInput("logits have one class; the inception score needs at least 2")
     if not 1 <= splits <= n // 2:

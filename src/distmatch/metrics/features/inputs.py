@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from distmatch.errors import BadInput
+from distmatch.metrics.checks import check_images
 from distmatch.metrics.features.nets import FeatureNet, feature_net, image_features
 from distmatch.metrics.inputs import load, subset
 from distmatch.metrics.model import Model, Options
@@ -26,8 +27,8 @@ def image_sets(
     there = {SETS[name]: x for name, x in data.items() if x is not None}
     count = min(options.samples, most, *map(len, there.values()))
     net = _net(options, tuple(there[SETS["test"]].shape[1:]))
-    sets = {name: in_unit_range(subset(x, count, options.seed), model) for name, x in there.items()}
-    return {"samples": in_unit_range(model.sample(count, options.seed), model)} | sets, net
+    sets = {name: in_unit_range(subset(x, count, options.seed), model, name) for name, x in there.items()}
+    return {"samples": in_unit_range(model.sample(count, options.seed), model, "samples")} | sets, net
 
 
 def _net(options: Options, shape: tuple[int, ...]) -> FeatureNet:
@@ -41,8 +42,10 @@ def _net(options: Options, shape: tuple[int, ...]) -> FeatureNet:
     return net
 
 
-def in_unit_range(images: Tensor, model: Model) -> Tensor:
+def in_unit_range(images: Tensor, model: Model, which: str) -> Tensor:
+    """Return images with black at 0 and white at 1, what overshoots clipped; refused where the range is another."""
     low, high = model.image_range
+    check_images(images, model.image_range, which)
     return ((images.detach().cpu() - low) / (high - low)).clamp(0, 1)
 
 

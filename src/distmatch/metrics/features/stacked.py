@@ -153,7 +153,7 @@ def _checked_target(target: Tensor) -> Tensor:
 def measure(model: Model, options: Options) -> Result:
     """Always 26,000 samples, for both numbers depend on how many there are."""
     assert model.sample is not None
-    images = in_unit_range(model.sample(SAMPLES, options.seed), model)
+    images = in_unit_range(model.sample(SAMPLES, options.seed), model, "samples")
     found = stacked_mnist_modes(images, progress=options.progress)
     caption = f"How many of {SAMPLES:,} samples fall on each of the {MODES:,} modes; even ones have {SAMPLES // MODES}"
     counts = Histograms(caption, {"modes": found.counts.double()}, "samples of a mode")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput
+from distmatch.metrics.checks import check_labels
 from distmatch.metrics.inputs import load
 from distmatch.metrics.model import Critic, Model, Options
 
@@ -32,4 +33,6 @@ def generator_of(model: Model) -> Callable[..., Tensor]:
 def labels_in_turn(model: Model, n: int) -> Tensor | None:
     """All classes in turn, where the model is given labels."""
     known = load(model.train_labels) if model.sample_with_labels is not None else None
+    if known is not None:
+        check_labels(known, known, "the training data", classes=True)
     return None if known is None else torch.arange(n) % (int(known.max()) + 1)

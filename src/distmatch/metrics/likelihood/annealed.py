@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.declaration import metric
+from distmatch.metrics.edge import log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.inputs import held_out, load
-from distmatch.metrics.likelihood.elbo import per_example
 from distmatch.metrics.likelihood.hamiltonian import ACCEPTANCE, Path, anneal, pilot_steps
 from distmatch.metrics.model import Model, Options, Result
 from distmatch.random import own_randomness
@@ -208,7 +208,7 @@ def _path(
         scale = torch.ones_like(z)
 
     def likelihood(z: Tensor) -> Tensor:
-        return per_example(as_distribution(decoder(z, *label), "the decoder").log_prob(repeated))
+        return log_density(decoder(z, *label), repeated)
 
     return Path(start, p, likelihood, scale), z
 

@@ -57,6 +57,8 @@ def bits_per_dim(
     at_least(1, dimensions=dimensions)
     if grey_levels is not None:
         at_least(2, grey_levels=grey_levels)
+    if isinstance(log_prob, Estimate) and log_prob.unit.startswith("bits"):
+        raise BadInput(f"log_prob is in {log_prob.unit}; give it in nats, as log p(x) is everywhere")
     mean = log_prob if isinstance(log_prob, Estimate) else Estimate.mean(checked(log_prob, "log_prob", "n"))
     if not math.isfinite(mean.value):
         raise BadInput(

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.declaration import metric
+from distmatch.metrics.edge import check_modes, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.inputs import held_out
 from distmatch.metrics.model import Model, Options, Result
@@ -64,6 +65,7 @@ def evidence_lower_bound(
     """
     checked(x.flatten(1) if x.ndim > 1 else x, "x", "n, *" if x.ndim > 1 else "n", dtype=None)
     at_least(1, samples=samples, batch_size=batch_size)
+    check_modes(encoder=encoder, decoder=decoder)
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
     rates, distortions = [], []
@@ -71,7 +73,7 @@ def evidence_lower_bound(
         for start in range(0, len(x), batch_size):
             batch = x[start : start + batch_size]
             label = () if y is None else (y[start : start + batch_size],)
-            rate, distortion = _parts(encoder, decoder, batch, label, samples, prior)
+            rate, distortion = _parts(encoder, decoder, batch, label, samples, prior, start == 0)
             rates.append(rate)
             distortions.append(distortion)
     rate, distortion = torch.cat(rates), torch.cat(distortions)
@@ -90,6 +92,7 @@ def _parts(
     label: tuple[Tensor, ...],
     samples: int,
     prior: Distribution | None,
+    first: bool,
 ) -> tuple[Tensor, Tensor]:
     """Rate and distortion of one batch, (B,) each, in float64."""
     q = as_distribution(encoder(x, *label), "the encoder", len(x))
@@ -99,7 +102,7 @@ def _parts(
         z = q.sample()
         if rate is None:
             sampled.append(per_example(q.log_prob(z)) - per_example(p.log_prob(z)))
-        distortion.append(-per_example(as_distribution(decoder(z, *label), "the decoder").log_prob(x)))
+        distortion.append(-log_density(decoder(z, *label), x, first))
     if rate is None:
         rate = torch.stack(sampled).mean(0)
     parts = rate, torch.stack(distortion).mean(0)

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.declaration import metric
+from distmatch.metrics.edge import check_modes, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.inputs import held_out
 from distmatch.metrics.likelihood.elbo import per_example, standard_normal_like
@@ -59,6 +60,7 @@ def log_likelihood(
     """
     checked(x.flatten(1) if x.ndim > 1 else x, "x", "n, *" if x.ndim > 1 else "n", dtype=None)
     at_least(1, samples=samples, batch_size=batch_size)
+    check_modes(encoder=encoder, decoder=decoder)
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
     found = []
@@ -71,8 +73,8 @@ def log_likelihood(
             log_w = []
             for _ in range(samples):
                 z = q.sample()
-                log_x = as_distribution(decoder(z, *label), "the decoder").log_prob(batch)
-                log_w.append(per_example(log_x) + per_example(p.log_prob(z)) - per_example(q.log_prob(z)))
+                log_x = log_density(decoder(z, *label), batch, start == 0)
+                log_w.append(log_x + per_example(p.log_prob(z)) - per_example(q.log_prob(z)))
             found.append(torch.stack(log_w).logsumexp(0) - math.log(samples))
     how = f"importance-weighted lower bound, {samples} draws of z from the encoder per example; error over examples"
     return Estimate.mean(torch.cat(found), "nats per example", how)

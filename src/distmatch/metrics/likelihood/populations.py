@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.edge import check_modes, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.likelihood.elbo import closed_form_kl, per_example, standard_normal_like
 from distmatch.metrics.plots import Histograms, Pictures, Scatter
@@ -109,6 +110,7 @@ def population(
     """
     checked(_flat(x, "x"), "x", "n, *", dtype=None)
     at_least(1, batch_size=batch_size)
+    check_modes(encoder=encoder, decoder=decoder)
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
     rates, elbos = [], []
@@ -123,8 +125,7 @@ def population(
                 rate = per_example(q.log_prob(z)) - per_example(p.log_prob(z))
             rates.append(rate)
             if decoder is not None:
-                distribution = as_distribution(decoder(z, *label), "the decoder")
-                elbos.append(per_example(distribution.log_prob(x[part])) - rate)
+                elbos.append(log_density(decoder(z, *label), x[part], start == 0) - rate)
     rate, elbo = torch.cat(rates), torch.cat(elbos) if elbos else None
     unit, how = "nats per example", "one draw of z per example; error over examples"
     return Population(

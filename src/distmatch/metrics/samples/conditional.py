@@ -48,6 +48,9 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
             f"{len(x)} samples of {x.shape[1]} values have {len(labels)} labels, "
             f"{len(known)} data of {known.shape[1]} values have {len(classes)}: their numbers and sizes must agree"
         )
+    unknown = sorted(set(labels.tolist()) - set(classes.tolist()))
+    if unknown:
+        raise BadInput(f"the label {unknown[0]:g} was asked for, and no example of the data is of that class")
     from sklearn.neighbors import NearestNeighbors
 
     classes, judged = classes.cpu(), torch.ones(len(x), dtype=torch.bool)

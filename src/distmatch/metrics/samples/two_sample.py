@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distmatch.errors import BadInput, unknown
-from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.checks import at_least, check_apart, check_scales, checked
 from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate, binomial_limits, squared_distance_limits
 from distmatch.metrics.model import Model, Options, Result
@@ -22,6 +22,7 @@ from distmatch.random import seeded
 COMPARED = 1000  # samples and as many data, at most
 
 MEDIAN_OF = 1000  # points whose distances the bandwidth is the median of, at most
+BLIND = 1e-6  # the mean of a kernel that is as good as 0; one within this of 1 sees nothing either
 PERMUTED = 50  # permutations at once along one projection
 
 Kernel = Callable[[Tensor, float], Tensor]
@@ -116,6 +117,12 @@ def maximum_mean_discrepancy(
         gram[torch.arange(len(rows)), rows] = 0
         products[rows] = gram @ columns
         squares[rows] = gram.square_() @ columns[:, [0, -1]]
+    mean = float(products[:, -1].sum()) / (len(points) * (len(points) - 1))
+    if bandwidth is not None and not BLIND < mean < 1 - BLIND:
+        raise BadInput(
+            f"with bandwidth {h:g} the kernel is {round(mean)} for all pairs, so it sees no difference: their median "
+            f"distance is {_median_distance(points, seed):.3g}; give a bandwidth near it, or none"
+        )
     statistics = _unbiased(products[:, :-1], products[:, -1], first, n).cpu()
     linear, plain = _linear(products[:, 0], products[:, -1], n)
     degenerate = _degenerate(products[:, 0], products[:, -1], squares, n)
@@ -236,6 +243,8 @@ def _pooled(a: Tensor, b: Tensor) -> tuple[Tensor, int]:
         raise BadInput(
             f"a and b must hold things of one shape; got {tuple(a.shape[1:])} and {tuple(b.shape[1:])}"
         )
+    check_apart(a, b)
+    check_scales(a, b)
     return embedded(torch.cat([a.double(), b.double().to(a.device)]), "a and b"), len(a)
 
 
