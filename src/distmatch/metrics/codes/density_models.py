@@ -62,9 +62,7 @@ def fit_mixture(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDen
     components = max(1, min(fit.components, len(codes) // 10))
     model = GaussianMixture(components, covariance_type="diag", max_iter=200, random_state=fit.seed)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # a mixture that may still improve is one all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that may still improve is usable
         model.fit(codes)
     if fit.progress is not None:
         fit.progress(1.0)

@@ -157,7 +157,7 @@ def simulate(
 ) -> Simulated:
     """z ~ p(z), x ~ p(x|z): data whose codes are exact posterior draws, for bounds from both sides.
 
-    `decoder(z).sample()` must draw from the very distribution that its `log_prob` scores: one that rounds or clips its
+    `decoder(z).sample()` must draw from the distribution that its `log_prob` scores: one that rounds or clips its
     draws makes the upper bound of `annealed_log_likelihood` wrong by that much.
 
     Args:

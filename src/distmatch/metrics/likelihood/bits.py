@@ -42,7 +42,7 @@ def bits_per_dim(
     Raises:
         BadInput: NaN, shapes, counts below one.
 
-    Limit: a density at data without noise has no such meaning: there it can be made as large as one likes by
+    Limit: a density at data without noise has no such meaning: there it can be made arbitrarily large by
     putting spikes on the levels, and the figure falls without limit.
 
     Reference: Theis, van den Oord and Bethge, 1511.01844, section 3.1.

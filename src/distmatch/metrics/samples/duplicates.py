@@ -29,7 +29,7 @@ def duplicate_threshold(
 ) -> float:
     """The `quantile` of the distance from a datum to its nearest neighbour, as a threshold for duplicates.
 
-    A heuristic: real data hold next to no duplicates, so what is closer than nearly all neighbours in data is
+    A heuristic: real data hold hardly any duplicates, so what is closer than nearly all neighbours in data is
     taken for one. The more data are given, the smaller it becomes: take as many as there are samples, and run
     the test on data as well, which with this threshold gives the value that a good model reaches.
 
