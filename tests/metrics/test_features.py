@@ -92,7 +92,7 @@ def test_files_that_are_not_weights_are_named(tmp_path):
     with pytest.raises(BadInput, match=r"w\.safetensors cannot be read"):
         feature_net(wrong)
     wrong.write_bytes(b"something else")
-    with pytest.raises(BadInput, match="is no safetensors file"):
+    with pytest.raises(BadInput, match="is not a safetensors file"):
         feature_net(wrong)
     save_file({"a": torch.zeros(1)}, wrong)
     with pytest.raises(BadInput, match="does not hold the weights of a known classifier"):

@@ -1,4 +1,4 @@
-"""What every metric asks of its tensors before it computes anything."""
+"""Checks of a metric's tensors, counts and distributions, before it computes anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APART = 100.0  # times larger: the values of one side are probably in other unit
 def checked(
     values: Tensor, name: str, shape: str, *, least: int = 2, dtype: torch.dtype | None = torch.float64
 ) -> Tensor:
-    """`values`, detached and in `dtype` (None leaves it), if they have the shape and are finite.
+    """Return `values`, detached and in `dtype` (None leaves it), if they have the shape and are finite.
 
     `shape` names the dimensions, such as `"n, D"`; the first must hold at least `least` entries.
 
@@ -45,7 +45,7 @@ def checked(
 
 
 def same_shape(a: Tensor, b: Tensor, names: str) -> None:
-    """Raises BadInput unless both have one shape.
+    """Raise `BadInput` unless both have one shape.
 
     >>> same_shape(torch.zeros(2), torch.zeros(3), "x and x_rec")
     Traceback (most recent call last):
@@ -56,7 +56,7 @@ def same_shape(a: Tensor, b: Tensor, names: str) -> None:
 
 
 def at_least(least: int, **counts: int) -> None:
-    """Raises BadInput where a count is below `least`.
+    """Raise `BadInput` where a count is below `least`.
 
     >>> at_least(1, batch_size=0)
     Traceback (most recent call last):
@@ -67,16 +67,16 @@ def at_least(least: int, **counts: int) -> None:
             raise BadInput(f"{name} is {count}; give at least {least}")
 
 
-def as_distribution(made: Any, who: str, batch: int | None = None) -> Distribution:
-    """`made` if it is a distribution (over a batch of that size), otherwise BadInput naming who made it."""
-    if not isinstance(made, Distribution):
+def as_distribution(value: Any, who: str, batch: int | None = None) -> Distribution:
+    """Return `value` if it is a distribution (over a batch of that size); raise `BadInput` about `who` otherwise."""
+    if not isinstance(value, Distribution):
         raise BadInput(
-            f"{who} returned {type(made).__name__}; it must return a torch.distributions.Distribution"
+            f"{who} returned {type(value).__name__}; it must return a torch.distributions.Distribution"
         )
-    shape = tuple(made.batch_shape + made.event_shape)
+    shape = tuple(value.batch_shape + value.event_shape)
     if batch is not None and shape[:1] != (batch,):
         raise BadInput(f"{who} returned a distribution of shape {shape} for a batch of {batch}")
-    return made
+    return value
 
 
 def check_apart(a: Tensor, b: Tensor, names: tuple[str, str] = ("a", "b")) -> None:
@@ -104,7 +104,7 @@ def check_scales(a: Tensor, b: Tensor, names: tuple[str, str] = ("a", "b")) -> N
     sizes = [float(v.detach().abs().max()) for v in (a, b)]
     if min(sizes) > 0 and max(sizes) / min(sizes) > APART:
         warnings.warn(
-            f"{names[0]} has values up to {sizes[0]:.3g} and {names[1]} up to {sizes[1]:.3g}: are their units the same?",
+            f"{names[0]} has values up to {sizes[0]:.3g} and {names[1]} up to {sizes[1]:.3g}: are both in one unit?",
             Doubt,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""What a metric is: a function of a model, with what it needs, what it gives and which way is better."""
+"""Declaration of a metric: a function of a model, with what it needs, what it gives and which way is better."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Metric:
     """A declared metric; calling it measures a model.
 
     Attributes:
-        name: what it is asked for by.
+        name: its name in `METRICS`.
         question: the question that it answers.
         needs: the fields of the model that it needs.
         reference: where it comes from.

@@ -17,7 +17,7 @@ from distmatch.metrics.checks import checked
 class Estimate:
     """An estimate of one number: its value, its standard error, from how many samples, and how.
 
-    `how` is one short sentence for the reader of a report: the method and its limits. An error that cannot be had is
+    `how` is one short sentence for the reader of a report: the method and its limits. An error that is not known is
     NaN, and none is printed. `degrees` are those of freedom that the standard error has, for Student's t; None where
     the n samples are independent: n - 1. `limits` are the 95 % interval where that is not the value ± t·standard_error:
     of a probability near 0 or 1, of a count, or of a squared distance; they are printed instead.
@@ -80,11 +80,11 @@ class Estimate:
         0.40 ± 0.07 (n = 100)
         """
         adjusted = (value * counted + 2) / (counted + 4)
-        found = cls(value, math.sqrt(adjusted * (1 - adjusted) / (counted + 4)), n, unit, how)
-        low, high = found.interval()
+        estimate = cls(value, math.sqrt(adjusted * (1 - adjusted) / (counted + 4)), n, unit, how)
+        low, high = estimate.interval()
         if low >= 0 and high <= 1:
-            return found
-        return dataclasses.replace(found, limits=binomial_limits(value * counted, counted))
+            return estimate
+        return dataclasses.replace(estimate, limits=binomial_limits(value * counted, counted))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The central confidence interval: `limits`, which are at 95 %, or value ± t·standard_error.
@@ -118,19 +118,19 @@ class Estimate:
         return dataclasses.replace(self, how=how)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: value, standard_error (None where it cannot be had), n, unit, how; degrees and limits where known.
+        """The fields for JSON: value, standard_error (None if not known), n, unit, how; degrees and limits where known.
 
         >>> sorted(Estimate(1.0, 0.1, 5).as_dict())
         ['how', 'n', 'standard_error', 'unit', 'value']
         """
-        found = {
+        entries = {
             k: v
             for k, v in dataclasses.asdict(self).items()
             if k not in ("degrees", "limits") or v is not None
         }
         if math.isnan(self.standard_error):
-            found["standard_error"] = None
-        return found
+            entries["standard_error"] = None
+        return entries
 
     def __str__(self) -> str:
         number, error = f"{self.value:.6g}", self.standard_error

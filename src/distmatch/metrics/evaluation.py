@@ -21,14 +21,14 @@ from distmatch.metrics.registry import BETTER, METRICS, find
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, which metrics were not measured and why, and what each shows."""
+    """The estimates of an evaluation, the reasons for metrics that were not measured, and the plots of each metric."""
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     plots: dict[str, tuple[Plot, ...]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: metrics (value, standard_error, n, unit, how, which way is better) and skipped, by name."""
+        """Results for JSON: metrics (value, standard_error, n, unit, how, which way is better) and skipped, by name."""
         metrics = {k: {**v.as_dict(), "better": BETTER.get(k, "")} for k, v in self.metrics.items()}
         return {"metrics": metrics, "skipped": dict(self.skipped)}
 
@@ -67,7 +67,7 @@ def evaluate(
         quick: leave out those that take more than seconds; they are named with that reason.
 
     Raises:
-        BadInput: a name that is not known, one that was asked for and does not apply, counts below one.
+        BadInput: a name that is not known, one in `only` that does not apply, counts below one.
             Without `only`, a metric that finds its input unusable is skipped with its sentence.
 
     >>> evaluate(Model()).skipped["elbo"]
@@ -94,15 +94,15 @@ def evaluate(
         if tick is not None:
             tick(0.0)
         try:
-            found = _measured(metric, model, Options(samples, seed, batch_size, tick, features))
+            result = _measured(metric, model, Options(samples, seed, batch_size, tick, features))
         except BadInput as error:
             if only is not None:
                 raise
             results.skipped[name] = str(error)
             continue
-        results.metrics.update(found.metrics)
-        if found.plots:
-            results.plots[name] = found.plots
+        results.metrics.update(result.metrics)
+        if result.plots:
+            results.plots[name] = result.plots
     return results
 
 

@@ -1,4 +1,4 @@
-"""What metrics ask of a model: its data, its codes, its Gaussians."""
+"""A model's data, codes and Gaussians, as metrics need them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def gaussians(model: Model, options: Options) -> tuple[Tensor, Tensor]:
 
 
 def check_prior(model: Model) -> None:
-    """Raise BadInput where the prior's density is not known."""
+    """Raise `BadInput` where the prior's density is not known."""
     if not model.standard_prior and model.prior is None:
         raise BadInput(REASONS["standard_prior"])
 

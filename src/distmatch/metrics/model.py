@@ -96,7 +96,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Options:
-    """How much work: codes, samples or examples at most, the seed, and the batch of encoder and decoder.
+    """The amount of work: codes, samples or examples at most, the seed, and the batch of encoder and decoder.
 
     `features` turns images into what the scores compare; None for the classifier that is made for the data, where
     there is one. `progress` is called with the share that is done, 0 to 1, by whatever takes more than a few seconds.
@@ -111,7 +111,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """What one metric gives: estimates by key, and plots beside them."""
+    """The result of one metric: estimates by key, and plots beside them."""
 
     metrics: dict[str, Estimate]
     plots: tuple[Plot, ...] = ()

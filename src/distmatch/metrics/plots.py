@@ -1,4 +1,4 @@
-"""What a metric shows beside its numbers: plain data that the report room draws."""
+"""The plots of a metric: plain data that the report room draws."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ def ordered(room: str) -> list[Metric]:
     >>> ordered("codes")[-1].name  # it has no direction
     'empirical_marginal_kl'
     """
-    found = declared(f"distmatch.metrics.{room}", Metric).values()
-    return sorted(found, key=lambda metric: (not any(metric.better.values()), not metric.quick))
+    metrics = declared(f"distmatch.metrics.{room}", Metric).values()
+    return sorted(metrics, key=lambda metric: (not any(metric.better.values()), not metric.quick))
 
 
 METRICS = {metric.name: metric for room in ROOMS for metric in ordered(room)}

@@ -37,7 +37,7 @@ def simultaneous(values: Sequence[float], comparisons: int = 1, level: float = 0
 
 
 def one_prevails(values: Sequence[float]) -> bool:
-    """Whether more than half of the values are the same number, to nine digits of the largest.
+    """True where more than half of the values are the same number, to nine digits of the largest.
 
     >>> one_prevails([0.3, 0.1 + 0.2, 1.0]), one_prevails([1.0, 1.0, 2.0, 2.0])
     (True, False)

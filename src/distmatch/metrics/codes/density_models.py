@@ -22,7 +22,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DensityFit:
-    """How a density model is fitted.
+    """The settings of a density model's fit.
 
     Attributes:
         components: of the mixture; it takes at most one for every ten codes.
@@ -62,9 +62,7 @@ def fit_mixture(training: Tensor, validation: Tensor, fit: DensityFit) -> LogDen
     components = max(1, min(fit.components, len(codes) // 10))
     model = GaussianMixture(components, covariance_type="diag", max_iter=200, random_state=fit.seed)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # a mixture that may still improve is one all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that may still improve is usable
         model.fit(codes)
     if fit.progress is not None:
         fit.progress(1.0)
@@ -157,7 +155,7 @@ def _trained(
 
 
 def fit_standardised(fitter: Fitter, training: Tensor, validation: Tensor, fit: DensityFit) -> LogDensity:
-    """What the fitter makes of codes of mean 0 and variance 1, as a density of the codes themselves, in float64.
+    """Fit to codes scaled to mean 0 and variance 1; return the density of the codes themselves, in float64.
 
     Raises:
         BadInput: a coordinate that does not vary, so that the codes have no density.

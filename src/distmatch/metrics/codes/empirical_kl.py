@@ -85,8 +85,8 @@ def empirical_marginal_kl(
     Matching in Variational Inference (1802.06847), Algorithm 2; Poole et al. 1905.06922 for leave-one-out.
 
     >>> loc, scale = torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), 0.5)
-    >>> found = empirical_marginal_kl(loc, scale)
-    >>> [round(e.value, 1) for e in (found.rate, found.mutual_information, found.empirical_marginal_kl)]
+    >>> kl = empirical_marginal_kl(loc, scale)
+    >>> [round(e.value, 1) for e in (kl.rate, kl.mutual_information, kl.empirical_marginal_kl)]
     [2.3, 0.7, 1.6]
     """
     loc, scale = _checked_mixture(loc, scale)
@@ -174,12 +174,12 @@ def _decompose(
 ) -> tuple[Estimate, Estimate]:
     """Total correlation and Σ_j KL(q(z_j)‖N(0, 1)) on evenly spaced codes."""
     affordable = max(FEWEST_DECOMPOSED, DECOMPOSED_WORK // loc.numel())
-    places, kept = thinned(own, len(codes), min(DECOMPOSED_CODES, affordable))
+    places, components = thinned(own, len(codes), min(DECOMPOSED_CODES, affordable))
     chosen = codes[places]
     marginals = log_marginals(chosen, loc, scale, progress)
     how = f"Monte Carlo on {len(chosen)} of the codes, whole mixture in every coordinate"
     correlation, each = (
-        of_some(values, kept, len(loc)).estimate(len(chosen), how)
+        of_some(values, components, len(loc)).estimate(len(chosen), how)
         for values in (log_q[places] - marginals.sum(1), (marginals - _log_prior(chosen)).sum(1))
     )
     return correlation, each
@@ -207,15 +207,16 @@ GENERAL_DATA, GENERAL_CODES = 2_000, 1_000  # of posteriors that are not Gaussia
     },
 )
 def measure(model: Model, options: Options) -> Result:
-    """Algorithm 2 over the encodings of the whole training set, or of a subset where they are no Gaussians."""
+    """Algorithm 2 over the encodings of the whole training set, or of a subset where they are not Gaussians."""
     check_prior(model)
-    found = (_of_gaussians if _is_gaussian(model, options) else _of_others)(model, options)
-    found["marginal_rate"] = found.pop("rate")  # over the training set: not the held-out rate of "elbo"
-    return Result(found)
+    estimates = (_of_gaussians if _is_gaussian(model, options) else _of_others)(model, options)
+    # over the training set: not the held-out rate of "elbo"
+    estimates["marginal_rate"] = estimates.pop("rate")
+    return Result(estimates)
 
 
 def _is_gaussian(model: Model, options: Options) -> bool:
-    """Whether the encoder returns diagonal Gaussians, by its answer to a few data."""
+    """True where the encoder returns diagonal Gaussians, by its answer to a few data."""
     assert model.encode is not None
     x, y = training(model, 2, options)
     with torch.no_grad(), own_randomness(options.seed):
@@ -246,7 +247,7 @@ def _of_others(model: Model, options: Options) -> dict[str, Estimate]:
     parts = torch.arange(len(x)).split(options.batch_size)
     batches = [(x[rows], None if y is None else y[rows]) for rows in parts]
     evaluate = max(2, min(len(x), min(options.samples, GENERAL_CODES) // 2))
-    found = empirical_marginal_kl_of(
+    estimates = empirical_marginal_kl_of(
         lambda batch: encode(*batch),
         batches,
         model.prior,
@@ -258,6 +259,6 @@ def _of_others(model: Model, options: Options) -> dict[str, Estimate]:
     whole = load(model.train)
     assert whole is not None
     if len(x) == len(whole):
-        return found
+        return estimates
     limit = f"; a random {len(x)} of {len(whole)} training data: a smaller ln N, and so a larger KL"
-    return {name: estimate.explained(estimate.how + limit) for name, estimate in found.items()}
+    return {name: estimate.explained(estimate.how + limit) for name, estimate in estimates.items()}

@@ -41,7 +41,7 @@ def marginal_kl_by_density(
     too), and the estimate is the mean over the last fifth, with its standard error over these.
 
     When it lies: by as much as the model is too small or the codes too few; an interval covers
-    KL - KL(q‖m), not KL. Held-out codes of the same datum as training ones are no held-out codes: give one code
+    KL - KL(q‖m), not KL. Held-out codes of the same datum as training ones are not held-out codes: give one code
     for each datum. Unlike `empirical_marginal_kl` it measures the population's q(z), not the mixture over one data set.
 
     Args:
@@ -59,8 +59,8 @@ def marginal_kl_by_density(
     Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, Algorithm 4; Papamakarios et al., 1705.07057.
 
     >>> z = 1 + torch.randn(5000, 2, generator=seeded(0))         # KL(N(1, I)‖N(0, I)) = 1
-    >>> found = marginal_kl_by_density(z, fit=DensityFit(components=1))
-    >>> abs(found.value - 1) < 3 * found.standard_error, found.n
+    >>> kl = marginal_kl_by_density(z, fit=DensityFit(components=1))
+    >>> abs(kl.value - 1) < 3 * kl.standard_error, kl.n
     (True, 1000)
     """
     if model not in DENSITY_MODELS:
@@ -102,9 +102,9 @@ FIT = DensityFit(steps=400, width=32)
 )
 def measure(model: Model, options: Options) -> Result:
     """Algorithm 4 on one code for each of at most 10,000 held-out data, with every density model."""
-    drawn, found = held_out_codes(model, options), {}
+    drawn, estimates = held_out_codes(model, options), {}
     for i, name in enumerate(DENSITY_MODELS):
-        found[f"kl_by_{name}"] = marginal_kl_by_density(drawn, name, fit=FIT, seed=options.seed)
+        estimates[f"kl_by_{name}"] = marginal_kl_by_density(drawn, name, fit=FIT, seed=options.seed)
         if options.progress is not None:
             options.progress((i + 1) / len(DENSITY_MODELS))
-    return Result(found)
+    return Result(estimates)

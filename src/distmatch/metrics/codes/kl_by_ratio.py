@@ -35,7 +35,7 @@ CAUTION = (
 
 @dataclass(frozen=True)
 class RatioKL:
-    """What `marginal_kl_by_ratio` found, in nats.
+    """The result of `marginal_kl_by_ratio`, in nats.
 
     Attributes:
         mean_score: E_q t, the figure of Algorithm 3. It bounds nothing: t may be too large as well as too small.
@@ -125,8 +125,8 @@ def marginal_kl_by_ratio(
     Jordan, 0809.0853, for the bound; McAllester and Stratos, 1811.04251, for its reach.
 
     >>> z = 1 + torch.randn(2000, 2, generator=seeded(0))         # KL(N(1, I)‖N(0, I)) = 1
-    >>> found = marginal_kl_by_ratio(z, width=32, steps=150, lr=2e-3)
-    >>> 0.7 < found.mean_score.value < 1.2, found.lower.interval()[0] < 1
+    >>> kl = marginal_kl_by_ratio(z, width=32, steps=150, lr=2e-3)
+    >>> 0.7 < kl.mean_score.value < 1.2, kl.lower.interval()[0] < 1
     (True, True)
     """
     at_least(1, layers=layers, width=width, steps=steps, batch_size=batch_size)
@@ -241,7 +241,7 @@ RATIO_STEPS, RATIO_WIDTH = 600, 128  # of the metric
 )
 def measure(model: Model, options: Options) -> Result:
     """Algorithm 3 on one code for each of at most 10,000 held-out data."""
-    found = marginal_kl_by_ratio(
+    kl = marginal_kl_by_ratio(
         held_out_codes(model, options),
         width=RATIO_WIDTH,
         steps=RATIO_STEPS,
@@ -249,4 +249,4 @@ def measure(model: Model, options: Options) -> Result:
         seed=options.seed,
         progress=options.progress,
     )
-    return Result({"kl_by_ratio": found.mean_score, "kl_by_ratio_bound": found.lower})
+    return Result({"kl_by_ratio": kl.mean_score, "kl_by_ratio_bound": kl.lower})

@@ -118,8 +118,8 @@ def _own_entries(own: Tensor | None, start: int, width: int) -> tuple[Tensor, Te
 
 
 def _score_again_(scores: Tensor, z: Tensor, tile: _Tile, known: Tensor, hit: Tensor, at: Tensor) -> None:
-    """Puts what was lost to rounding and matters right, by differences: entries of components with too much
-    rounding that may, with eight times that rounding, come within e⁻⁴⁵ of the largest term known so far."""
+    """Correct by differences the scores whose rounding matters: entries of components with too much rounding that
+    may, with eight times that rounding, come within e⁻⁴⁵ of the largest term known so far."""
     assert tile.rounding is not None
     slack = 8 * tile.rounding
     least = (scores - slack).nan_to_num_(nan=-math.inf, posinf=-math.inf).amax(1)

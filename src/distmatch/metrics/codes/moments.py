@@ -37,8 +37,8 @@ def code_moments(codes: Tensor) -> CodeMoments:
         BadInput: another shape, one code, NaN.
 
     >>> z = torch.randn(10_000, 4, generator=torch.Generator().manual_seed(0))
-    >>> found = code_moments(2 * z + 1)
-    >>> round(found.mean.value, 1), round(found.covariance.value, 1)
+    >>> moments = code_moments(2 * z + 1)
+    >>> round(moments.mean.value, 1), round(moments.covariance.value, 1)
     (1.0, 3.1)
     """
     codes = checked(codes, "codes", "n, D")
@@ -59,7 +59,7 @@ def code_moments(codes: Tensor) -> CodeMoments:
 
 
 def _of_many(largest: Estimate, entries: int) -> Estimate:
-    """The largest of so many entries, with limits whose low end allows for the choice."""
+    """The largest of `entries` values, with limits whose low end allows for the choice."""
     low, high = largest.interval(1 - 0.05 / entries)[0], largest.interval()[1]
     return replace(largest, limits=(max(0.0, low), high))
 
@@ -74,5 +74,5 @@ def _of_many(largest: Estimate, entries: int) -> Estimate:
 def measure(model: Model, options: Options) -> Result:
     """Mean and covariance of codes of held-out data."""
     x, y = held_out(model, options)
-    found = code_moments(codes(model, x, y, options).flatten(1))
-    return Result({"code_mean": found.mean, "code_covariance": found.covariance})
+    moments = code_moments(codes(model, x, y, options).flatten(1))
+    return Result({"code_mean": moments.mean, "code_covariance": moments.covariance})

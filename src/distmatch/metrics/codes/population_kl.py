@@ -36,13 +36,13 @@ EM_STEPS = 100
 
 @dataclass(frozen=True)
 class PopulationKL:
-    """What `population_marginal_kl` found, in nats.
+    """The result of `population_marginal_kl`, in nats.
 
     Attributes:
         population_marginal_kl: a lower bound in expectation, short of KL(q(z)‖p(z)) by KL(q‖m).
         upper: KL of the mixture of the held-out posteriors, an upper bound in expectation; None where they have no
             density.
-        weights: what each density has of m.
+        weights: the share of each density in m.
     """
 
     population_marginal_kl: Estimate
@@ -50,7 +50,7 @@ class PopulationKL:
     weights: Mapping[str, float]
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Covers KL(q(z)‖p(z)) at this level or more: from the lower bound's low end (or 0) to the upper's high one.
+        """Interval for KL(q(z)‖p(z)) at this level or more: the lower bound's low end (or 0) to the upper's high one.
 
         >>> bounds = PopulationKL(Estimate(1.0, 0.1, 1000), Estimate(3.0, 0.1, 1000), {})
         >>> [round(end, 1) for end in bounds.interval()]
@@ -107,8 +107,8 @@ def population_marginal_kl(
 
     >>> def posterior(x): return Normal(x, 0.01)                                 # q(z) = N(1, I): KL is D/2
     >>> x = 1 + torch.randn(4000, 2, generator=seeded(0))
-    >>> found = population_marginal_kl(posterior, x[:2000], x[2000:])
-    >>> abs(found.population_marginal_kl.value - 1) < 0.1, round(found.upper.value - 2.81)   # R - ln N = 2.81
+    >>> bounds = population_marginal_kl(posterior, x[:2000], x[2000:])
+    >>> abs(bounds.population_marginal_kl.value - 1) < 0.1, round(bounds.upper.value - 2.81)   # R - ln N = 2.81
     (True, 0)
     """
     for name in models:
@@ -129,8 +129,8 @@ def population_marginal_kl(
             progress(0.2)
         densities, own = {"p(z)": log_p}, codes[: round(FITTING * len(codes))]
         for place, (source, fitted) in enumerate({"training": known.drawn()[0], "held-out": own}.items()):
-            found = _fitted(fitted, codes, models, fit)
-            densities |= {f"{name} of {source} codes": log_m for name, log_m in found.items()}
+            log_densities = _fitted(fitted, codes, models, fit)
+            densities |= {f"{name} of {source} codes": log_m for name, log_m in log_densities.items()}
             if progress is not None:
                 progress(0.5 + 0.3 * place)
         if log_code is not None:
@@ -148,7 +148,7 @@ class _Aggregate:
 
     @classmethod
     def of(cls, posterior: Callable[[Any], Distribution], x: Any, size: int, seed: int) -> _Aggregate:
-        """In random order, where x is a tensor."""
+        """The mixture of the posteriors of x, in random order where x is a tensor."""
         if isinstance(x, Tensor):
             x = x[torch.randperm(len(x), generator=seeded(seed)).to(x.device)].split(size)
         return cls([with_events(as_distribution(posterior(batch), "the posterior")) for batch in x])
@@ -158,7 +158,7 @@ class _Aggregate:
         return sum(distribution.batch_shape[0] for distribution in self.distributions)
 
     def drawn(self) -> tuple[Tensor, Tensor | None]:
-        """One code of each, (N, *event), and log q(z|x) of each, (N,), where it can be had."""
+        """One code of each, (N, *event), and log q(z|x) of each, (N,), where it can be computed."""
         codes = [distribution.sample() for distribution in self.distributions]
         try:
             densities = [
@@ -170,7 +170,7 @@ class _Aggregate:
         return torch.cat(codes), checked(torch.cat(densities), "log q(z|x)", "N")
 
     def gaussians(self) -> tuple[Tensor, Tensor] | None:
-        """Mean and standard deviation, (N, D) each; None where some posterior is no diagonal Gaussian."""
+        """Mean and standard deviation, (N, D) each; None where some posterior is not a diagonal Gaussian."""
         parts = []
         for distribution in self.distributions:
             while isinstance(distribution, Independent):
@@ -182,12 +182,12 @@ class _Aggregate:
         return loc, scale
 
     def cost(self) -> float:
-        """What one code costs, as a share of what may be spent."""
-        found = self.gaussians()
-        return self.total / PAIRS if found is None else (2 * found[0].numel() + self.total) / WORK
+        """Cost of scoring one code, as a share of the most work allowed."""
+        gaussians = self.gaussians()
+        return self.total / PAIRS if gaussians is None else (2 * gaussians[0].numel() + self.total) / WORK
 
     def at_most(self, codes: int) -> _Aggregate:
-        """As many of its batches as so many codes can be scored under, at least one."""
+        """The mixture of as many batches as allow that number of codes to be scored, at least one."""
         share = 1 / (codes * self.cost())
         return (
             self
@@ -197,20 +197,20 @@ class _Aggregate:
 
     def log_density(self, codes: Tensor, own: Tensor | None = None, log_code: Tensor | None = None) -> Tensor:
         """log 1/N Σ_n q(z|x_n), (M,) float64, where code m was drawn from component own[m], if from any."""
-        found = self.gaussians()
-        if found is None:
+        gaussians = self.gaussians()
+        if gaussians is None:
             return log_mixture_of(self.distributions, codes, log_code, own)
-        return log_mixture(codes.flatten(1).double(), *found, own)
+        return log_mixture(codes.flatten(1).double(), *gaussians, own)
 
 
 def _upper(mixture: _Aggregate, codes: Tensor, log_code: Tensor, log_p: Tensor) -> Estimate:
     """KL of the held-out posteriors' mixture. Its value depends on each datum by E log q̂(z)/p(z) over its codes, to
     first order: so its error over data and draws is that of a mean."""
-    kept = mixture.at_most(min(mixture.total, FEWEST * 10))
-    total = kept.total
-    count = min(total, max(FEWEST * 10, int(1 / kept.cost())))
+    part = mixture.at_most(min(mixture.total, FEWEST * 10))
+    total = part.total
+    count = min(total, max(FEWEST * 10, int(1 / part.cost())))
     rows = torch.arange(count, device=codes.device)
-    gaps = kept.log_density(codes[:count], rows, log_code[:count]) - log_p[:count]
+    gaps = part.log_density(codes[:count], rows, log_code[:count]) - log_p[:count]
     rate = float((log_code - log_p).mean())
     how = f"KL of the mixture of N = {total} held-out posteriors: an upper bound of the population's in expectation"
     if rate > math.log(total) - NEAR:
@@ -218,41 +218,41 @@ def _upper(mixture: _Aggregate, codes: Tensor, log_code: Tensor, log_p: Tensor) 
     return Estimate.mean(gaps, "nats", how)
 
 
-def _fitted(known: Tensor, codes: Tensor, models: Sequence[str], fit: DensityFit) -> dict[str, Tensor]:
+def _fitted(training: Tensor, codes: Tensor, models: Sequence[str], fit: DensityFit) -> dict[str, Tensor]:
     """log m(z) at the codes of every density model, (N,) each."""
-    known, codes = checked(known.flatten(1), "the codes", "T, D"), codes.flatten(1).double()
-    components = max(1, min(fit.components, FIT_WORK // known.numel()))
+    training, codes = checked(training.flatten(1), "the codes", "T, D"), codes.flatten(1).double()
+    components = max(1, min(fit.components, FIT_WORK // training.numel()))
     fit = dataclasses.replace(fit, components=components)
-    stop = max(1, round(VALIDATION * len(known)))
-    found = {}
+    stop = max(1, round(VALIDATION * len(training)))
+    log_densities = {}
     with torch.enable_grad():
         for name, fitter in {"gaussian": fit_gaussian, **{k: DENSITY_MODELS[k] for k in models}}.items():
-            found[name] = fit_standardised(fitter, known[stop:], known[:stop], fit)(codes)
-            if found[name].isnan().any():
+            log_densities[name] = fit_standardised(fitter, training[stop:], training[:stop], fit)(codes)
+            if log_densities[name].isnan().any():
                 raise BadInput(
                     f"the density model {name} gives codes no density; lower lr or give more codes"
                 )
-    return found
+    return log_densities
 
 
 def _stacked(densities: Mapping[str, Tensor], log_p: Tensor, upper: Estimate | None) -> PopulationKL:
-    """The mixture of the densities that is likeliest for some codes, asked about the others."""
+    """The mixture of the densities that is likeliest for some codes, scored on the others."""
     table = torch.stack(list(densities.values()), 1)
     fitted, first = round(FITTING * len(table)), round((FITTING + WEIGHING) * len(table))
     weights = stacking_weights(table[fitted:first])
     gaps = (table[first:] + weights.log()).logsumexp(1) - log_p[first:]
-    found = Estimate.mean(gaps, "nats")
+    lower = Estimate.mean(gaps, "nats")
     shares = dict(zip(densities, weights.tolist(), strict=True))
     named = " + ".join(f"{share:.2g} {name}" for name, share in shares.items() if share >= 0.005)
     how = f"E log m - log p over held-out codes, m = {named}: a lower bound in expectation, short of KL by KL(q‖m)"
     ceiling = (
         "" if upper is None else f" up to the upper bound, {upper.value:.4g} ± {upper.standard_error:.1g}"
     )
-    if found.interval()[0] <= 0:
+    if lower.interval()[0] <= 0:
         how += f"; within its error of 0: no difference was found, and KL may be anything{ceiling}"
     elif upper is not None:
         how += f"; KL may be anything from it{ceiling}"
-    return PopulationKL(found.explained(how), upper, shares)
+    return PopulationKL(lower.explained(how), upper, shares)
 
 
 def stacking_weights(log_densities: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ def measure(model: Model, options: Options) -> Result:
     assert encode is not None
     check_prior(model)
     known = training(model, min(FITTED_CODES, options.samples), options)
-    found = population_marginal_kl(
+    bounds = population_marginal_kl(
         lambda batch: encode(*batch),
         _batches(*held_out(model, options), options),
         _batches(*known, options),
@@ -296,8 +296,8 @@ def measure(model: Model, options: Options) -> Result:
         seed=options.seed,
         progress=options.progress,
     )
-    upper = {} if found.upper is None else {"population_marginal_kl_upper": found.upper}
-    return Result({"population_marginal_kl": found.population_marginal_kl, **upper})
+    upper = {} if bounds.upper is None else {"population_marginal_kl_upper": bounds.upper}
+    return Result({"population_marginal_kl": bounds.population_marginal_kl, **upper})
 
 
 def _batches(x: Tensor, y: Tensor | None, options: Options) -> list[tuple[Tensor, Tensor | None]]:

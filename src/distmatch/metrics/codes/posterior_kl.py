@@ -27,7 +27,7 @@ from distmatch.random import own_randomness, seeded
 
 CODES = 2_000  # codes drawn unless told otherwise: a general density costs far more than a matmul's entry
 ENTRIES = 1 << 20  # pairs × coordinates that are scored at once: 8 MB in float64, and a net's activations
-DECOMPOSED_WORK = 100_000_000  # of these at most for the total correlation, where it can be had
+DECOMPOSED_WORK = 100_000_000  # of these at most for the total correlation, where it can be computed
 
 
 def empirical_marginal_kl_of(
@@ -75,8 +75,8 @@ def empirical_marginal_kl_of(
     Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, Algorithm 2; Rezende and Mohamed, 1505.05770.
 
     >>> def posterior(x): return torch.distributions.Laplace(x, 0.3)
-    >>> found = empirical_marginal_kl_of(posterior, torch.tensor([[-2.0], [2.0]]))
-    >>> round(found.mutual_information.value, 2), found.bound_holds     # ln 2
+    >>> kl = empirical_marginal_kl_of(posterior, torch.tensor([[-2.0], [2.0]]))
+    >>> round(kl.mutual_information.value, 2), kl.bound_holds     # ln 2
     (0.69, True)
     """
     at_least(1, batch_size=batch_size)
@@ -111,7 +111,7 @@ def some_tensor(x: Any) -> Tensor:
 
 
 def with_events(distribution: Distribution) -> Distribution:
-    """Of batch shape (n,): further batch dimensions are independent coordinates."""
+    """The distribution with batch shape (n,): further batch dimensions become independent coordinates."""
     if not distribution.batch_shape:
         raise BadInput(
             "the posterior returned one distribution without a batch; it must return one per datum"
@@ -130,12 +130,12 @@ def _rates(distributions: Sequence[Distribution], prior: Distribution | None) ->
     """The prior and the rates to it."""
     try:
         prior = standard_normal(distributions[0]) if prior is None else prior
-        found = [rates_of(distribution, prior) for distribution in distributions]
+        rates = [rates_of(distribution, prior) for distribution in distributions]
     except NotImplementedError as error:
         raise BadInput(
             f"the posterior, a {type(distributions[0]).__name__}, has no log_prob or no sample"
         ) from error
-    return prior, Rates(checked(torch.cat([values for values, _ in found]), "the rates", "N"), found[0][1])
+    return prior, Rates(checked(torch.cat([values for values, _ in rates]), "the rates", "N"), rates[0][1])
 
 
 def _draw(distributions: Sequence[Distribution], own: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -220,7 +220,7 @@ def _decompose(
     ):
         return None, None
     count = sum(part.batch_shape.numel() for part in parts)
-    places, kept = thinned(own, len(codes), max(20, DECOMPOSED_WORK // count))
+    places, components = thinned(own, len(codes), max(20, DECOMPOSED_WORK // count))
     chosen, total = codes[places], sum(part.batch_shape[0] for part in parts)
     marginals = chosen.new_full(chosen.shape, -math.inf, dtype=torch.float64)
     for part in parts:
@@ -231,7 +231,7 @@ def _decompose(
     how = f"Monte Carlo on {len(chosen)} of the codes, whole mixture in every coordinate"
     log_p = -0.5 * (chosen.double().square() + math.log(2 * math.pi)).flatten(1)
     correlation, each = (
-        of_some(values, kept, total).estimate(len(chosen), how)
+        of_some(values, components, total).estimate(len(chosen), how)
         for values in (log_q[places] - marginals.sum(1), (marginals - log_p).sum(1))
     )
     return correlation, each if standard else None

@@ -1,4 +1,4 @@
-"""What the marginal KL is made of: the summary that every way of computing log q(z) shares, with its bounds."""
+"""Parts and bounds of the marginal KL: the summary that every way of computing log q(z) shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATE_DRAWS = 8  # codes of each data point for the rate, where it has no closed 
 
 @dataclass(frozen=True)
 class EmpiricalKL:
-    """What `empirical_marginal_kl` found, in nats. `lower` ≤ KL ≤ `upper` is R - ln N ≤ KL(q(z)‖p(z)) ≤ R.
+    """The result of `empirical_marginal_kl`, in nats. `lower` ≤ KL ≤ `upper` is R - ln N ≤ KL(q(z)‖p(z)) ≤ R.
 
     `bound_holds` allows three standard errors. Where own draws were scored, log q(z) ≥ log q(z|x_n) - ln N
     was checked at every one of them as well.
@@ -36,7 +36,7 @@ class EmpiricalKL:
     bound_holds: bool
 
     def estimates(self) -> dict[str, Estimate]:
-        """The estimates by name, without those that were not asked for."""
+        """The estimates by name, without those that were not computed."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Estimate)}
 
 
@@ -125,8 +125,8 @@ def summary(
         RuntimeError: own draws at which log q(z) < log q(z|x_n) - ln N, which only lost digits can cause.
     """
     rate, total = rates.estimate(), len(rates.values)
-    found, shared = _averages(scores, rates, leave_one_out)
-    value, error = found.value, found.error
+    kl, shared = _averages(scores, rates, leave_one_out)
+    value, error = kl.value, kl.error
     lower = -math.inf if leave_one_out else rate.value - math.log(total)
     doubt = error if rates.exact else math.hypot(error, rate.standard_error)
     slack = max(0.0, lower - value, value - rate.value) - 1e-6 * (1 + abs(rate.value))
@@ -140,7 +140,7 @@ def summary(
     saturation = _saturation(rate.value, total, leave_one_out)
     how = f"Monte Carlo over the whole mixture of N = {total} {against}; {saturation}"
     return EmpiricalKL(
-        empirical_marginal_kl=found._replace(value=value).estimate(len(scores.log_q), how),
+        empirical_marginal_kl=kl._replace(value=value).estimate(len(scores.log_q), how),
         rate=rate,
         mutual_information=shared.estimate(len(scores.log_q), how),
         total_correlation=parts[0],
@@ -152,7 +152,7 @@ def summary(
 
 
 def _saturation(rate: float, total: int, leave_one_out: bool) -> str:
-    """What of the value is the mixture's size."""
+    """A sentence about the part of the value that is due to the mixture's size."""
     if leave_one_out:
         return "own component left out"
     said = f"I saturates at ln N = {math.log(total):.3f}"
@@ -168,8 +168,8 @@ def _averages(scores: Scores, rates: Rates, leave_one_out: bool) -> tuple[Mean, 
     """KL and I."""
     score, mean_rate, total = scores.log_q - scores.log_p, float(rates.values.mean()), len(rates.values)
     if scores.own is None or scores.log_code is None:
-        found = of_some(score, None, total)
-        return found, found._replace(value=mean_rate - found.value)
+        kl = of_some(score, None, total)
+        return kl, kl._replace(value=mean_rate - kl.value)
     gain = scores.log_code - scores.log_q
     if not leave_one_out and float(gain.max()) > math.log(total) + 1e-6:
         raise RuntimeError("log q(z) < log q(z|x_n) - ln N: the mixture's density was lost to rounding")

@@ -21,7 +21,7 @@ class Mean(NamedTuple):
     degrees: float
 
     def estimate(self, n: int, how: str) -> Estimate:
-        """In nats, of n draws."""
+        """The estimate in nats, of n draws."""
         return Estimate(self.value, self.error, n, "nats", how, self.degrees)
 
 
@@ -58,7 +58,7 @@ def of_some(values: Tensor, own: Tensor | None, total: int) -> Mean:
 
 
 def thinned(own: Tensor | None, codes: int, most: int) -> tuple[Tensor, Tensor | None]:
-    """Which of the codes to keep, about `most` evenly spaced ones, and `own` (n, K) of these: at least two of each
+    """Places of the codes to keep, about `most` evenly spaced ones, and `own` (n, K) of these: at least two of each
     component that stays, where there are two.
 
     >>> import torch
@@ -73,9 +73,9 @@ def thinned(own: Tensor | None, codes: int, most: int) -> tuple[Tensor, Tensor |
         return places[::step], None
     n, k = own.shape
     rows = slice(None, None, max(1, min(math.ceil(n / max(2, most // 2)), n - 1)))
-    kept = own[rows]
-    draws = min(k, max(2, most // len(kept)))
-    return places.reshape(n, k)[rows, :draws].flatten(), kept[:, :draws]
+    components = own[rows]
+    draws = min(k, max(2, most // len(components)))
+    return places.reshape(n, k)[rows, :draws].flatten(), components[:, :draws]
 
 
 def controlled(score: Tensor, draws: Tensor, components: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def _residual(score: Tensor, control: Tensor) -> Tensor:
 
 
 def rests_on_few(values: Tensor) -> bool:
-    """Whether M/kurtosis, about how many of the M values make up the variance, is below 100, or none does.
+    """True where M/kurtosis, about how many of the M values make up the variance, is below 100, or none does.
 
     >>> import torch
     >>> rests_on_few(torch.arange(1000.0)), rests_on_few(1e6 * (torch.arange(1000.0) < 2))
@@ -121,13 +121,13 @@ def information(values: Tensor, total: int) -> Mean:
     >>> information(torch.full((10, 30), 2.0), 10)
     Mean(value=2.0, error=0.01, degrees=290.0)
     """
-    found = two_stage(values, total)
+    mean = two_stage(values, total)
     least = 3 / values.numel() if rests_on_few(values.flatten()) else 0.0
-    return found._replace(error=max(found.error, least))
+    return mean._replace(error=max(mean.error, least))
 
 
 def sizes(total: int, codes: int, samples: int | None, evaluate: int | None) -> tuple[int, int]:
-    """How many of `total` components to draw from, and how often from each, for about that many codes.
+    """Number of components to draw from, out of `total`, and of draws from each, for about `codes` codes.
 
     >>> sizes(60_000, 10_000, None, None), sizes(60_000, 333, None, None), sizes(2, 10_000, None, None)
     ((1000, 10), (166, 3), (2, 5000))

@@ -31,13 +31,13 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n, dims), the layer before the last."""
-        made: Tensor = self.body(2 * x - 1)
-        return made
+        features: Tensor = self.body(2 * x - 1)
+        return features
 
     def logits(self, features: Tensor) -> Tensor:
         """(n, dims) features -> (n, classes)."""
-        made: Tensor = self.head(self.dropout(features))
-        return made
+        logits: Tensor = self.head(self.dropout(features))
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n, classes)."""
@@ -77,10 +77,10 @@ CLASSIFIERS: dict[str, Callable[[], Classifier]] = {"mnist": mnist_classifier, "
 def load_classifier(path: str | Path = SHIPPED) -> tuple[str, Classifier, str]:
     """The classifier whose weights a safetensors file holds, for evaluation: its name, the net, the file's sha256.
 
-    Which of `CLASSIFIERS` it is, the tensors' names and shapes say. Weights may be stored in half precision.
+    The tensors' names and shapes say which of `CLASSIFIERS` it is. Weights may be stored in half precision.
 
     Raises:
-        BadInput: the file cannot be read, is no safetensors file, or holds the weights of another net.
+        BadInput: the file cannot be read, is not a safetensors file, or holds the weights of another net.
 
     >>> name, net, digest = load_classifier()
     >>> name, net(torch.zeros(1, 1, 28, 28)).shape, len(digest)
@@ -94,7 +94,7 @@ def load_classifier(path: str | Path = SHIPPED) -> tuple[str, Classifier, str]:
         weights = {name: values.float() for name, values in parse_weights(raw).items()}
     except SafetensorError as error:
         raise BadInput(
-            f"{path} is no safetensors file ({error}); give one that holds a classifier"
+            f"{path} is not a safetensors file ({error}); give one that holds a classifier"
         ) from error
     shapes = {name: values.shape for name, values in weights.items()}
     for name, make in CLASSIFIERS.items():

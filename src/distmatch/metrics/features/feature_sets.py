@@ -1,4 +1,4 @@
-"""What the distances between two sets of features ask of them, and how they name them."""
+"""Checks and description of two sets of features, for the distances between them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ HALVES = tuple(combinations(range(4), 2))
 
 @dataclass(frozen=True)
 class FrechetDistances:
-    """What `frechet_distances` found: the distance as published, biased up, and without its bias."""
+    """The distance as published, biased up, and without its bias: the result of `frechet_distances`."""
 
     plain: Estimate
     unbiased: Estimate
@@ -88,8 +88,8 @@ def frechet_distances(real: Tensor, fake: Tensor, *, seed: int = 0, features: st
     Reference: Quenouille, Notes on bias in estimation (1956); Chong and Forsyth, 1911.07023, who fit a line in 1/n.
 
     >>> x = torch.randn(2, 500, 8, generator=torch.Generator().manual_seed(0))
-    >>> found = frechet_distances(x[0], x[1])
-    >>> print(found.plain, "|", found.unbiased)
+    >>> distances = frechet_distances(x[0], x[1])
+    >>> print(distances.plain, "|", distances.unbiased)
     0.08 ± 0.03 (n = 500) | -0.02 ± 0.03 (n = 500)
     """
     real, fake = checked_sets(real, fake, least=8)
@@ -138,7 +138,7 @@ def _plain(real: Tensor, fake: Tensor, features: str, grams: Sequence[Tensor] | 
 
 
 def _constant(x: Tensor) -> bool:
-    """Whether all rows are one. Two are compared first, which is mostly enough."""
+    """True where all rows are equal. Two are compared first, which is mostly enough."""
     return bool((x[-1] == x[0]).all() and (x == x[0]).all())
 
 
@@ -158,7 +158,7 @@ class _Overlap:
 
 
 def _by_cholesky(real: Tensor, fake: Tensor, grams: Sequence[Tensor] | None = None) -> _Overlap | None:
-    """With Σ₁ = LLᵀ and M = LᵀΣ₂L: xᵀTx = aᵀM^½a at a = L⁻¹x, and back yᵀT⁻¹y = bᵀM^-½b at b = Lᵀy.
+    """The overlap by Σ₁ = LLᵀ and M = LᵀΣ₂L: xᵀTx = aᵀM^½a at a = L⁻¹x, and back yᵀT⁻¹y = bᵀM^-½b at b = Lᵀy.
 
     None where Σ₁ is singular or where rounding of M, ε‖Σ₁‖‖Σ₂‖, would show in the sum of roots. The bends are of
     about 1,000 rows, by the 256 leading directions of M; of the other eigenvalues only the mean root counts.
@@ -167,10 +167,10 @@ def _by_cholesky(real: Tensor, fake: Tensor, grams: Sequence[Tensor] | None = No
         return None
     gram, gram_fake = grams or (_gram(real), _gram(fake))
     first, second = gram / (len(real) - 1), gram_fake / (len(fake) - 1)
-    found = _factored(first, second)
-    if found is None:
+    factors = _factored(first, second)
+    if factors is None:
         return None
-    lower, product, trace = found
+    lower, product, trace = factors
     x, y = (points[:: max(1, len(points) // ROWS)] for points in (real, fake))
     a, b = torch.linalg.solve_triangular(lower, x.T, upper=False), lower.T @ y.T
     forward, back = _quadratic_forms(product, trace, a, b)
@@ -201,12 +201,12 @@ class _Part:
 
     @classmethod
     def joined(cls, parts: Sequence[_Part]) -> _Part:
-        """Several as one."""
+        """Several parts as one."""
         total, gram = (torch.stack([getattr(p, name) for p in parts]).sum(0) for name in ("total", "gram"))
         return cls(torch.cat([p.rows for p in parts]), total, gram)
 
     def covariance(self) -> Tensor:
-        """Unbiased, (d, d)."""
+        """The unbiased covariance, (d, d)."""
         n = len(self.rows)
         return (self.gram - self.total.outer(self.total) / n) / (n - 1)
 
@@ -225,8 +225,8 @@ def _quarters(x: Tensor, seed: int) -> list[_Part]:
 def _half_distance(real: _Part, fake: _Part, shift: Tensor) -> float:
     """The distance of two parts of sets that were centred at means `shift` apart."""
     first, second = real.covariance(), fake.covariance()
-    found = _factored(first, second) if min(len(real.rows), len(fake.rows)) > len(shift) else None
-    trace = found[2] if found else float(torch.linalg.svdvals(real.root() @ fake.root().T).sum())
+    factors = _factored(first, second) if min(len(real.rows), len(fake.rows)) > len(shift) else None
+    trace = factors[2] if factors else float(torch.linalg.svdvals(real.root() @ fake.root().T).sum())
     apart = shift + real.total / len(real.rows) - fake.total / len(fake.rows)
     return float(apart.square().sum() + first.trace() + second.trace()) - 2 * trace
 
@@ -245,7 +245,7 @@ def _quadratic_forms(product: Tensor, trace: float, a: Tensor, b: Tensor) -> tup
 
 
 def _leading(product: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues of a positive matrix and their vectors, by subspace iteration; all of them if asked."""
+    """The `count` largest eigenvalues of a positive matrix and their vectors, by subspace iteration unless all."""
     if count == len(product):
         return torch.linalg.eigh(product)
     start = torch.randn(len(product), count, dtype=product.dtype, generator=seeded(0)).to(product.device)
@@ -264,7 +264,7 @@ def _gram(x: Tensor) -> Tensor:
 
 
 def _by_qr(real: Tensor, fake: Tensor) -> _Overlap:
-    """With X/√(n - 1) = QR and M = R₁R₂ᵀ: xᵀTx = (n - 1) qᵀ(MMᵀ)^½q, q being x's row of Q; back with MᵀM."""
+    """The overlap by X/√(n - 1) = QR and M = R₁R₂ᵀ: xᵀTx = (n - 1) qᵀ(MMᵀ)^½q, q being x's row of Q; back with MᵀM."""
     n, m = len(real) - 1, len(fake) - 1
     q_real, r_real = torch.linalg.qr(real / math.sqrt(n))
     q_fake, r_fake = torch.linalg.qr(fake / math.sqrt(m))
@@ -322,15 +322,15 @@ SHOWN = 500  # points of each set in a picture, whose axes are found from twice 
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of the samples from held-out data; and of training data, whose plain distance is what this n alone makes."""
+    """Distances of samples from held-out data; and of training data, whose plain one is what this n alone makes."""
     features, net = feature_sets(model, options, MOST)
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     for suffix, fake in fakes(features).items():
         both = frechet_distances(features[SETS["test"]], fake, seed=options.seed, features=str(net))
-        found[f"frechet_distance_unbiased{suffix}"] = both.unbiased
-        found[f"frechet_distance{suffix}"] = both.plain
+        estimates[f"frechet_distance_unbiased{suffix}"] = both.unbiased
+        estimates[f"frechet_distance{suffix}"] = both.plain
     caption = f"Features of {net}: the two directions in which held-out data vary most"
-    return Result(found, (Scatter(caption, _projected(features), "first direction", "second direction"),))
+    return Result(estimates, (Scatter(caption, _projected(features), "first direction", "second direction"),))
 
 
 def _projected(features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def load_inception(device: str = "cpu") -> Inception:
 
 def _digest(net: nn.Module) -> str:
     """sha256 over the weights in the order of their names."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, values in sorted(net.state_dict().items()):
-        found.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        digest.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -24,7 +24,7 @@ def inception_score(
     """IS = exp E_x KL(p(y|x) ‖ p̂(y)), p̂(y) = E_x p(y|x): from 1 (says nothing) to K (sure, and even).
 
     The value is the mean over `splits` parts of nearly n/splits images, each with a p̂ of its own, as published; they
-    are contiguous in an order of chance, as torch-fidelity's by default, for parts of images that are sorted by class
+    are contiguous in a random order, as torch-fidelity's by default, for parts of images that are sorted by class
     hold few classes each and score near 1. The standard error is that
     of this mean, by the delta method over images: d log IS / d(weight of x) = KL(p(y|x) ‖ p̂) - log IS. Published
     scores come with another number, the standard deviation of the parts, which `how` states too. Where each
@@ -90,17 +90,19 @@ def _score(logits: Tensor) -> tuple[float, float]:
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of the samples, and of held-out data as the mark that this classifier gives to real images."""
+    """The score of the samples, and of held-out data as the reference on real images."""
     sets, net = image_sets(model, options, MOST, ("test",))
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     classes = {}
     for done, (name, images) in enumerate(sets.items()):
         logits = image_logits(net, images, progress=part_of(options, done, len(sets)))
         suffix = "" if name == "samples" else "_data"
-        found[f"inception_score{suffix}"] = inception_score(logits, _splits(len(logits)), classifier=str(net))
+        estimates[f"inception_score{suffix}"] = inception_score(
+            logits, _splits(len(logits)), classifier=str(net)
+        )
         classes[name] = logits.softmax(1).mean(0)
     caption = f"Mean probability of each class, by {net}"
-    return Result(found, (Bars(caption, classes, "class", "mean probability"),))
+    return Result(estimates, (Bars(caption, classes, "class", "mean probability"),))
 
 
 def _splits(n: int) -> int:

@@ -21,7 +21,7 @@ MARKED = "; with _data, real images instead of samples: the mark to compare with
 def image_sets(
     model: Model, options: Options, most: int, splits: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], FeatureNet]:
-    """Samples and as many images of each of the splits that there are, in [0, 1], and the net that looks at them."""
+    """Samples and as many images of each of the splits that there are, in [0, 1], and the feature net."""
     assert model.sample is not None
     data = {name: load(getattr(model, name)) for name in splits}
     there = {SETS[name]: x for name, x in data.items() if x is not None}
@@ -32,13 +32,13 @@ def image_sets(
 
 
 def _net(options: Options, shape: tuple[int, ...]) -> FeatureNet:
-    """The net that was asked for, or the shipped one where images have its shape."""
+    """The net of the options, or the shipped one where images have its shape."""
     if options.features is not None:
         return options.features
     net = feature_net("mnist")
     if shape != net.shape:
-        made = "×".join(map(str, shape))
-        raise BadInput(f"no feature net comes with images of {made}; name one with --features")
+        size = "×".join(map(str, shape))
+        raise BadInput(f"no feature net comes with images of {size}; name one with --features")
     return net
 
 
@@ -60,7 +60,7 @@ def feature_sets(model: Model, options: Options, most: int) -> tuple[dict[str, T
 
 
 def fakes(features: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is compared with held-out data, by the suffix of its metrics."""
+    """Features that are compared with those of held-out data, by the suffix of their metrics."""
     return {suffix: features[name] for suffix, name in FAKES.items() if name in features}
 
 

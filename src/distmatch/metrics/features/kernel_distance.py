@@ -65,15 +65,15 @@ def kernel_distance(
     n, m = len(real), len(fake)
     sizes = described(real, fake, features)
     if subsets is None or min(n, m) <= subset_size:
-        found = [_parts(real, fake, degree, progress)]
+        parts = [_parts(real, fake, degree, progress)]
         how, drawing = f"{sizes}, all pairs once, degree {degree}; unbiased", 0.0
     else:
         at_least(2, subsets=subsets)
-        found = _over_subsets(real, fake, degree, subsets, subset_size, seed, progress)
-        values = torch.tensor([part.value for part in found], dtype=torch.float64)
+        parts = _over_subsets(real, fake, degree, subsets, subset_size, seed, progress)
+        values = torch.tensor([part.value for part in parts], dtype=torch.float64)
         how = f"{sizes}, {subsets} subsets of {subset_size} with standard deviation {float(values.std()):.3g}"
         how, drawing = f"{how} (the published ±), degree {degree}; unbiased", float(values.var()) / subsets
-    mean = _Parts(*(sum(column) / len(found) for column in zip(*map(_Parts.row, found), strict=True)))
+    mean = _Parts(*(sum(column) / len(parts) for column in zip(*map(_Parts.row, parts), strict=True)))
     least = min(n, m)
     limits = squared_distance_limits(
         mean.value, mean.plain, mean.linear(n, m), mean.degenerate(n, m) + drawing, least - 1
@@ -107,15 +107,15 @@ class _Parts:
         return astuple(self)
 
     def variance(self, n: int, m: int) -> float:
-        """Of the unbiased MMD² of n and m points."""
+        """The variance of the unbiased MMD² of n and m points."""
         return max(0.0, self.first_x) / n + max(0.0, self.first_y) / m + self.degenerate(n, m)
 
     def linear(self, n: int, m: int) -> float:
-        """Of its linear part, for distributions that are `plain` apart."""
+        """The variance of its linear part, for distributions that are `plain` apart."""
         return self.plain_x / n + self.plain_y / m
 
     def degenerate(self, n: int, m: int) -> float:
-        """Of the rest, all that there is where the distributions agree."""
+        """The variance of the rest, all that there is where the distributions agree."""
         return 2 * self.xx / (n * (n - 1)) + 2 * self.yy / (m * (m - 1)) + 4 * self.xy / (n * m)
 
 
@@ -129,14 +129,14 @@ def _over_subsets(
     progress: Callable[[float], None] | None,
 ) -> list[_Parts]:
     """The parts of each subset, all drawn without replacement from the whole sets."""
-    generator, found = seeded(seed), []
+    generator, parts = seeded(seed), []
     for done in range(subsets):
         a = real[torch.randperm(len(real), generator=generator)[:size].to(real.device)]
         b = fake[torch.randperm(len(fake), generator=generator)[:size].to(fake.device)]
-        found.append(_parts(a, b, degree, None))
+        parts.append(_parts(a, b, degree, None))
         if progress is not None:
             progress((done + 1) / subsets)
-    return found
+    return parts
 
 
 def _parts(x: Tensor, y: Tensor, degree: int, progress: Callable[[float], None] | None) -> _Parts:
@@ -191,7 +191,7 @@ def _means(a: Tensor, b: Tensor, degree: int, tick: Callable[[float], None]) -> 
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of the samples from held-out data; and of training data."""
+    """The distance of samples from held-out data; and of training data from it."""
     features, net = feature_sets(model, options, MOST)
     real = features[SETS["test"]]
     return Result(

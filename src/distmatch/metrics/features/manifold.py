@@ -21,7 +21,7 @@ from distmatch.random import seeded
 ROWS, COLUMNS = (
     500,
     2_000,
-)  # rows of distances at once, 40 MB against 10,000 points; made in tiles of so many columns
+)  # rows of distances at once, 40 MB against 10,000 points; made in tiles of `COLUMNS` columns
 PART, DEGREES = 1_000, 25  # points in a part for the errors, and degrees of freedom of these at least
 TIE = 1e-10  # squared distances within this share of a squared radius lie on the ball, not in it
 SAME = 1e-12  # squared distances below this share of the squared norms are zero: two copies of one point
@@ -29,7 +29,7 @@ SAME = 1e-12  # squared distances below this share of the squared norms are zero
 
 @dataclass(frozen=True)
 class PrecisionRecallDensityCoverage:
-    """What `precision_recall_density_coverage` found. All but `density` are in [0, 1]."""
+    """The result of `precision_recall_density_coverage`. All but `density` are in [0, 1]."""
 
     precision: Estimate
     recall: Estimate
@@ -51,7 +51,9 @@ def precision_recall_density_coverage(
     chunk: int = ROWS,
     progress: Callable[[float], None] | None = None,
 ) -> PrecisionRecallDensityCoverage:
-    """With B(x) the open ball about x whose radius is the distance to x's k-th nearest neighbour in its own set:
+    """Precision, recall, density and coverage of fake points against real ones.
+
+    With B(x) the open ball about x whose radius is the distance to x's k-th nearest neighbour in its own set:
 
         precision = 1/M Σ_j 1[y_j ∈ ∪_i B(x_i)],         recall   = 1/N Σ_i 1[x_i ∈ ∪_j B(y_j)],
         density   = 1/(kM) Σ_j Σ_i 1[y_j ∈ B(x_i)],      coverage = 1/N Σ_i 1[∃ j: y_j ∈ B(x_i)]
@@ -80,8 +82,8 @@ def precision_recall_density_coverage(
     Reference: Kynkäänniemi et al., 1904.06991 (precision, recall; they use k = 3); Naeem et al., 2002.09797.
 
     >>> x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
-    >>> found = precision_recall_density_coverage(x[:250], x[250:] + 9)
-    >>> found.precision.value, found.coverage.value
+    >>> scores = precision_recall_density_coverage(x[:250], x[250:] + 9)
+    >>> scores.precision.value, scores.coverage.value
     (0.0, 0.0)
     """
     real, fake = checked_sets(real, fake, dtype=None)
@@ -130,7 +132,7 @@ class _Points:
 
 
 class _Counts:
-    """Who is in whose ball.
+    """Counts of the points in each other's balls.
 
     Attributes:
         balls: (M,) in how many real balls each fake point is; guests: (N,) how many fake points each holds.
@@ -157,13 +159,13 @@ class _Counts:
             hosted += inside.sum(0)
             fake_balls.append(inside.sum(1))
             tick((len(real) + len(fake) + rows.stop) / work)
-        self.guests, found = torch.cat(guests), torch.cat(fake_balls)
-        self.recalled = found > 0
+        self.guests, in_fake_balls = torch.cat(guests), torch.cat(fake_balls)
+        self.recalled = in_fake_balls > 0
         self.empty = not (real_radii.any() or fake_radii.any())
         density = self.balls.double().mean() / k
         shares = [(hits > 0).double().mean() for hits in (self.balls, self.recalled, self.guests)]
         self.values = [float(v) for v in (shares[0], shares[1], density, shares[2])]
-        in_real, in_fake = _alone(self.balls, self.guests), _alone(found, hosted)
+        in_real, in_fake = _alone(self.balls, self.guests), _alone(in_fake_balls, hosted)
         self.alone = [in_real, in_fake, in_real, 1 / len(real)]
 
 
@@ -184,13 +186,13 @@ def _spread(real: _Points, fake: _Points, whole: _Counts, k: int, chunk: int, se
         cuts = [
             torch.randperm(len(points), generator=generator).tensor_split(parts) for points in (real, fake)
         ]
-        found = [
+        counts = [
             _Counts(real.subset(a), fake.subset(b), k, chunk, lambda done: None)
             for a, b in zip(*cuts, strict=True)
         ]
-        values = torch.tensor([one.values for one in found], dtype=torch.float64)
+        values = torch.tensor([part.values for part in counts], dtype=torch.float64)
         variances.append(values.var(0))
-        alone.append(torch.tensor([one.alone for one in found], dtype=torch.float64).mean(0))
+        alone.append(torch.tensor([part.alone for part in counts], dtype=torch.float64).mean(0))
     ratio = torch.tensor(whole.alone, dtype=torch.float64) / torch.stack(alone).mean(0)
     scale = torch.where(ratio.isfinite(), ratio, 1.0).clamp_min(
         1 / parts
@@ -199,7 +201,7 @@ def _spread(real: _Points, fake: _Points, whole: _Counts, k: int, chunk: int, se
 
 
 def _share(hits: Tensor, error: float, how: str) -> Estimate:
-    """A share with the larger of two errors: between parts, and its own; without any where parts could not be had."""
+    """A share with the larger of two errors: between parts, and its own; without any where there are no parts."""
     own = Estimate.fraction(hits, how=how)
     if math.isnan(error):
         return replace(own, standard_error=error, limits=None)
@@ -223,12 +225,12 @@ def _blocks(a: _Points, b: _Points, chunk: int) -> Iterator[tuple[slice, Tensor]
 
 def _radii(points: _Points, k: int, chunk: int, tick: Callable[[int], None]) -> Tensor:
     """Squared distance of each point from its k-th neighbour, a little shortened so that ties are outside."""
-    found = []
+    radii = []
     for rows, squared in _blocks(points, points, chunk):
         squared[:, rows].fill_diagonal_(math.inf)
-        found.append(squared.topk(k, largest=False).values[:, -1])
+        radii.append(squared.topk(k, largest=False).values[:, -1])
         tick(rows.stop)
-    return torch.cat(found) * (1 - TIE)
+    return torch.cat(radii) * (1 - TIE)
 
 
 MOST_NEIGHBOURS = 5_000  # ... where every pair is compared
@@ -247,12 +249,12 @@ MOST_NEIGHBOURS = 5_000  # ... where every pair is compared
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of the samples in held-out data; and of training data."""
+    """The scores of samples against held-out data; and of training data against it."""
     features, net = feature_sets(model, options, MOST_NEIGHBOURS)
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     for suffix, fake in fakes(features).items():
         scores = precision_recall_density_coverage(
             features[SETS["test"]], fake, seed=options.seed, features=str(net)
         )
-        found |= {f"{name}{suffix}": e for name, e in scores.estimates().items()}
-    return Result(found)
+        estimates |= {f"{name}{suffix}": e for name, e in scores.estimates().items()}
+    return Result(estimates)

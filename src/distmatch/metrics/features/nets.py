@@ -1,4 +1,4 @@
-"""Feature nets: what turns images into the vectors and logits that scores are computed from."""
+"""Feature nets: maps from images to the vectors and logits that scores are computed from."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def image_logits(
     """The net's logits (n, K) of images (n, c, h, w) in [0, 1], float32, on the CPU.
 
     Raises:
-        BadInput: as `image_features`; the net is no classifier.
+        BadInput: as `image_features`; the net is not a classifier.
 
     >>> image_logits(pixel_features(), torch.zeros(2, 1, 8, 8))
     Traceback (most recent call last):
@@ -161,10 +161,10 @@ def _batched(
         raise BadInput(f"the feature net '{net}' takes images of {wants}; these are {got}")
     if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
         raise BadInput("images must be floating-point numbers in [0, 1]; divide bytes by 255")
-    made = []
+    outputs = []
     with torch.no_grad():
         for start in range(0, len(images), batch_size):
-            made.append(function(images[start : start + batch_size].float().to(net.device)).float().cpu())
+            outputs.append(function(images[start : start + batch_size].float().to(net.device)).float().cpu())
             if progress is not None:
                 progress(min(1.0, (start + batch_size) / len(images)))
-    return torch.cat(made)
+    return torch.cat(outputs)

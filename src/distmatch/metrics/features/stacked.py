@@ -1,4 +1,4 @@
-"""Which of the 1,000 modes of stacked MNIST samples reach."""
+"""Coverage of the 1,000 modes of stacked MNIST by samples."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MODES = 1_000
 
 @dataclass(frozen=True)
 class StackedModes:
-    """What `stacked_mnist_modes` found.
+    """The result of `stacked_mnist_modes`.
 
     Attributes:
-        modes: how many of the 1,000 triples of digits are among the samples.
+        modes: number of the 1,000 triples of digits among the samples.
         kl: KL(the samples' triples ‖ the data's), in nats.
         floor: the KL of a perfect sampler at this n, 999/2n + (1000² - 1)/12n² for even modes.
         counts: (1000,) samples of each mode 100 a + 10 b + c.
@@ -69,8 +69,8 @@ def stacked_mnist_modes(
     Reference: Metz et al., 1611.02163; Srivastava et al., 1705.07761; Lin et al., 1712.04086 (26,000 samples).
 
     >>> digits = torch.eye(10).repeat(30, 1).view(100, 3, 10)
-    >>> found = stacked_mnist_modes(digits)
-    >>> int(found.modes.value), round(found.kl.value, 2)
+    >>> coverage = stacked_mnist_modes(digits)
+    >>> int(coverage.modes.value), round(coverage.kl.value, 2)
     (10, 4.61)
     """
     logits, named = _logits(samples, classifier, batch_size, progress)
@@ -92,14 +92,14 @@ def stacked_mnist_modes(
     against = "even modes" if target is None else "the target given"
     how_kl = f"{named}; reverse KL to {against}; a perfect sampler has about {floor:.4f} at this n"
     how_kl += f"; biased up by about {bias:.2g}, which the interval takes in"
-    found = Estimate(kl, _jackknife(p, alone / (n - 1), n), n, "nats", how_kl)
-    low, high = found.interval()
+    divergence = Estimate(kl, _jackknife(p, alone / (n - 1), n), n, "nats", how_kl)
+    low, high = divergence.interval()
     how_modes = f"{named}; of {MODES}; grows with n, {SAMPLES} by convention"
     hit, once = int((counts > 0).sum()), (counts == 1).double()
     error = _jackknife(p, once, n)
     return StackedModes(
         modes=Estimate(hit, error, n, "modes", how_modes, limits=reached(hit, MODES, error)),
-        kl=replace(found, limits=(max(0.0, low - 2 * bias), high)),
+        kl=replace(divergence, limits=(max(0.0, low - 2 * bias), high)),
         floor=floor,
         counts=counts.long(),
     )
@@ -154,7 +154,7 @@ def measure(model: Model, options: Options) -> Result:
     """Always 26,000 samples, for both numbers depend on how many there are."""
     assert model.sample is not None
     images = in_unit_range(model.sample(SAMPLES, options.seed), model, "samples")
-    found = stacked_mnist_modes(images, progress=options.progress)
+    coverage = stacked_mnist_modes(images, progress=options.progress)
     caption = f"How many of {SAMPLES:,} samples fall on each of the {MODES:,} modes; even ones have {SAMPLES // MODES}"
-    counts = Histograms(caption, {"modes": found.counts.double()}, "samples of a mode")
-    return Result({"stacked_modes": found.modes, "stacked_kl": found.kl}, (counts,))
+    counts = Histograms(caption, {"modes": coverage.counts.double()}, "samples of a mode")
+    return Result({"stacked_modes": coverage.modes, "stacked_kl": coverage.kl}, (counts,))

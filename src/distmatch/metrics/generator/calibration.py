@@ -1,4 +1,4 @@
-"""Whether a critic's score is the log of a density ratio."""
+"""Calibration of a critic's score as the log of a density ratio."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RatioCalibration:
 
 
 def ratio_calibration(scores_target: Tensor, scores_model: Tensor) -> RatioCalibration:
-    """Whether a score t(x) is the log-ratio log p/q: then E_q[e^t] = 1 and E_p[e^-t] = 1.
+    """Calibration of a score t(x) as the log-ratio log p/q: if it is that, E_q[e^t] = 1 and E_p[e^-t] = 1.
 
     Heavy tails make both expectations' errors optimistic when p and q hardly overlap. The accuracy is that
     of the classifier t > 0 with equal weight on both sides (a tie is half right).
@@ -42,8 +42,8 @@ def ratio_calibration(scores_target: Tensor, scores_model: Tensor) -> RatioCalib
     Raises:
         BadInput: another shape, fewer than two scores, NaN, scores whose exponential overflows.
 
-    >>> found = ratio_calibration(torch.zeros(10), torch.zeros(10))
-    >>> found.model.value, found.target.value, found.accuracy.value
+    >>> calibration = ratio_calibration(torch.zeros(10), torch.zeros(10))
+    >>> calibration.model.value, calibration.target.value, calibration.accuracy.value
     (1.0, 1.0, 0.5)
     """
     p, q = checked(scores_target, "scores_target", "n"), checked(scores_model, "scores_model", "n")
@@ -63,7 +63,7 @@ def _exponential(scores: Tensor) -> Tensor:
     if float(scores.max()) > LARGEST:
         raise BadInput(
             f"the scores reach {float(scores.abs().max()):.0f} and their exponential overflows: "
-            "this critic's score is no usable log-ratio"
+            "this critic's score is not a usable log-ratio"
         )
     return scores.exp()
 
@@ -83,7 +83,7 @@ CALIBRATED = 1000
     },
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of each trained critic whose score is to be log p/q."""
+    """The calibration of each trained critic whose score is to be log p/q."""
     metrics: dict[str, Estimate] = {}
     plots: list[Plot] = []
     ratios = {k: c for k, c in critics_of(model, options, CALIBRATED).items() if c.is_log_ratio}
@@ -96,11 +96,11 @@ def measure(model: Model, options: Options) -> Result:
         with torch.no_grad(), own_randomness(options.seed):
             for side, draws in {"target": critic.target, "model": critic.model}.items():
                 scores[side] = _in_batches(critic.score, draws, options.batch_size)
-        found = ratio_calibration(scores["target"], scores["model"])
+        calibration = ratio_calibration(scores["target"], scores["model"])
         metrics |= {
-            f"calibration_model_{name}": found.model,
-            f"calibration_target_{name}": found.target,
-            f"critic_accuracy_{name}": found.accuracy,
+            f"calibration_model_{name}": calibration.model,
+            f"calibration_target_{name}": calibration.target,
+            f"critic_accuracy_{name}": calibration.accuracy,
         }
         caption = f"Scores of critic {name!r}, log target/model at best: where they overlap it cannot tell them apart"
         plots.append(Histograms(caption, scores, "score, nats"))

@@ -1,4 +1,4 @@
-"""How steep a critic is between the two distributions, and which layers a loss moves."""
+"""Slopes of a critic between the two distributions, and norms of a loss's gradient by layer."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def gradient_norms(
 
     Reference: Gulrajani et al., 1704.00028, section 4.
 
-    >>> found = gradient_norms(lambda x: 3 * x[:, 0] + 4 * x[:, 1], torch.zeros(5, 2), torch.ones(5, 2))
-    >>> found.mean.value, found.spread.value
+    >>> slope = gradient_norms(lambda x: 3 * x[:, 0] + 4 * x[:, 1], torch.zeros(5, 2), torch.ones(5, 2))
+    >>> slope.mean.value, slope.spread.value
     (5.0, 0.0)
     """
     at_least(1, batch_size=batch_size)
@@ -120,14 +120,14 @@ def slopes(score: Score, places: Sequence[Tensor], *, differentiable: bool = Fal
         scores = score(*inputs)
         if not real or not scores.requires_grad:
             raise BadInput("the score does not depend on its inputs by differentiable operations")
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             scores.sum(), real, create_graph=differentiable, allow_unused=True, materialize_grads=True
         )
-    return torch.linalg.vector_norm(torch.cat([g.flatten(1) for g in found], 1), dim=1)
+    return torch.linalg.vector_norm(torch.cat([g.flatten(1) for g in gradients], 1), dim=1)
 
 
 def _check_rows(score: Score, places: Sequence[Tensor]) -> None:
-    """Whether the score is one number a row, and each row's own."""
+    """Raise `BadInput` unless the score is one number a row, and each row's own."""
     few = [u[:4] for u in places]
     with torch.no_grad():
         together, alone = score(*few), score(*[u[: len(u) // 2] for u in few])
@@ -146,7 +146,7 @@ def _check_rows(score: Score, places: Sequence[Tensor]) -> None:
 
 @dataclass(frozen=True)
 class LayerGradientNorms:
-    """What `layer_gradient_norms` found.
+    """The result of `layer_gradient_norms`.
 
     Attributes:
         total: the norm of the whole gradient.
@@ -173,13 +173,13 @@ def layer_gradient_norms(losses: Tensor | Iterable[Tensor], module: nn.Module) -
             generator, so that only one graph is held. One loss alone has no error bar: its standard error is inf.
 
     Raises:
-        BadInput: no loss, one that is no scalar or not finite, or one that does not depend on the module.
+        BadInput: no loss, one that is not a scalar or not finite, or one that does not depend on the module.
 
     Reference: Arjovsky and Bottou, 1701.04862 (gradients of the generator that vanish or explode).
 
     >>> net = nn.Linear(2, 1, bias=False)
-    >>> found = layer_gradient_norms([net(torch.tensor([[3.0, 4.0]])).sum() for _ in range(2)], net)
-    >>> found.layers["weight"].value
+    >>> norms = layer_gradient_norms([net(torch.tensor([[3.0, 4.0]])).sum() for _ in range(2)], net)
+    >>> norms.layers["weight"].value
     5.0
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -188,9 +188,9 @@ def layer_gradient_norms(losses: Tensor | Iterable[Tensor], module: nn.Module) -
     norms: list[Tensor] = []
     entries: dict[str, Tensor] = {}
     for loss in [losses] if isinstance(losses, Tensor) else losses:
-        found = _gradients(loss, named)
-        norms.append(torch.stack([g.double().norm() for g in found.values()]))
-        entries = entries or {name: _thinned(g) for name, g in found.items()}
+        gradients = _gradients(loss, named)
+        norms.append(torch.stack([g.double().norm() for g in gradients.values()]))
+        entries = entries or {name: _thinned(g) for name, g in gradients.items()}
     if not norms:
         raise BadInput("losses is empty; give at least one")
     table = torch.stack(norms).cpu()
@@ -207,10 +207,10 @@ def _gradients(loss: Tensor, named: Mapping[str, Any]) -> dict[str, Tensor]:
         raise BadInput("a loss must be one finite number; take the mean over the batch")
     if not loss.requires_grad:
         raise BadInput("a loss has no graph; compute it with gradients enabled")
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         loss.sum(), list(named.values()), retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    return dict(zip(named, found, strict=True))
+    return dict(zip(named, gradients, strict=True))
 
 
 def _thinned(gradient: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ STEEP = 512  # pairs between which a trained critic's slope is taken
     better={f"gradient_norm_{part}{name}": "" for name in CRITICS for part in ("", "spread_")},
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of each trained critic that scores examples one by one."""
+    """The slopes of each trained critic that scores examples one by one."""
     metrics: dict[str, Estimate] = {}
     norms: dict[str, Tensor] = {}
     refusals: list[str] = []
@@ -246,12 +246,12 @@ def measure(model: Model, options: Options) -> Result:
                     "its batch norm scores data and samples by statistics of their own, so that there is no one "
                     "slope between them"
                 )
-            found = gradient_norms(critic.score, critic.target, critic.model, seed=options.seed)
+            slope = gradient_norms(critic.score, critic.target, critic.model, seed=options.seed)
         except BadInput as refusal:
             refusals.append(f"critic {name!r}: {refusal}")
             continue
-        metrics |= {f"gradient_norm_{name}": found.mean, f"gradient_norm_spread_{name}": found.spread}
-        norms[name] = found.norms
+        metrics |= {f"gradient_norm_{name}": slope.mean, f"gradient_norm_spread_{name}": slope.spread}
+        norms[name] = slope.norms
     if not metrics:
         raise BadInput("; ".join(refusals))
     caption = "Slopes of the trained critics between data and samples; a Wasserstein critic's should be 1"

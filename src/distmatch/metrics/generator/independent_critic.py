@@ -29,7 +29,7 @@ LEAST = 8  # examples of each set, of which the held-out ones are halved
 
 @dataclass(frozen=True)
 class IndependentCritic:
-    """What `independent_critic` found; all distances are Ŵ = E_real f - E_model f, lower is better.
+    """The result of `independent_critic`; all distances are Ŵ = E_real f - E_model f, lower is better.
 
     Attributes:
         train: on the data that the model was trained on.
@@ -69,13 +69,13 @@ def independent_critic(
 
     f is trained by WGAN-GP, min E_model f - E_real f + λ E(‖∇f(u)‖ - 1)² with u between pairs, by Adam with decays
     (0.5, 0.9), on one half of the validation data and one half of the samples. All numbers are of the other halves
-    (and of all of `train` and `test`), so that what f learned by heart does not count.
+    (and of all of `train` and `test`), so that what f memorised does not count.
 
     When it lies: Ŵ is below the true W₁ where f falls short of the best 1-Lipschitz function, and above it where f
     is steeper than 1: the penalty lets slopes settle at 1 + W₁/2λ (40 % too steep at W₁ = 8, λ = 10), so that
     Ŵ/slope is the better guess of W₁. Only numbers of the same critic, steps, batch size and penalty are comparable.
-    Errors are over samples with f fixed; another seed's f differs by more. Small Ŵ by a weak critic is no proof of
-    a good model. A Ŵ below 0 by more than its error says that the penalty has held f upside down: let a critic of
+    Errors are over samples with f fixed; another seed's f differs by more. A small Ŵ by a weak critic does not
+    prove a good model. A Ŵ below 0 by more than its error says that the penalty has held f upside down: let a critic of
     your own start with its last layer at 0.
 
     Args:
@@ -91,18 +91,18 @@ def independent_critic(
     Reference: Danihelka et al., 1705.05263; Gulrajani et al., 1704.00028.
 
     >>> x = torch.zeros(40, 1)
-    >>> found = independent_critic(x + 1, x, x, x, steps=20, rate=1e-2)
-    >>> found.overfitting.value
+    >>> verdict = independent_critic(x + 1, x, x, x, steps=20, rate=1e-2)
+    >>> verdict.overfitting.value
     0.0
     """
     sets = {"samples": samples, "train": train, "validation": validation, "test": test}
     _check(sets, steps, batch_size, penalty, rate)
     held_out, fresh = _halves(validation, seed), _halves(samples, seed + 1)
     with own_randomness(seed), torch.enable_grad():
-        made = copy.deepcopy(critic) if critic is not None else _default(samples)
-        f = _Flat(made.to(samples.device).train())
+        trained = copy.deepcopy(critic) if critic is not None else _default(samples)
+        f = _Flat(trained.to(samples.device).train())
         losses = _fit(f, held_out[0], fresh[0], steps, batch_size, (penalty, rate), seed, progress)
-        made.eval().requires_grad_(False)
+        trained.eval().requires_grad_(False)
         scores = {
             name: _scores(f, x)
             for name, x in {
@@ -113,7 +113,7 @@ def independent_critic(
             }.items()
             if x is not None
         }
-    how = f"{steps} steps of a fresh critic of {sum(p.numel() for p in made.parameters()):,} weights"
+    how = f"{steps} steps of a fresh critic of {sum(p.numel() for p in trained.parameters()):,} weights"
     last = scores.get("test", scores["validation"])
     pairs = min(len(held_out[1]), len(fresh[1]))
     return IndependentCritic(
@@ -127,7 +127,7 @@ def independent_critic(
         ),
         slope=gradient_norms(f, held_out[1][:pairs], fresh[1][:pairs], seed=seed),
         losses=losses,
-        critic=made,
+        critic=trained,
     )
 
 
@@ -248,10 +248,10 @@ def _fit(
         losses.append(loss.detach())
         if progress is not None:
             progress((step + 1) / steps)
-    found = torch.stack(losses).double().cpu()
-    if not torch.isfinite(found).all():
+    curve = torch.stack(losses).double().cpu()
+    if not torch.isfinite(curve).all():
         raise BadInput("the critic diverged: its loss is not finite; give a smaller rate")
-    return found
+    return curve
 
 
 def _scores(f: Score, x: Tensor, batch_size: int = 512) -> Tensor:
@@ -289,7 +289,7 @@ CRITIC_STEPS = {True: 200, False: 500}  # on images, on other data
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """One half of the held-out data is for the critic (its training and validation), one for the test."""
+    """The distances, with one half of the held-out data for the critic (training and validation), one for the test."""
     assert model.sample is not None
     count, seed = min(options.samples, JUDGED), options.seed
     train, test = load(model.train), load(model.test)
@@ -298,7 +298,7 @@ def measure(model: Model, options: Options) -> Result:
     test = subset(test, min(2 * count, len(test)), seed)
     test = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(seed)).to(test.device)]
     middle = len(test) // 2
-    found = independent_critic(
+    verdict = independent_critic(
         model.sample(count, seed),
         subset(train, count, seed),
         test[:middle],
@@ -307,18 +307,18 @@ def measure(model: Model, options: Options) -> Result:
         seed=seed,
         progress=options.progress,
     )
-    assert found.test is not None
+    assert verdict.test is not None
     metrics = {
-        "critic_distance_train": found.train,
-        "critic_distance_validation": found.validation,
-        "critic_distance_test": found.test,
-        "critic_overfitting": found.overfitting,
-        "critic_slope": found.slope.mean,
+        "critic_distance_train": verdict.train,
+        "critic_distance_validation": verdict.validation,
+        "critic_distance_test": verdict.test,
+        "critic_overfitting": verdict.overfitting,
+        "critic_slope": verdict.slope.mean,
     }
     curve = Lines(
         "The fresh critic's loss: still falling at the end means that it could tell more apart",
-        torch.arange(1, len(found.losses) + 1),
-        {"critic": found.losses},
+        torch.arange(1, len(verdict.losses) + 1),
+        {"critic": verdict.losses},
         "step",
         "loss",
     )

@@ -1,4 +1,4 @@
-"""A model's generator and critics, as metrics of them ask."""
+"""A model's generator and critics, as metrics need them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CRITICS = ("data", "code", "joint")  # their usual names
 
 
 def critics_of(model: Model, options: Options, most: int) -> Mapping[str, Critic]:
-    """The model's critics, with at most so many draws."""
+    """The model's critics, with at most `most` draws of each side."""
     assert model.critics is not None
-    found = model.critics(max(2, min(options.samples, most)), options.seed)
-    if not found:
+    critics = model.critics(max(2, min(options.samples, most)), options.seed)
+    if not critics:
         raise BadInput("needs a critic of single examples; every critic of this system judges whole batches")
-    return found
+    return critics
 
 
 def generator_of(model: Model) -> Callable[..., Tensor]:
@@ -32,7 +32,7 @@ def generator_of(model: Model) -> Callable[..., Tensor]:
 
 def labels_in_turn(model: Model, n: int) -> Tensor | None:
     """All classes in turn, where the model is given labels."""
-    known = load(model.train_labels) if model.sample_with_labels is not None else None
-    if known is not None:
-        check_labels(known, known, "the training data", classes=True)
-    return None if known is None else torch.arange(n) % (int(known.max()) + 1)
+    labels = load(model.train_labels) if model.sample_with_labels is not None else None
+    if labels is not None:
+        check_labels(labels, labels, "the training data", classes=True)
+    return None if labels is None else torch.arange(n) % (int(labels.max()) + 1)

@@ -1,4 +1,4 @@
-"""Whether a decoder can make given data at all: the best code for each, found by descent."""
+"""Inversion of a decoder: the best code for each of given data, found by descent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DECAYS = 0.9, 0.999  # of Adam's two averages
 
 @dataclass(frozen=True)
 class Inversion:
-    """What `inference_via_optimization` found.
+    """The result of `inference_via_optimization`.
 
     Attributes:
         error: mean over examples of the least ‖x - G(z)‖²/dim x that was found.
@@ -67,8 +67,8 @@ def inference_via_optimization(
     steps counts. Held-out x that a model leaves out (a lost mode) keep a large error.
 
     When it lies: the minimum found is above the true one (`history` says whether more steps would help; give more
-    restarts for a rough G). z is not kept near the prior: a low error at a code of unlikely norm is no sample of
-    the model; so read `code_norm` with it. A map onto everything, such as a flow's, reaches 0 for any x.
+    restarts for a rough G). z is not kept near the prior: a low error at a code of unlikely norm is not a
+    sample of the model; so read `code_norm` with it. A surjective map, such as a flow, reaches 0 for any x.
 
     Args:
         decoder: decoder(z), or decoder(z, y) if y is given, returns x or a torch.distributions distribution whose
@@ -84,8 +84,8 @@ def inference_via_optimization(
 
     Reference: Metz et al., 1611.02163 (inference via optimisation); Srivastava et al., 1705.07761.
 
-    >>> found = inference_via_optimization(lambda z: z.repeat(1, 2), torch.tensor([[1.0, 3.0], [2.0, 2.0]]), 1)
-    >>> found.errors.round(decimals=4), found.codes[:, 0].round(decimals=2)  # the nearest points with x₁ = x₂
+    >>> inversion = inference_via_optimization(lambda z: z.repeat(1, 2), torch.tensor([[1.0, 3.0], [2.0, 2.0]]), 1)
+    >>> inversion.errors.round(decimals=4), inversion.codes[:, 0].round(decimals=2)  # the nearest points with x₁ = x₂
     (tensor([1., 0.], dtype=torch.float64), tensor([2., 2.]))
     """
     _check(x, latent, y, start, rate)
@@ -108,13 +108,13 @@ def inference_via_optimization(
             batches.append(_descend(decoder, x[part], labels, starts[:, part], steps, rate, report))
     errors, codes, histories = zip(*batches, strict=True)
     error, code = torch.cat(errors), torch.cat(codes)
-    made = _images(decoder, code, y, batch_size).reshape(x.shape)
+    reconstructions = _images(decoder, code, y, batch_size).reshape(x.shape)
     return Inversion(
         error=Estimate.mean(error, "per pixel", _how(len(starts), steps)),
         code_norm=_norm_ratio(code, origins),
         errors=error,
         codes=code,
-        reconstructions=made,
+        reconstructions=reconstructions,
         history=torch.cat(histories, 1).mean(1),
     )
 
@@ -152,7 +152,7 @@ def _descend(
     rate: float,
     progress: Callable[[float], None] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For one batch x (b, *) and starts (R, b, D): least errors (b,), their codes (b, D), history (steps + 1, b)."""
+    """Least errors (b,) of one batch x (b, *) from starts (R, b, D), their codes (b, D), history (steps + 1, b)."""
     restarts, batch, _ = starts.shape
     target = x.flatten(1).repeat(restarts, 1)
     labels = None if y is None else y.repeat(restarts, *[1] * (y.ndim - 1))
@@ -162,11 +162,13 @@ def _descend(
     history = []
     for step in range(steps + 1):
         z.requires_grad_()
-        made = image_of(decoder, z, labels).flatten(1)
-        if made.shape != target.shape:
-            raise BadInput(f"the decoder makes {made.shape[1]} coordinates for x and x has {target.shape[1]}")
-        error = (made - target).square().mean(1)
-        if not made.requires_grad:
+        images = image_of(decoder, z, labels).flatten(1)
+        if images.shape != target.shape:
+            raise BadInput(
+                f"the decoder makes {images.shape[1]} coordinates for x and x has {target.shape[1]}"
+            )
+        error = (images - target).square().mean(1)
+        if not images.requires_grad:
             raise BadInput("the decoder's output does not depend on z by differentiable operations")
         (gradient,) = torch.autograd.grad(error.sum(), z)
         z, error = z.detach(), error.detach().double()
@@ -199,12 +201,12 @@ def _images(decoder: Decoder, z: Tensor, y: Tensor | None, batch_size: int) -> T
 
 def _norm_ratio(codes: Tensor, prior: Tensor) -> Estimate:
     """E‖z*‖ / E‖z‖, its error from those of both means."""
-    found = Estimate.mean(codes.double().norm(dim=1))
+    norm = Estimate.mean(codes.double().norm(dim=1))
     drawn = Estimate.mean(prior.double().norm(dim=1))
     if drawn.value == 0:
         raise BadInput("draw_prior returned nothing but zeros, to which no norm can be compared")
-    ratio = found.value / drawn.value
-    error = math.hypot(found.standard_error, ratio * drawn.standard_error) / drawn.value
+    ratio = norm.value / drawn.value
+    error = math.hypot(norm.standard_error, ratio * drawn.standard_error) / drawn.value
     how = "norm of the codes found over the norm of prior draws; far from 1: codes that the model never draws"
     return Estimate(ratio, error, len(codes), "", how)
 
@@ -223,12 +225,12 @@ SHOWN = 16
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """For held-out examples, from draws of the prior and, where there is an encoder, from its code."""
+    """The inversion of held-out examples, from draws of the prior and, where there is an encoder, from its code."""
     assert model.draw_prior is not None
     assert model.latent is not None
     x, y = held_out(model, replace(options, samples=min(options.samples, INVERTED)))
     start = None if model.encode is None else codes(model, x, y, options).flatten(1)
-    found = inference_via_optimization(
+    inversion = inference_via_optimization(
         generator_of(model),
         x,
         model.latent,
@@ -243,8 +245,8 @@ def measure(model: Model, options: Options) -> Result:
     plots: list[Plot] = [
         Lines(
             "The least error found, step by step: still falling at the end means that more steps would help",
-            torch.arange(len(found.history)),
-            {"mean over examples": found.history},
+            torch.arange(len(inversion.history)),
+            {"mean over examples": inversion.history},
             "step",
             "squared error per pixel",
             log="y",
@@ -252,8 +254,8 @@ def measure(model: Model, options: Options) -> Result:
     ]
     if model.is_image:
         low, high = model.image_range
-        worst = found.errors.argsort(descending=True)[:SHOWN]
-        pair = torch.cat([x[worst], found.reconstructions[worst]])
+        worst = inversion.errors.argsort(descending=True)[:SHOWN]
+        pair = torch.cat([x[worst], inversion.reconstructions[worst]])
         plots.append(
             Pictures(
                 "Held-out images that are hardest for the model, over the nearest that it can make",
@@ -262,4 +264,6 @@ def measure(model: Model, options: Options) -> Result:
                 ("data", "nearest G(z)"),
             )
         )
-    return Result({"inversion_error": found.error, "inversion_code_norm": found.code_norm}, tuple(plots))
+    return Result(
+        {"inversion_error": inversion.error, "inversion_code_norm": inversion.code_norm}, tuple(plots)
+    )

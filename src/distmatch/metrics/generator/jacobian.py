@@ -1,4 +1,4 @@
-"""How a decoder stretches space around a code: the singular values of its Jacobian."""
+"""Singular values of a decoder's Jacobian: the factors by which it stretches space around a code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DIRECTIONS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class JacobianSpectrum:
-    """What `jacobian_spectrum` found.
+    """The result of `jacobian_spectrum`.
 
     Attributes:
         log_condition_number: mean over z of log cond(JᵀJ) = 2 log(σ_max/σ_min).
@@ -83,8 +83,8 @@ def jacobian_spectrum(
     Reference: Odena et al., 1802.08768, section 2.
 
     >>> A = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    >>> found = jacobian_spectrum(lambda z: z @ A.T, torch.zeros(4, 2))
-    >>> found.singular_values[0], round(found.log_condition_number.value, 4)  # 2 log 3
+    >>> spectrum = jacobian_spectrum(lambda z: z @ A.T, torch.zeros(4, 2))
+    >>> spectrum.singular_values[0], round(spectrum.log_condition_number.value, 4)  # 2 log 3
     (tensor([3., 1.], dtype=torch.float64), 2.1972)
     """
     checked(z, "z", "n, D")
@@ -142,18 +142,18 @@ def image_of(decoder: Decoder, z: Tensor, y: Tensor | None = None) -> Tensor:
     >>> image_of(lambda z: torch.distributions.Normal(2 * z, 1.0), torch.ones(1, 1))
     tensor([[2.]])
     """
-    made = decoder(z) if y is None else decoder(z, y)
-    if isinstance(made, Distribution):
+    image = decoder(z) if y is None else decoder(z, y)
+    if isinstance(image, Distribution):
         try:
-            made = made.mean
+            image = image.mean
         except NotImplementedError:
             raise BadInput(
-                f"the decoder returned a {type(made).__name__}, which has no mean; return x itself"
+                f"the decoder returned a {type(image).__name__}, which has no mean; return x itself"
             ) from None
-    if not isinstance(made, Tensor) or made.ndim < 2 or made.shape[:1] != z.shape[:1]:
-        got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+    if not isinstance(image, Tensor) or image.ndim < 2 or image.shape[:1] != z.shape[:1]:
+        got = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
         raise BadInput(f"the decoder must return x ({len(z)}, *), one for each code; it returned {got}")
-    return made
+    return image
 
 
 def _log_condition(singular: Tensor) -> Tensor:
@@ -200,10 +200,10 @@ def _jacobians(decoder: Decoder, z: Tensor, y: Tensor | None) -> Iterator[Tensor
         part = slice(start, start + chunk)
         function = partial(_flat_image, decoder, None if y is None else y[part])
         with own_randomness(0), torch.enable_grad(), _quiet():
-            found = _jacobian(function, z[part], size)
-        if not torch.isfinite(found).all():
+            jacobian = _jacobian(function, z[part], size)
+        if not torch.isfinite(jacobian).all():
             raise BadInput("the decoder's Jacobian holds NaN or infinite values")
-        yield found
+        yield jacobian
 
 
 def _flat_image(decoder: Decoder, y: Tensor | None, z: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ def _flat_image(decoder: Decoder, y: Tensor | None, z: Tensor) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's warning about itself at the first forward differentiation of a process."""
+    """Silence torch's warning about itself at the first forward differentiation of a process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         yield
@@ -236,7 +236,7 @@ def _dimensions(decoder: Decoder, z: Tensor, y: Tensor | None) -> int:
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], z: Tensor, size: int) -> Tensor:
-    """(b, X, D), float64: by columns or rows, whichever are fewer; by loops where vmap will not do."""
+    """(b, X, D), float64: by columns or rows, whichever are fewer; by loops where vmap fails."""
 
     def column(e: Tensor) -> Tensor:
         return jvp(function, (z,), (e.expand_as(z),))[1]
@@ -285,7 +285,7 @@ MAPPED_ENTRIES = 2**22  # of all these Jacobians together
     better={"log_condition_number": "lower", "log_condition_number_spread": "lower", "log_volume": ""},
 )
 def measure(model: Model, options: Options) -> Result:
-    """At codes from the prior; with the labels in turn where the model is given labels."""
+    """The spectrum at codes from the prior; with the labels in turn where the model is given labels."""
     assert model.generate is not None
     assert model.draw_prior is not None
     z = model.draw_prior(max(2, min(options.samples, MAPPED)), options.seed)
@@ -293,19 +293,19 @@ def measure(model: Model, options: Options) -> Result:
     with torch.no_grad():
         size = model.generate(z[:1], None if y is None else y[:1]).numel()
     n = max(2, MAPPED_ENTRIES // (size * z.shape[1]))
-    found = jacobian_spectrum(
+    spectrum = jacobian_spectrum(
         generator_of(model), z[:n], y=None if y is None else y[:n], progress=options.progress
     )
     metrics = {
-        "log_condition_number": found.log_condition_number,
-        "log_condition_number_spread": found.log_condition_number_spread,
-        "log_volume": found.log_volume,
+        "log_condition_number": spectrum.log_condition_number,
+        "log_condition_number_spread": spectrum.log_condition_number_spread,
+        "log_volume": spectrum.log_volume,
     }
-    return Result(metrics, _spectra(found))
+    return Result(metrics, _spectra(spectrum))
 
 
-def _spectra(found: JacobianSpectrum) -> tuple[Plot, ...]:
-    singular = found.singular_values
+def _spectra(spectrum: JacobianSpectrum) -> tuple[Plot, ...]:
+    singular = spectrum.singular_values
     tiny = singular.max() * 1e-8
     rank = torch.arange(1, singular.shape[1] + 1)
     log_condition = 2 * (singular[:, 0] / singular[:, -1].clamp_min(tiny)).log()
@@ -320,8 +320,8 @@ def _spectra(found: JacobianSpectrum) -> tuple[Plot, ...]:
             rank,
             {
                 "geometric mean over codes": singular.clamp_min(tiny).log().mean(0).exp(),
-                "of the averaged J": found.of_mean.clamp_min(tiny),
-                "of the averaged JᵀJ (root)": found.of_mean_metric[: len(rank)].clamp_min(tiny),
+                "of the averaged J": spectrum.of_mean.clamp_min(tiny),
+                "of the averaged JᵀJ (root)": spectrum.of_mean_metric[: len(rank)].clamp_min(tiny),
             },
             "rank",
             "singular value",

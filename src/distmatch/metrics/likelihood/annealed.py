@@ -31,7 +31,7 @@ PILOT = 4  # one pilot chain for this many chains, at least one
 
 @dataclass(frozen=True)
 class AnnealedLogLikelihood:
-    """What `annealed_log_likelihood` found, in nats per example.
+    """The result of `annealed_log_likelihood`, in nats per example.
 
     Attributes:
         lower: in expectation at most log p(x).
@@ -118,10 +118,10 @@ def annealed_log_likelihood(
     Grosse, Ghahramani and Adams 1511.02543 (bounds from both sides).
 
     >>> def decoder(z): return Independent(Normal(z, 1.0), 1)
-    >>> made = simulate(decoder, 20, latent=1)
-    >>> found = annealed_log_likelihood(decoder, made.x, 1, codes=made.codes, temperatures=30, chains=4)
-    >>> truth = float(Normal(0.0, 2**0.5).log_prob(made.x).mean())
-    >>> abs(found.lower.value - truth) < 0.1 and abs(found.upper.value - truth) < 0.1
+    >>> simulated = simulate(decoder, 20, latent=1)
+    >>> bounds = annealed_log_likelihood(decoder, simulated.x, 1, codes=simulated.codes, temperatures=30, chains=4)
+    >>> truth = float(Normal(0.0, 2**0.5).log_prob(simulated.x).mean())
+    >>> abs(bounds.lower.value - truth) < 0.1 and abs(bounds.upper.value - truth) < 0.1
     True
     """
     _check(x, y, codes, latent, schedule)
@@ -131,14 +131,14 @@ def annealed_log_likelihood(
     size = max(1, batch_size // chains)
     passes = (2 if codes is None else 3) * math.ceil(len(x) / size) * (temperatures - 1)
     tick = _ticker(progress, passes)
-    found = []
+    bounds = []
     with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             label, exact = None if y is None else y[part], None if codes is None else codes[part]
             path = partial(_path, decoder, encoder, prior, x[part], label, latent)
-            found.append(_both_ways(path, exact, betas, chains, leapfrog, tick))
-    lower, upper, acceptance = (torch.cat(values) for values in zip(*found, strict=True))
+            bounds.append(_both_ways(path, exact, betas, chains, leapfrog, tick))
+    lower, upper, acceptance = (torch.cat(values) for values in zip(*bounds, strict=True))
     how = f"annealed importance sampling from {'q(z|x)' if encoder else 'the prior'}: {temperatures} " + (
         f"{schedule} temperatures, {chains} chains, {leapfrog} leapfrog steps; error over examples"
     )
@@ -157,14 +157,14 @@ def simulate(
 ) -> Simulated:
     """z ~ p(z), x ~ p(x|z): data whose codes are exact posterior draws, for bounds from both sides.
 
-    `decoder(z).sample()` must draw from the very distribution that its `log_prob` scores: one that rounds or clips its
+    `decoder(z).sample()` must draw from the distribution that its `log_prob` scores: one that rounds or clips its
     draws makes the upper bound of `annealed_log_likelihood` wrong by that much.
 
     Args:
         n: how many, at least 2; latent, prior: as there; y: (n, *) labels.
 
     Raises:
-        BadInput: counts too small, labels that do not fit, something else than a distribution returned.
+        BadInput: counts too small, labels that do not fit, something other than a distribution returned.
 
     >>> simulate(lambda z: Independent(Normal(z, 1.0), 1), 5, latent=3).x.shape
     torch.Size([5, 3])
@@ -173,14 +173,14 @@ def simulate(
     at_least(1, latent=latent, batch_size=batch_size)
     if y is not None and len(y) != n:
         raise BadInput(f"y has {len(y)} labels for {n} examples")
-    made = []
+    examples = []
     with torch.no_grad(), own_randomness(seed + APART):
         z = (_standard_normal(latent, torch.zeros(1)) if prior is None else prior).sample(torch.Size((n,)))
         for start in range(0, n, batch_size):
             part = slice(start, start + batch_size)
             label = () if y is None else (y[part],)
-            made.append(as_distribution(decoder(z[part], *label), "the decoder").sample())
-    return Simulated(torch.cat(made), z)
+            examples.append(as_distribution(decoder(z[part], *label), "the decoder").sample())
+    return Simulated(torch.cat(examples), z)
 
 
 def _path(
@@ -267,7 +267,7 @@ def _check(x: Tensor, y: Tensor | None, codes: Tensor | None, latent: int, sched
 
 
 def _ticker(progress: Callable[[float], None] | None, total: int) -> Callable[[], None]:
-    """Counts transitions, and reports the share that is done."""
+    """Return a function that counts transitions and reports the share that is done."""
     done = count(1)
 
     def tick() -> None:
@@ -279,7 +279,7 @@ def _ticker(progress: Callable[[float], None] | None, total: int) -> Callable[[]
 
 
 ANNEALED, CHAINS, TEMPERATURES, LEAPFROG = 32, 4, 250, 4  # of the metric
-WORK, FEWEST = 5e11, 4  # operations of the decoder's calls, forward; so many examples however costly it is
+WORK, FEWEST = 5e11, 4  # operations of the decoder's calls, forward; and examples at least, at any cost
 
 
 @metric(
@@ -301,7 +301,7 @@ def measure(model: Model, options: Options) -> Result:
 
     count = min(_affordable(model, latent), max(2, options.samples))
     x, y = held_out(model, replace(options, samples=count))
-    made = simulate(decoder, len(x), latent, model.prior, y=y, seed=options.seed)
+    simulated = simulate(decoder, len(x), latent, model.prior, y=y, seed=options.seed)
     anneal = partial(
         annealed_log_likelihood,
         decoder,
@@ -314,7 +314,7 @@ def measure(model: Model, options: Options) -> Result:
         seed=options.seed,
     )
     held = anneal(x, progress=_share(options, 0.0, 0.4))
-    own = anneal(made.x.to(x), codes=made.codes, progress=_share(options, 0.4, 0.6))
+    own = anneal(simulated.x.to(x), codes=simulated.codes, progress=_share(options, 0.4, 0.6))
     assert own.gap is not None
     return Result(
         {
@@ -328,7 +328,7 @@ def measure(model: Model, options: Options) -> Result:
 
 
 def _affordable(model: Model, latent: int) -> int:
-    """How many examples to anneal: fewer where the decoder is costly, by the operations of one call."""
+    """Number of examples to anneal: fewer where the decoder is costly, by the operations of one call."""
     assert model.decode is not None
     labels = load(model.test_labels)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -42,7 +42,7 @@ def bits_per_dim(
     Raises:
         BadInput: NaN, shapes, counts below one.
 
-    Limit: a density at data without noise has no such meaning: there it can be made as large as one likes by
+    Limit: a density at data without noise has no such meaning: there it can be made arbitrarily large by
     putting spikes on the levels, and the figure falls without limit.
 
     Reference: Theis, van den Oord and Bethge, 1511.01844, section 3.1.
@@ -91,7 +91,7 @@ def bits_per_dim(
     better={"bits_per_dim": "lower", "nll": "lower"},
 )
 def measure(model: Model, options: Options) -> Result:
-    """Of held-out data, where log p(x) is known."""
+    """Bits per dimension of held-out data, where log p(x) is known."""
     assert model.log_prob is not None
     x, y = held_out(model, options)
     parts = []
@@ -99,10 +99,10 @@ def measure(model: Model, options: Options) -> Result:
         part = slice(start, start + options.batch_size)
         parts.append(model.log_prob(x[part], None if y is None else y[part]))
     log_p = torch.cat(parts)
-    found = {"bits_per_dim": bits_per_dim(log_p, x[0].numel(), model.grey_levels)}
+    estimates = {"bits_per_dim": bits_per_dim(log_p, x[0].numel(), model.grey_levels)}
     if model.grey_levels is None:
-        found["nll"] = Estimate.mean(-log_p.double(), "nats per example", "exact; error over examples")
-    return Result(found)
+        estimates["nll"] = Estimate.mean(-log_p.double(), "nats per example", "exact; error over examples")
+    return Result(estimates)
 
 
 @metric(
@@ -122,7 +122,7 @@ def measure_bound(model: Model, options: Options) -> Result:
         first = None if y is None else y[:1]
         distribution = as_distribution(decode(codes(model, x[:1], first, options), first), "the decoder")
         _check_levels(distribution, x)
-    found = log_likelihood(
+    lower = log_likelihood(
         lambda x, y=None: encode(x, y),
         lambda z, y=None: decode(z, y),
         x,
@@ -131,11 +131,11 @@ def measure_bound(model: Model, options: Options) -> Result:
         batch_size=options.batch_size,
         seed=options.seed,
     )
-    return Result({"bits_per_dim_bound": bits_per_dim(found, x[0].numel(), model.grey_levels, bound=True)})
+    return Result({"bits_per_dim_bound": bits_per_dim(lower, x[0].numel(), model.grey_levels, bound=True)})
 
 
 def _check_levels(distribution: Distribution, x: Tensor) -> None:
-    """Raises BadInput unless the distribution says that it is one of discrete values, and the data are among these."""
+    """Raise `BadInput` unless the distribution says that its values are discrete, and the data are among these."""
     try:
         support = distribution.support
     except NotImplementedError:

@@ -52,7 +52,7 @@ def evidence_lower_bound(
         prior: p(z) with batch shape (); None for N(0, I).
 
     Raises:
-        BadInput: shapes, NaN, counts below one, something else than a distribution returned. What the
+        BadInput: shapes, NaN, counts below one, something other than a distribution returned. What the
             encoder, the decoder or their densities raise passes through.
 
     Reference: Kingma and Welling, 1312.6114.
@@ -132,7 +132,7 @@ def standard_normal_like(q: Distribution) -> Distribution:
 
 
 def per_example(values: Tensor) -> Tensor:
-    """Sums all but the first dimension, in float64: (B, *) -> (B,)."""
+    """Sum over all but the first dimension, in float64: (B, *) -> (B,)."""
     return values.double().flatten(1).sum(1) if values.ndim > 1 else values.double()
 
 
@@ -149,7 +149,7 @@ def measure(model: Model, options: Options) -> Result:
     assert encode is not None
     assert decode is not None
     x, y = held_out(model, options)
-    found = evidence_lower_bound(
+    bound = evidence_lower_bound(
         lambda x, y=None: encode(x, y),
         lambda z, y=None: decode(z, y),
         x,
@@ -158,29 +158,29 @@ def measure(model: Model, options: Options) -> Result:
         batch_size=options.batch_size,
         seed=options.seed,
     )
-    metrics = {"elbo": found.elbo, "rate": found.rate, "distortion": found.distortion}
-    return Result(metrics, (rate_plane({"this model": found}),))
+    metrics = {"elbo": bound.elbo, "rate": bound.rate, "distortion": bound.distortion}
+    return Result(metrics, (rate_plane({"this model": bound}),))
 
 
-def rate_plane(found: Mapping[str, EvidenceLowerBound], entropy: Estimate | None = None) -> RatePlane:
+def rate_plane(bounds: Mapping[str, EvidenceLowerBound], entropy: Estimate | None = None) -> RatePlane:
     """The picture of models whose bounds are known, with the bound of the entropy (default: their best).
 
     >>> e = Estimate(1.0, 0.1, 10)
     >>> rate_plane({"vae": EvidenceLowerBound(Estimate(-2.0, 0.1, 10), e, e)}).entropy.value
     2.0
     """
-    bound = entropy_bound(found) if entropy is None else entropy
+    bound = entropy_bound(bounds) if entropy is None else entropy
     return RatePlane(
         "Rate against distortion. On a line of slope -1 the ELBO is the same; no model lies below the line "
         f"D + R = H, and H is at most {bound}. At rate 0 the code is ignored.",
-        {name: (parts.rate, parts.distortion) for name, parts in found.items()},
+        {name: (parts.rate, parts.distortion) for name, parts in bounds.items()},
         bound,
     )
 
 
-def entropy_bound(found: Mapping[str, EvidenceLowerBound]) -> Estimate:
+def entropy_bound(bounds: Mapping[str, EvidenceLowerBound]) -> Estimate:
     """The lowest -ELBO."""
-    name, best = max(found.items(), key=lambda item: item[1].elbo.value)
+    name, best = max(bounds.items(), key=lambda item: item[1].elbo.value)
     how = f"the lowest -ELBO, of {name}: an upper bound of H; the best of several, so low by up to about its error"
     return negative(best.elbo, how)
 

@@ -24,7 +24,7 @@ JITTER = 0.5  # each trajectory's ε varies by this share, so that none is perio
 
 @dataclass(frozen=True)
 class Point:
-    """Where chains are: z (rows, D), both ends' log-densities there (rows,) and their gradients (rows, D)."""
+    """Places of chains: z (rows, D), both ends' log-densities there (rows,) and their gradients (rows, D)."""
 
     z: Tensor
     log_start: Tensor
@@ -105,13 +105,13 @@ def pilot_steps(
 ) -> Tensor:
     """Step sizes (T - 1, examples) that keep acceptance near its target, geometric means over pilot chains."""
     here = _first(path, z)
-    log_step, found = torch.full_like(here.log_joint, math.log(FIRST_STEP)), []
+    log_step, steps = torch.full_like(here.log_joint, math.log(FIRST_STEP)), []
     for beta in betas[1:-1]:
         here, rate = transition(path, here, beta, log_step.exp(), leapfrog)
         log_step = log_step + GAIN * (rate - ACCEPTANCE)
-        found.append(log_step.reshape(chains, -1).mean(0).exp())
+        steps.append(log_step.reshape(chains, -1).mean(0).exp())
         tick()
-    return torch.stack(found)
+    return torch.stack(steps)
 
 
 def anneal(

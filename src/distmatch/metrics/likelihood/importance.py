@@ -37,7 +37,7 @@ def log_likelihood(
     The bound rises with K = `samples` towards log p(x), and at K = 1 is the ELBO. The error is over examples.
 
     Limit: what the encoder never proposes is never weighed, so a narrow or one-sided q(z|x) leaves the bound low,
-    at any K that can be paid for, and nothing in the figure shows it. `annealed_log_likelihood` does not rest on
+    at any affordable K, and nothing in the figure shows it. `annealed_log_likelihood` does not rest on
     the encoder, and on data that the model made itself bounds log p(x) from above too.
 
     Args:
@@ -47,7 +47,7 @@ def log_likelihood(
         prior: p(z) with batch shape (); None for N(0, I).
 
     Raises:
-        BadInput: shapes, NaN, counts below one, something else than a distribution returned.
+        BadInput: shapes, NaN, counts below one, something other than a distribution returned.
 
     Reference: Burda, Grosse and Salakhutdinov, 1509.00519.
 
@@ -63,7 +63,7 @@ def log_likelihood(
     check_modes(encoder=encoder, decoder=decoder)
     if y is not None and len(y) != len(x):
         raise BadInput(f"y has {len(y)} labels for {len(x)} examples")
-    found = []
+    bounds = []
     with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(x), batch_size):
             batch = x[start : start + batch_size]
@@ -75,9 +75,9 @@ def log_likelihood(
                 z = q.sample()
                 log_x = log_density(decoder(z, *label), batch, start == 0)
                 log_w.append(log_x + per_example(p.log_prob(z)) - per_example(q.log_prob(z)))
-            found.append(torch.stack(log_w).logsumexp(0) - math.log(samples))
+            bounds.append(torch.stack(log_w).logsumexp(0) - math.log(samples))
     how = f"importance-weighted lower bound, {samples} draws of z from the encoder per example; error over examples"
-    return Estimate.mean(torch.cat(found), "nats per example", how)
+    return Estimate.mean(torch.cat(bounds), "nats per example", how)
 
 
 WEIGHTED = 5000  # a tenth of this many examples, at most, for the importance-weighted bound
@@ -96,7 +96,7 @@ def measure(model: Model, options: Options) -> Result:
     assert encode is not None
     assert decode is not None
     x, y = held_out(model, replace(options, samples=max(2, min(options.samples, WEIGHTED) // 10)))
-    found = log_likelihood(
+    bound = log_likelihood(
         lambda x, y=None: encode(x, y),
         lambda z, y=None: decode(z, y),
         x,
@@ -105,4 +105,4 @@ def measure(model: Model, options: Options) -> Result:
         batch_size=options.batch_size,
         seed=options.seed,
     )
-    return Result({"log_likelihood": found})
+    return Result({"log_likelihood": bound})

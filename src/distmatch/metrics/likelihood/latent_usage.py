@@ -1,4 +1,4 @@
-"""Which coordinates of the code an encoder uses."""
+"""Use of the code's coordinates by an encoder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 100_000  # entries of a histogram, at most
 
 @dataclass(frozen=True)
 class LatentUsage:
-    """What `latent_usage` found.
+    """The result of `latent_usage`.
 
     Attributes:
         active_by_variance: units with Var_x E[z_i|x] above its threshold.
@@ -52,7 +52,7 @@ def latent_usage(
     resamples: int = 200,
     seed: int = 0,
 ) -> LatentUsage:
-    """How many units of q(z|x_n) = N(loc_n, diag scale_n²) depend on x, by two criteria, against N(0, I).
+    """Number of units of q(z|x_n) = N(loc_n, diag scale_n²) that depend on x, by two criteria, against N(0, I).
 
         Var_x E[z_i|x] > 0.01,    KL_i = 1/N Σ_n ½(μ_ni² + σ_ni² - 1 - ln σ_ni²) > 0.01 nats
 
@@ -73,8 +73,8 @@ def latent_usage(
     Reference: Burda, Grosse and Salakhutdinov, 1509.00519, section 5.2 (the variance criterion).
 
     >>> x = torch.linspace(-1, 1, 100)[:, None]
-    >>> found = latent_usage(torch.cat([x, 0 * x], 1), torch.tensor([0.1, 1.0]).expand(100, 2))
-    >>> found.active.tolist(), found.active_by_kl.value, round(float(found.variances[0]), 2)
+    >>> usage = latent_usage(torch.cat([x, 0 * x], 1), torch.tensor([0.1, 1.0]).expand(100, 2))
+    >>> usage.active.tolist(), usage.active_by_kl.value, round(float(usage.variances[0]), 2)
     ([True, False], 1.0, 0.34)
     """
     loc, scale = checked(loc, "loc", "N, D"), checked(scale, "scale", "N, D")
@@ -107,8 +107,8 @@ def latent_usage(
     )
 
 
-def _count(values: Tensor, errors: Tensor, threshold: float, found: Estimate) -> Estimate:
-    """How many values are above the threshold. Where some are near it, the limits are the central 95 % of the number
+def _count(values: Tensor, errors: Tensor, threshold: float, estimate: Estimate) -> Estimate:
+    """Number of values above the threshold. Where some are near it, the limits are the central 95 % of the number
     of those that are, each with the probability that a normal of its value and error gives (Poisson's binomial)."""
     above = torch.special.ndtr((values - threshold) / errors.clamp(min=1e-300))
     sure = int((above > 1 - NEVER).sum())
@@ -120,7 +120,7 @@ def _count(values: Tensor, errors: Tensor, threshold: float, found: Estimate) ->
     low, high = (sure + int((shares.cumsum(0) < level).sum()) for level in (0.025, 0.975))
     count = int((values > threshold).sum())
     limits = (float(min(low, count)), float(max(high, count)))
-    return replace(found, value=float(count), limits=limits if low < high else None)
+    return replace(estimate, value=float(count), limits=limits if low < high else None)
 
 
 def _variance_errors(loc: Tensor) -> Tensor:
@@ -152,16 +152,16 @@ def _errors(
     return by_variance, by_kl
 
 
-def usage_plots(found: LatentUsage, loc: Tensor, scale: Tensor) -> tuple[Plot, ...]:
+def usage_plots(usage: LatentUsage, loc: Tensor, scale: Tensor) -> tuple[Plot, ...]:
     """Histograms of means and of σ, active units apart from the others, and every unit's KL in falling order.
 
     >>> loc, scale = torch.linspace(-1, 1, 150).reshape(50, 3), torch.ones(50, 3)
     >>> [type(e).__name__ for e in usage_plots(latent_usage(loc, scale), loc, scale)]
     ['Lines', 'Histograms', 'Histograms']
     """
-    order = found.kl.argsort(descending=True)
+    order = usage.kl.argsort(descending=True)
     ranks = torch.arange(1, len(order) + 1, dtype=torch.float64)
-    groups = {"active units": found.active, "other units": ~found.active}
+    groups = {"active units": usage.active, "other units": ~usage.active}
 
     def entries(values: Tensor) -> dict[str, Tensor]:
         return {name: _thinned(values[:, which]) for name, which in groups.items() if which.any()}
@@ -170,10 +170,10 @@ def usage_plots(found: LatentUsage, loc: Tensor, scale: Tensor) -> tuple[Plot, .
         Lines(
             "The KL of every unit from N(0, 1), in falling order: a rate spread over few units or over all.",
             ranks,
-            {"KL of the unit": found.kl[order]},
+            {"KL of the unit": usage.kl[order]},
             "unit, by its KL",
             "nats",
-            errors={"KL of the unit": found.kl_errors[order]},
+            errors={"KL of the unit": usage.kl_errors[order]},
         ),
         Histograms("Means of q(z|x), one entry for each unit and example.", entries(loc), "mean"),
         Histograms(
@@ -196,10 +196,10 @@ def _thinned(values: Tensor) -> Tensor:
     better={"active_units": "", "active_units_kl": ""},
 )
 def measure(model: Model, options: Options) -> Result:
-    """Over the encodings of the training set."""
+    """The use of units over the encodings of the training set."""
     loc, scale = gaussians(model, options)
-    found = latent_usage(loc, scale, seed=options.seed)
+    usage = latent_usage(loc, scale, seed=options.seed)
     return Result(
-        {"active_units": found.active_by_variance, "active_units_kl": found.active_by_kl},
-        usage_plots(found, loc, scale),
+        {"active_units": usage.active_by_variance, "active_units_kl": usage.active_by_kl},
+        usage_plots(usage, loc, scale),
     )

@@ -1,4 +1,4 @@
-"""What a decoder makes of prior draws that no datum is encoded to (Algorithm 1); `populations` looks at them."""
+"""Images of prior draws that no datum is encoded to (Algorithm 1); `populations` analyses them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCORED = 1_000  # codes between two reports of progress
 
 @dataclass(frozen=True)
 class LowPosterior:
-    """What `low_posterior_samples` found.
+    """The result of `low_posterior_samples`.
 
     Attributes:
         z: (m, D), the prior draws of lowest log q(z), lowest first; log_q: their log q(z) in nats, (m,).
@@ -98,8 +98,8 @@ def low_posterior_samples(
 
     >>> from torch.distributions import Normal
     >>> loc = torch.tensor([[-1.0], [1.0]])
-    >>> found = low_posterior_samples(loc, torch.full((2, 1), 0.3), lambda z: Normal(z, 1.0), keep=3)
-    >>> bool((found.images.abs() > 2).all())                   # the tails, far from both codes
+    >>> samples = low_posterior_samples(loc, torch.full((2, 1), 0.3), lambda z: Normal(z, 1.0), keep=3)
+    >>> bool((samples.images.abs() > 2).all())                   # the tails, far from both codes
     True
     """
     loc, scale = checked(loc, "loc", "N, D"), checked(scale, "scale", "N, D")
@@ -197,7 +197,7 @@ def _decoded(
     decoder: Callable[..., Distribution], z: Tensor, y: Tensor | None, batch_size: int, seed: int
 ) -> Tensor:
     """Means of p(x|z), in the default precision that nets are in; draws where the distribution has no mean."""
-    made, z = [], z.to(torch.get_default_dtype())
+    images, z = [], z.to(torch.get_default_dtype())
     with torch.no_grad(), own_randomness(seed):
         for start in range(0, len(z), batch_size):
             part = slice(start, start + batch_size)
@@ -205,10 +205,10 @@ def _decoded(
                 decoder(z[part], *(() if y is None else (y[part],))), "the decoder"
             )
             try:
-                made.append(distribution.mean)
+                images.append(distribution.mean)
             except NotImplementedError:
-                made.append(distribution.sample())
-    return torch.cat(made)
+                images.append(distribution.sample())
+    return torch.cat(images)
 
 
 def tail_mean(values: Tensor, scores: Tensor, draws: int, unit: str = "", how: str = "") -> Estimate:
@@ -226,8 +226,8 @@ def tail_mean(values: Tensor, scores: Tensor, draws: int, unit: str = "", how: s
         BadInput: shapes, NaN, fewer draws than values.
 
     >>> values = torch.tensor([1.0, 2.0, 3.0])
-    >>> found = tail_mean(values, values - 4, 1000)
-    >>> found.value, round(found.standard_error, 2), round(Estimate.mean(values).standard_error, 2)
+    >>> mean = tail_mean(values, values - 4, 1000)
+    >>> mean.value, round(mean.standard_error, 2), round(Estimate.mean(values).standard_error, 2)
     (2.0, 0.82, 0.58)
     """
     values, scores = checked(values, "values", "m"), checked(scores, "scores", "m").to(values.device)
@@ -298,7 +298,7 @@ def measure(model: Model, options: Options) -> Result:
     assert x is not None
     keep = min(KEPT, max(2, options.samples))
     labels = None if y is None else y[_rows(len(y), keep, options.seed)]
-    found = low_posterior_samples(
+    samples = low_posterior_samples(
         *gaussians(model, options),
         lambda z, y=None: decode(z, y),
         y=labels,
@@ -308,11 +308,11 @@ def measure(model: Model, options: Options) -> Result:
         seed=options.seed,
         progress=None if progress is None else lambda share: progress(SCORING * share),
     )
-    images = _like(found.images.to(x).reshape(keep, *x.shape[1:]), x)
+    images = _like(samples.images.to(x).reshape(keep, *x.shape[1:]), x)
     near = nearest_neighbours(images, x).index.to(x.device)
-    some = _rows(len(x), min(COMPARED, len(x)), options.seed)
+    compared = _rows(len(x), min(COMPARED, len(x)), options.seed)
     groups: dict[str, Group] = {
-        "data": (x[some], None if y is None else y[some]),
+        "data": (x[compared], None if y is None else y[compared]),
         "neighbours": (x[near], None if y is None else y[near.to(y.device)]),
         "low_posterior": (images, labels),
     }
@@ -323,9 +323,9 @@ def measure(model: Model, options: Options) -> Result:
     }
     pictures = {name: group[0] for name, group in groups.items()}
     shown = _shown(model, pictures, costs)
-    codes_of = {"prior": found.prior, "codes of q(z)": found.codes, "low-posterior": found.z}
+    codes_of = {"prior": samples.prior, "codes of q(z)": samples.codes, "low-posterior": samples.z}
     shown.append(code_map(codes_of, most=MAPPED, seed=options.seed))
-    return Result(_low_posterior_metrics(found, costs, pictures), tuple(shown))
+    return Result(_low_posterior_metrics(samples, costs, pictures), tuple(shown))
 
 
 def _rows(n: int, count: int, seed: int) -> Tensor:
@@ -361,35 +361,35 @@ def _shown(model: Model, pictures: dict[str, Tensor], costs: dict[str, Populatio
 
 
 def _low_posterior_metrics(
-    found: LowPosterior, costs: dict[str, Population], pictures: dict[str, Tensor]
+    samples: LowPosterior, costs: dict[str, Population], pictures: dict[str, Tensor]
 ) -> dict[str, Estimate]:
     """The populations' means, and where log q(z) of prior draws and of codes lie."""
     metrics = {
-        "low_posterior_log_q": found.quantiles[0.01].explained(
+        "low_posterior_log_q": samples.quantiles[0.01].explained(
             "the lowest 1 % of prior draws lie below this log q(z); error by Woodruff's interval"
         ),
-        "low_posterior_log_q_codes": found.code_quantiles[0.5].explained(
+        "low_posterior_log_q_codes": samples.code_quantiles[0.5].explained(
             "median of log q(z) at codes of the data, for comparison; error by Woodruff's interval"
         ),
     }
     for name, cost in costs.items():
-        metrics[f"low_posterior_rate_{name}"] = _of_lowest(name, cost.rate, cost.rates, found)
+        metrics[f"low_posterior_rate_{name}"] = _of_lowest(name, cost.rate, cost.rates, samples)
         if cost.elbo is not None and cost.elbos is not None:
-            metrics[f"low_posterior_elbo_{name}"] = _of_lowest(name, cost.elbo, cost.elbos, found)
+            metrics[f"low_posterior_elbo_{name}"] = _of_lowest(name, cost.elbo, cost.elbos, samples)
     for name in ("data", "low_posterior"):
         pixels = pictures[name].flatten(1).mean(1)
-        metrics[f"low_posterior_pixel_{name}"] = _of_lowest(name, mean_pixel(pictures[name]), pixels, found)
+        metrics[f"low_posterior_pixel_{name}"] = _of_lowest(name, mean_pixel(pictures[name]), pixels, samples)
     return metrics
 
 
-def _of_lowest(group: str, mean: Estimate, values: Tensor, found: LowPosterior) -> Estimate:
+def _of_lowest(group: str, mean: Estimate, values: Tensor, samples: LowPosterior) -> Estimate:
     """The mean over a group's images; of the lowest draws, and their neighbours, with the error that these have."""
     if group == "data":
         return mean
-    return tail_mean(values, found.log_q, len(found.prior), mean.unit, mean.how)
+    return tail_mean(values, samples.log_q, len(samples.prior), mean.unit, mean.how)
 
 
 def _like(images: Tensor, data: Tensor) -> Tensor:
     """Images binarised at ½ where the data hold nothing but 0 and 1; otherwise as they are."""
-    some = data[:COMPARED]
-    return (images > 0.5).to(images) if ((some == 0) | (some == 1)).all() else images
+    compared = data[:COMPARED]
+    return (images > 0.5).to(images) if ((compared == 0) | (compared == 1)).all() else images

@@ -42,8 +42,8 @@ def nearest_neighbours(queries: Tensor, data: Tensor, *, chunk: int = ROWS) -> N
     Raises:
         BadInput: shapes, NaN, chunk below one.
 
-    >>> found = nearest_neighbours(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [9.0, 9.0]]))
-    >>> found.index.tolist(), found.distance.tolist()
+    >>> neighbours = nearest_neighbours(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [9.0, 9.0]]))
+    >>> neighbours.index.tolist(), neighbours.distance.tolist()
     ([0], [5.0])
     """
     at_least(1, chunk=chunk)
@@ -66,7 +66,7 @@ def nearest_neighbours(queries: Tensor, data: Tensor, *, chunk: int = ROWS) -> N
 
 @dataclass(frozen=True)
 class Population:
-    """What the codes of one population of images cost, and its bound, in nats.
+    """Cost of the codes of one population of images, and its bound, in nats.
 
     Attributes:
         rate, elbo: means; `elbo` is None where no decoder was given.
@@ -104,8 +104,8 @@ def population(
     Reference: Rosca, Lakshminarayanan and Mohamed, 1802.06847, figures 2, 3 and 10 to 14.
 
     >>> from torch.distributions import Normal
-    >>> found = population(lambda x: Normal(x / 2, 0.5**0.5), lambda z: Normal(z, 1.0), torch.zeros(5, 1))
-    >>> round(found.rate.value, 3)                             # ½(½ - 1 + ln 2)
+    >>> costs = population(lambda x: Normal(x / 2, 0.5**0.5), lambda z: Normal(z, 1.0), torch.zeros(5, 1))
+    >>> round(costs.rate.value, 3)                             # ½(½ - 1 + ln 2)
     0.097
     """
     checked(_flat(x, "x"), "x", "n, *", dtype=None)
@@ -165,8 +165,8 @@ def cost_histograms(groups: Mapping[str, Population]) -> tuple[Histograms, ...]:
     >>> len(cost_histograms({"data": Population(zero, zero, torch.zeros(2), torch.zeros(2))}))
     2
     """
-    rates = {name: found.rates for name, found in groups.items()}
-    elbos = {name: found.elbos for name, found in groups.items() if found.elbos is not None}
+    rates = {name: costs.rates for name, costs in groups.items()}
+    elbos = {name: costs.elbos for name, costs in groups.items() if costs.elbos is not None}
     shown = [_histograms("The codes' cost KL(q(z|x)‖p(z)) of each image.", rates, "nats", False)]
     if elbos:
         shown.append(_histograms("The ELBO of each image.", elbos, "nats", False))

@@ -45,7 +45,7 @@ class RatePoint:
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """What `rate_distortion` found.
+    """The result of `rate_distortion`.
 
     Attributes:
         points: model -> its point, by rising rate.
@@ -98,26 +98,26 @@ def rate_distortion(
     >>> from torch.distributions import Normal
     >>> def decoder(z): return Normal(z, 1.0)
     >>> sweep = {s: (lambda x, s=s: Normal(x / 2, s), decoder, None) for s in (0.3, 0.7, 1.0)}
-    >>> found = rate_distortion(sweep, torch.linspace(-3, 3, 500)[:, None])
-    >>> list(found.points), found.feasible
+    >>> curve = rate_distortion(sweep, torch.linspace(-3, 3, 500)[:, None])
+    >>> list(curve.points), curve.feasible
     (['1.0', '0.7', '0.3'], None)
     """
     if not models:
         raise BadInput("models is empty; give at least one encoder and decoder")
     if entropy is not None and not (math.isfinite(entropy.value) and math.isfinite(entropy.standard_error)):
         raise BadInput(f"the entropy is {entropy.value} ± {entropy.standard_error}; give a finite estimate")
-    found = {}
+    bounds = {}
     for i, (name, (encoder, decoder, prior)) in enumerate(models.items()):
-        found[str(name)] = evidence_lower_bound(
+        bounds[str(name)] = evidence_lower_bound(
             encoder, decoder, x, y=y, prior=prior, samples=samples, batch_size=batch_size, seed=seed
         )
         if progress is not None:
             progress((i + 1) / len(models))
-    best = entropy or entropy_bound(found)
-    ordered = sorted(found.items(), key=lambda item: item[1].rate.value)
+    best = entropy or entropy_bound(bounds)
+    ordered = sorted(bounds.items(), key=lambda item: item[1].rate.value)
     points = {name: _point(parts, best, given=entropy is not None) for name, parts in ordered}
     feasible = None if entropy is None else all(p.feasible for p in points.values())
-    return RateDistortion(points, best, feasible, rate_plane(found, best))
+    return RateDistortion(points, best, feasible, rate_plane(bounds, best))
 
 
 def _point(parts: EvidenceLowerBound, entropy: Estimate, given: bool) -> RatePoint:

@@ -1,4 +1,4 @@
-"""How far reconstructions are from their data, per pixel."""
+"""Errors of reconstructions from their data, per pixel."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def reconstruction_error(x: Tensor, x_rec: Tensor) -> ReconstructionError:
         BadInput: shapes that differ, one example, NaN.
 
     >>> import torch
-    >>> found = reconstruction_error(torch.zeros(5, 3), torch.full((5, 3), 0.5))
-    >>> found.mse.value, found.l1.value
+    >>> error = reconstruction_error(torch.zeros(5, 3), torch.full((5, 3), 0.5))
+    >>> error.mse.value, error.l1.value
     (0.25, 0.5)
     """
     same_shape(x, x_rec, "x and x_rec")
@@ -63,14 +63,14 @@ def measure(model: Model, options: Options) -> Result:
     assert model.decode is not None
     x, y = held_out(model, options)
     z = codes(model, x, y, options)
-    made = []
+    reconstructions = []
     with torch.no_grad(), own_randomness(options.seed):
         for start in range(0, len(x), options.batch_size):
             part = slice(start, start + options.batch_size)
             p = as_distribution(model.decode(z[part], None if y is None else y[part]), "the decoder")
             try:
-                made.append(p.mean)
+                reconstructions.append(p.mean)
             except NotImplementedError:
-                made.append(p.sample())
-    found = reconstruction_error(x, torch.cat(made).reshape(x.shape))
-    return Result({"mse": found.mse, "l1": found.l1})
+                reconstructions.append(p.sample())
+    error = reconstruction_error(x, torch.cat(reconstructions).reshape(x.shape))
+    return Result({"mse": error.mse, "l1": error.l1})

@@ -32,7 +32,7 @@ Same = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class BirthdayTest:
-    """What `birthday_test` found.
+    """The result of `birthday_test`.
 
     Attributes:
         probability: size -> the share of batches of that size that hold a duplicate.
@@ -82,13 +82,13 @@ def birthday_test(
     P(s) leaves the curve above. Things that no two samples show are in neither number: a frequent thing that is seen
     once by chance makes the interval too short.
 
-    Two samples are duplicates if `duplicate` says so. All rests on that judge: look at the closest pairs yourself. A
-    threshold may come from `duplicate_threshold`. Work is quadratic in n.
+    Two samples are duplicates if `duplicate` says so. Everything depends on that judge: look at the closest pairs
+    yourself. A threshold may come from `duplicate_threshold`. Work is quadratic in n.
 
     Args:
         samples: (n, *) independent draws, n ≥ 2.
         duplicate: the largest distance between duplicates (0: only equal ones), or a function of two tensors
-            of samples, which is asked about every pair.
+            of samples, which is called on every pair.
         sizes: batch sizes; None for about ten, as far as the runs go.
         features: samples -> (n, d), where distances are measured; None for the samples themselves (ℓ2).
         seed: of the order in which the samples are read; None: as they are.
@@ -100,8 +100,8 @@ def birthday_test(
     Reference: Arora and Zhang, Do GANs learn the distribution? (1706.08224).
 
     >>> dice = torch.randint(365, (5000, 1), generator=torch.Generator().manual_seed(0)).float()
-    >>> found = birthday_test(dice, 0.0)
-    >>> found.support_interval[0] < 365 < found.support_interval[1]
+    >>> test = birthday_test(dice, 0.0)
+    >>> test.support_interval[0] < 365 < test.support_interval[1]
     True
     """
     at_least(2, **{f"sizes[{i}]": size for i, size in enumerate(sizes or ())})
@@ -161,7 +161,7 @@ class _Curve:
 
 
 def _curve(runs: Sequence[int], left: int) -> _Curve:
-    """Kaplan and Meier's, where one last run is known only to be longer than `left`."""
+    """Kaplan and Meier's curve, where one last run is known only to be longer than `left`."""
     lengths, counts = torch.tensor(runs, dtype=torch.long).unique(return_counts=True)
     at_risk = counts.flip(0).cumsum(0).flip(0).double() + (lengths <= left)
     return _Curve(lengths, counts, 1 - (1 - counts / at_risk).cumprod(0))
@@ -172,7 +172,7 @@ Judge = Callable[[Tensor, Tensor], Tensor]
 
 
 def _judge(samples: Tensor, points: Tensor, duplicate: float | Same) -> Judge:
-    """By a function of pairs, by equality, or by a distance."""
+    """The judge of duplicates: by a function of pairs, by equality, or by a distance."""
     if callable(duplicate):
         return partial(_by_function, samples, duplicate)
     if not 0 <= duplicate < math.inf:
@@ -184,25 +184,25 @@ def _judge(samples: Tensor, points: Tensor, duplicate: float | Same) -> Judge:
 
 
 def _by_function(samples: Tensor, duplicate: Same, rows: Tensor, before: Tensor) -> Tensor:
-    found = torch.zeros_like(before)
-    for some in before.nonzero().split(PAIRS):
-        verdicts = duplicate(samples[rows[some[:, 0]]], samples[some[:, 1]])
-        if tuple(verdicts.shape) != (len(some),):
+    same = torch.zeros_like(before)
+    for pairs in before.nonzero().split(PAIRS):
+        verdicts = duplicate(samples[rows[pairs[:, 0]]], samples[pairs[:, 1]])
+        if tuple(verdicts.shape) != (len(pairs),):
             raise BadInput(
-                f"duplicate gave shape {tuple(verdicts.shape)} for {len(some)} pairs; give one verdict each"
+                f"duplicate gave shape {tuple(verdicts.shape)} for {len(pairs)} pairs; give one verdict each"
             )
-        found[some[:, 0], some[:, 1]] = verdicts.bool().cpu()
-    return found
+        same[pairs[:, 0], pairs[:, 1]] = verdicts.bool().cpu()
+    return same
 
 
 def _by_distance(points: Tensor, most: float, rows: Tensor, before: Tensor) -> Tensor:
     squared = squared_distances(points[rows], points[: before.shape[1]])
     slack = SLACK * float(points.square().sum(1).max())
-    found = squared.cpu() <= most**2
-    for some in (((squared - most**2).abs() <= slack).cpu() & before).nonzero().split(PAIRS):
-        exact = (points[rows[some[:, 0]]] - points[some[:, 1]]).norm(dim=1)
-        found[some[:, 0], some[:, 1]] = (exact <= most).cpu()
-    return found & before
+    same = squared.cpu() <= most**2
+    for pairs in (((squared - most**2).abs() <= slack).cpu() & before).nonzero().split(PAIRS):
+        exact = (points[rows[pairs[:, 0]]] - points[pairs[:, 1]]).norm(dim=1)
+        same[pairs[:, 0], pairs[:, 1]] = (exact <= most).cpu()
+    return same & before
 
 
 def _duplicates(n: int, judge: Judge, progress: Callable[[float], None] | None) -> tuple[Tensor, Tensor]:
@@ -294,7 +294,7 @@ def measure(model: Model, options: Options) -> Result:
         name: birthday_test(points, threshold, progress=part_of(options, i, len(sets)))
         for i, (name, points) in enumerate(sets.items())
     }
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     judge = f"; closer than {threshold:.3g}, as 1 % of the data are to a neighbour: see the pictures"
     for name, suffix in ((SAMPLES, ""), (DATA, "_data")):
         measured = {
@@ -304,12 +304,12 @@ def measure(model: Model, options: Options) -> Result:
         }
         for key, estimate in measured.items():
             if estimate is not None:
-                found[f"birthday_{key}{suffix}"] = estimate.explained(estimate.how + judge)
+                estimates[f"birthday_{key}{suffix}"] = estimate.explained(estimate.how + judge)
     plots: list[Plot] = [_collisions(tests)] if any(t.probability for t in tests.values()) else []
     if model.is_image:
         low, high = model.image_range
         plots += [_pairs(f"Closest pairs of {len(x)} {k}", x, low, high) for k, x in sets.items()]
-    return Result(found, tuple(plots))
+    return Result(estimates, tuple(plots))
 
 
 def _collisions(tests: dict[str, BirthdayTest]) -> Lines:

@@ -1,4 +1,4 @@
-"""Whether a conditional model draws the class that it was asked for."""
+"""Agreement of a conditional model's samples with the classes that it was given."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING = 1e-6  # of an image's largest value: one that varies by less is const
 
 
 def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tensor) -> Estimate:
-    """The share of samples whose nearest data are mostly of the class that was asked for.
+    """The share of samples whose nearest data are mostly of the class that the model was given.
 
     The judge is a 3-nearest-neighbour classifier in the space of x; of images by their correlation, so that a pale or
     blurred one is not taken for whichever class has the least ink. Of three neighbours of three classes the nearest
@@ -31,7 +31,7 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
     judge errs by itself: give it held-out data as `samples` to know what a perfect model would reach.
 
     Args:
-        samples: x, (n, *), n ≥ 2; labels: what was asked for, (n,).
+        samples: x, (n, *), n ≥ 2; labels: the classes that the model was given, (n,).
         data: labelled examples, (m, *); classes: theirs, (m,).
 
     Raises:
@@ -76,7 +76,7 @@ def class_agreement(samples: Tensor, labels: Tensor, data: Tensor, classes: Tens
 
 
 def _varies(x: Tensor) -> Tensor:
-    """Which images (n, D) are not constant, up to rounding, (n,)."""
+    """True for each image (n, D) that is not constant, up to rounding, (n,)."""
     return x.amax(1) - x.amin(1) > ROUNDING * x.abs().amax(1)
 
 
@@ -91,20 +91,20 @@ JUDGED = 20_000  # labelled examples of the judge of classes
     better={"class_agreement": "higher", "class_agreement_data": ""},
 )
 def measure(model: Model, options: Options) -> Result:
-    """Samples of all classes, and held-out data as the judge's own mark."""
+    """Samples of all classes, and held-out data as the judge's own reference."""
     assert model.sample_with_labels is not None
     data, classes = load(model.train), load(model.train_labels)
     assert data is not None
     assert classes is not None
     data, classes = subset(data, JUDGED, options.seed), subset(classes, JUDGED, options.seed)
-    asked = torch.arange(min(options.samples, 1000)) % (int(classes.max()) + 1)
-    found = {
+    labels = torch.arange(min(options.samples, 1000)) % (int(classes.max()) + 1)
+    estimates = {
         "class_agreement": class_agreement(
-            model.sample_with_labels(asked, options.seed), asked, data, classes
+            model.sample_with_labels(labels, options.seed), labels, data, classes
         )
     }
     if model.test is not None and model.test_labels is not None:
         x, y = held_out(model, replace(options, samples=1000))
         assert y is not None
-        found["class_agreement_data"] = class_agreement(x, y, data, classes)
-    return Result(found)
+        estimates["class_agreement_data"] = class_agreement(x, y, data, classes)
+    return Result(estimates)

@@ -19,10 +19,10 @@ SAMPLES = 2_500  # the protocol's number of samples
 
 @dataclass(frozen=True)
 class ModeCoverage:
-    """What `mode_coverage` found.
+    """The result of `mode_coverage`.
 
     Attributes:
-        modes: how many modes were captured, of `total`.
+        modes: number of modes that were captured, of `total`.
         modes_error: what `modes` would vary by on another draw of as many samples (plug-in).
         high_quality: the fraction of samples within `within`·σ of the nearest mode.
         kl: KL(assignment histogram ‖ uniform), in nats, over all samples; biased up by about
@@ -39,7 +39,7 @@ class ModeCoverage:
 
 
 def mode_coverage(samples: Tensor, modes: Tensor, scale: float, *, within: float = 3.0) -> ModeCoverage:
-    """Which modes of a mixture of Σ_k N(modes_k, scale² I)/K the samples reach, and how well.
+    """Coverage of the modes of a mixture Σ_k N(modes_k, scale² I)/K by samples, and the samples' quality.
 
     A sample is of high quality if its Euclidean distance to the nearest mode is at most within·scale; a mode
     is captured if at least one high-quality sample is nearest to it. Use 2,500 samples: the count grows with
@@ -55,8 +55,8 @@ def mode_coverage(samples: Tensor, modes: Tensor, scale: float, *, within: float
     Reference: Srivastava et al., VEEGAN, 1705.07761, section 4.1.
 
     >>> modes = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
-    >>> found = mode_coverage(torch.tensor([[1.0, 0.01], [1.0, 0.2]]), modes, 0.01)
-    >>> found.modes, found.high_quality.value, round(found.ceiling, 4)
+    >>> coverage = mode_coverage(torch.tensor([[1.0, 0.01], [1.0, 0.2]]), modes, 0.01)
+    >>> coverage.modes, coverage.high_quality.value, round(coverage.ceiling, 4)
     (1, 0.5, 0.9889)
     """
     samples, modes = checked(samples, "samples", "n, D"), checked(modes, "modes", "K, D", least=1)
@@ -102,12 +102,12 @@ def _histogram_kl(nearest: Tensor, total: int) -> Estimate:
     where all shares are equal, with the bias, (modes reached - 1)/2n, added in quadrature. Where all samples are of one
     mode it is what a single one in another would change, (1 + ln n)/n."""
     counts = torch.bincount(nearest, minlength=total)
-    found = Estimate.mean((total * counts[nearest].double() / len(nearest)).log(), "nats")
+    kl = Estimate.mean((total * counts[nearest].double() / len(nearest)).log(), "nats")
     bias, n = (int((counts > 0).sum()) - 1) / (2 * len(nearest)), len(nearest)
     alone = (1 + math.log(n)) / n if bias == 0 and total > 1 else 0.0
     how = "all samples to the nearest mode, against the uniform; 0 for equal shares, ln K for one mode; "
     how += f"biased up by about {bias:.2g}, which the error takes in"
-    return replace(found, standard_error=math.hypot(found.standard_error, bias, alone), how=how)
+    return replace(kl, standard_error=math.hypot(kl.standard_error, bias, alone), how=how)
 
 
 @metric(
@@ -122,8 +122,8 @@ def measure(model: Model, options: Options) -> Result:
     assert model.sample is not None
     assert model.modes is not None
     assert model.mode_scale is not None
-    found = mode_coverage(model.sample(SAMPLES, options.seed), model.modes, model.mode_scale)
-    how = f"of {found.total}; captured by at least one high-quality sample of {SAMPLES}"
-    limits = reached(found.modes, found.total, found.modes_error)
-    modes = Estimate(found.modes, found.modes_error, SAMPLES, "modes", how, limits=limits)
-    return Result({"modes": modes, "high_quality": found.high_quality, "mode_kl": found.kl})
+    coverage = mode_coverage(model.sample(SAMPLES, options.seed), model.modes, model.mode_scale)
+    how = f"of {coverage.total}; captured by at least one high-quality sample of {SAMPLES}"
+    limits = reached(coverage.modes, coverage.total, coverage.modes_error)
+    modes = Estimate(coverage.modes, coverage.modes_error, SAMPLES, "modes", how, limits=limits)
+    return Result({"modes": modes, "high_quality": coverage.high_quality, "mode_kl": coverage.kl})

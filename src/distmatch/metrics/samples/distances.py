@@ -40,9 +40,9 @@ def nearest_others(points: Tensor) -> Tensor:
     >>> nearest_others(torch.tensor([[0.0], [1.0], [5.0]]))
     tensor([1, 0, 1])
     """
-    found = []
+    nearest = []
     for rows in torch.arange(len(points)).split(ROWS):
         distance = squared_distances(points[rows], points)
         distance[torch.arange(len(rows)), rows] = math.inf
-        found.append(distance.argmin(1))
-    return torch.cat(found)
+        nearest.append(distance.argmin(1))
+    return torch.cat(nearest)

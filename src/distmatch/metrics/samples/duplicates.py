@@ -1,4 +1,4 @@
-"""Which samples are so close that they may be one and the same."""
+"""Pairs of samples so close that they may be duplicates."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def duplicate_threshold(
 ) -> float:
     """The `quantile` of the distance from a datum to its nearest neighbour, as a threshold for duplicates.
 
-    A heuristic: real data hold next to no duplicates, so what is closer than nearly all neighbours in data is
+    A heuristic: real data hold hardly any duplicates, so what is closer than nearly all neighbours in data is
     taken for one. The more data are given, the smaller it becomes: take as many as there are samples, and run
-    the test on data as well, which with this threshold is the mark that a good model reaches.
+    the test on data as well, which with this threshold gives the value that a good model reaches.
 
     Raises:
         BadInput: shapes, NaN, a quantile outside (0, 1).

@@ -1,4 +1,4 @@
-"""How many holes a cloud of points has, over scales: relative living times and the geometry score."""
+"""Holes of a cloud of points, over scales: relative living times and the geometry score."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from distmatch.metrics.samples.witness import hole_intervals, lift, living_times
 from distmatch.random import seeded
 
 FIRST = 4  # draws that are timed here before processes are started ...
-WORTH = 10.0  # ... if the others would take more than so many seconds
+WORTH = 10.0  # ... if the others would take more seconds than this
 LARGER = 2**24  # bytes, of the block that tells glibc to keep memory
 CHUNKS = 4  # parts of the work for each process: more tell progress finer, and each costs about 30 ms
 
@@ -95,8 +95,8 @@ def mean_relative_living_times(
 
     >>> angle = torch.arange(100) / 100 * 2 * torch.pi
     >>> circle = torch.stack([angle.cos(), angle.sin()], 1)
-    >>> found = mean_relative_living_times(circle, landmarks=32, gamma=1 / 8, i_max=10, draws=10)
-    >>> int(found.mean.argmax())
+    >>> times = mean_relative_living_times(circle, landmarks=32, gamma=1 / 8, i_max=10, draws=10)
+    >>> int(times.mean.argmax())
     1
     """
     cloud, gamma = _cloud(points, gamma)
@@ -176,7 +176,7 @@ def _cloud(points: Tensor, gamma: float | None) -> tuple[np.ndarray, float]:
 
 
 def _landmarks(count: int, draws: int, landmarks: int, seed: int) -> np.ndarray:
-    """Which points are landmarks in each draw, (draws, landmarks), with replacement."""
+    """Indices of the landmarks of each draw among the points, (draws, landmarks), with replacement."""
     at_least(3, landmarks=landmarks)
     return torch.randint(count, (draws, landmarks), generator=seeded(seed)).numpy()
 
@@ -211,7 +211,7 @@ def _parts(
 
 
 def _in_process(cloud: np.ndarray, chosen: np.ndarray, gamma: float, i_max: int) -> np.ndarray:
-    """What a process runs, after two things that make it faster, once in its life.
+    """The living times in a process, after two things that make it faster, once in its life.
 
     It collects garbage every second: what its imports left takes longest to look through and stays anyway, so
     it is put out of the collector's sight. And glibc gives a megabyte back to the system after every use,
@@ -235,7 +235,7 @@ POINTS, DRAWS = 1500, 100  # of the metric, at most; its γ follows the number o
     quick=False,
 )
 def measure(model: Model, options: Options) -> Result:
-    """Samples against held-out data and, as the mark, training data against held-out data."""
+    """Samples against held-out data and, as the reference, training data against held-out data."""
     sets = samples_and_data(model, options, POINTS)
     train = load(model.train)
     if train is not None and len(train) >= len(sets[DATA]):
@@ -244,10 +244,10 @@ def measure(model: Model, options: Options) -> Result:
     for i, (name, points) in enumerate(sets.items()):
         progress = part_of(options, i, len(sets))
         times[name] = mean_relative_living_times(points, draws=DRAWS, seed=options.seed, progress=progress)
-    found = {"geometry_score": geometry_score(times[SAMPLES], times[DATA])}
+    scores = {"geometry_score": geometry_score(times[SAMPLES], times[DATA])}
     if TRAIN in times:
-        found["geometry_score_data"] = geometry_score(times[TRAIN], times[DATA])
-    return Result(found, (_holes(times), _barcode(sets, options.seed)))
+        scores["geometry_score_data"] = geometry_score(times[TRAIN], times[DATA])
+    return Result(scores, (_holes(times), _barcode(sets, options.seed)))
 
 
 def _holes(times: dict[str, RelativeLivingTimes]) -> Bars:

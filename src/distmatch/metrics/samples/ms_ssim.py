@@ -97,7 +97,7 @@ def ms_ssim_diversity(
     """1 - mean MS-SSIM over all pairs inside each of 5 batches of 64, self-pairs excluded.
 
     The batches are disjoint random subsets of the images; the standard error is over batches (five of
-    them: `interval` uses Student's t), and cannot be had where all of them agree. Compare with the same number
+    them: `interval` uses Student's t), and NaN where all of them agree. Compare with the same number
     for held-out data: below it a model is too uniform. Meaningful only where data are alike (faces), not across
     classes.
 
@@ -125,8 +125,8 @@ def ms_ssim_diversity(
         levels = _pyramid(images[chosen], convention)
         means.append(1 - _pairs(levels, levels, first, second, convention).double().mean())
     how = f"{convention}: {CONVENTIONS[convention]}; {batches} batches of {batch_size}, all pairs"
-    found = Estimate.mean(torch.stack(means), how=how)
-    return found if found.standard_error > 0 else replace(found, standard_error=math.nan)
+    diversity = Estimate.mean(torch.stack(means), how=how)
+    return diversity if diversity.standard_error > 0 else replace(diversity, standard_error=math.nan)
 
 
 def _images(images: Tensor, name: str, least: int) -> Tensor:
@@ -200,10 +200,10 @@ def measure(model: Model, options: Options) -> Result:
     if test is not None and len(test) >= count:
         sets["_data"] = subset(test, count, options.seed)
     low, high = model.image_range
-    found = {}
+    estimates = {}
     for suffix, images in sets.items():
         unit = ((images - low) / (high - low)).clamp(0, 1)
         for convention in CONVENTIONS:
             key = f"ms_ssim_diversity_{convention}{suffix}"
-            found[key] = ms_ssim_diversity(unit, convention=convention, seed=options.seed)
-    return Result(found)
+            estimates[key] = ms_ssim_diversity(unit, convention=convention, seed=options.seed)
+    return Result(estimates)

@@ -1,4 +1,4 @@
-"""Whether two samples come from one distribution: three tests, with p-values by permutation."""
+"""Three tests of whether two samples come from one distribution, with p-values by permutation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KERNELS: dict[str, Kernel] = {
 
 @dataclass(frozen=True, eq=False)
 class TwoSampleTest:
-    """What a test found.
+    """The result of a two-sample test.
 
     Attributes:
         statistic: with its error over samples of both sides.
@@ -50,7 +50,7 @@ class TwoSampleTest:
 
 @dataclass(frozen=True, eq=False)
 class NearestNeighbourTest:
-    """What `nearest_neighbour_two_sample` found.
+    """The result of `nearest_neighbour_two_sample`.
 
     Attributes:
         accuracy: the share of all points whose nearest neighbour is of their own side.
@@ -198,7 +198,7 @@ def nearest_neighbour_two_sample(
     accuracies vary than independent ones would.
 
     Args:
-        a: (n, *), n ≥ 2; b: (m, *), m ≥ 2, of the same size each; take n = m, or ½ is no mark.
+        a: (n, *), n ≥ 2; b: (m, *), m ≥ 2, of the same size each; take n = m, or ½ is not the reference.
         permutations: at least 2.
 
     Raises:
@@ -263,20 +263,20 @@ def _p_value(observed: Tensor, null: Tensor) -> Estimate:
     slack = 1e-12 * float(null.abs().max())
     count, n = int((null >= observed - slack).sum()), len(null)
     how = f"{len(null)} permutations of the labels; even between 0 and 1 where both are of one distribution"
-    found = Estimate.share(count / n, n, n, "", how)
-    return replace(found, value=(1 + count) / (1 + n), limits=binomial_limits(count, n))
+    share = Estimate.share(count / n, n, n, "", how)
+    return replace(share, value=(1 + count) / (1 + n), limits=binomial_limits(count, n))
 
 
 def _median_distance(points: Tensor, seed: int) -> float:
     """The median distance of two of at most 1,000 pooled points."""
     chosen = points[torch.randperm(len(points), generator=seeded(seed))[:MEDIAN_OF].to(points.device)]
     first, second = torch.triu_indices(len(chosen), len(chosen), 1)
-    found = math.sqrt(float(squared_distances(chosen, chosen)[first, second].median()))
-    if found < 1e-7 * float(points.abs().max()) or found == 0:
+    median = math.sqrt(float(squared_distances(chosen, chosen)[first, second].median()))
+    if median < 1e-7 * float(points.abs().max()) or median == 0:
         raise BadInput(
             "half of the pooled points are the same, so their median distance is 0; give bandwidth"
         )
-    return found
+    return median
 
 
 def _unbiased(inside: Tensor, rows: Tensor, first: Tensor, n: int) -> Tensor:
@@ -357,26 +357,27 @@ def measure_nearest_neighbours(model: Model, options: Options) -> Result:
     """Samples against held-out data: a's side are the samples."""
     sets = samples_and_data(model, options, COMPARED)
     test = nearest_neighbour_two_sample(sets[SAMPLES], sets[DATA], seed=options.seed)
-    found = {
+    estimates = {
         "nn_accuracy": test.accuracy,
         "nn_accuracy_samples": test.accuracy_a,
         "nn_accuracy_data": test.accuracy_b,
         "nn_p_value": test.p_value,
         "nn_p_copying": test.p_copying,
     }
-    return Result(found, (_null(test.null, test.accuracy),))
+    return Result(estimates, (_null(test.null, test.accuracy),))
 
 
 def _tested(name: str, model: Model, options: Options, test: Callable[..., TwoSampleTest]) -> Result:
     """A test of samples against as many held-out data."""
     sets = samples_and_data(model, options, COMPARED)
-    found = test(sets[SAMPLES], sets[DATA], seed=options.seed)
+    outcome = test(sets[SAMPLES], sets[DATA], seed=options.seed)
     return Result(
-        {name: found.statistic, f"{name}_p_value": found.p_value}, (_null(found.null, found.statistic),)
+        {name: outcome.statistic, f"{name}_p_value": outcome.p_value},
+        (_null(outcome.null, outcome.statistic),),
     )
 
 
 def _null(null: Tensor, measured: Estimate) -> Histograms:
-    """Where permuted labels put the statistic, and where it is."""
+    """Histogram of the statistic under permuted labels, with the measured one."""
     series = {"labels permuted": null, "measured": torch.tensor([measured.value], dtype=null.dtype)}
     return Histograms("The statistic among those of permuted labels", series, "statistic", log=True)

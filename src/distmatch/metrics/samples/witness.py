@@ -31,8 +31,8 @@ def hole_intervals(cloud: np.ndarray, rows: np.ndarray, gamma: float) -> tuple[n
     order = np.argsort(distance, axis=1, kind="stable")
     distance = np.take_along_axis(distance, order, axis=1)
     fourth = distance[:, min(3, len(rows) - 1), None]
-    kept = int((distance <= fourth + longest).sum(1).max())
-    table = np.dstack([order[:, :kept], distance[:, :kept]])
+    columns = int((distance <= fourth + longest).sum(1).max())
+    table = np.dstack([order[:, :columns], distance[:, :columns]])
     tree = gudhi.WitnessComplex(table).create_simplex_tree(max_alpha_square=longest, limit_dimension=2)
     tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
     intervals = np.asarray(tree.persistence_intervals_in_dimension(1), dtype=np.float64).reshape(-1, 2)
