@@ -140,7 +140,7 @@ def test_a_target_without_nets_is_not_moved():
 )
 def test_a_joint_is_printed_as_a_product_where_its_draws_are_independent(joint, text):
     """Draws are dependent where they come from the same data or the same z."""
-    other = tuple(X_GEN if v.space == "x" else Z_CODE for v in joint)
+    other = tuple((X_REC if v == X_GEN else X_GEN) if v.space == "x" else Z_CODE for v in joint)
     assert str(Match(other, joint, critic="c")).endswith(f"‖ {text}]")
 
 

@@ -519,6 +519,7 @@ PENALISED: list[st.SearchStrategy[Any]] = [
 def matches(draw: st.DrawFn) -> Term:
     spaces = draw(st.text("xz", min_size=1, max_size=3))
     model, target = (tuple(draw(drawn(s)) for s in spaces) for _ in range(2))
+    assume(model != target)
     by = draw(st.sampled_from(list(COMPARISONS.values())))
     critic = draw(st.sampled_from(["", "none", "by", "x", "inf", "Critic-", "c_2"]))
     rule = [c.critic for c in COMPARISONS.values()].index(by.critic)  # a critic minimises one loss

@@ -6,6 +6,7 @@ from distmatch.sweeps.pool.worker import perform as perform_task
 BASE = {
     "data.name": "digits",
     "data.limit": 64,
+    "data.binarise": "threshold",  # grey values under a Bernoulli distribution would be a note
     "training.batch_size": 16,
     "training.steps": 40,
     "training.log_every": 10,

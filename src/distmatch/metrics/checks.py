@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from distmatch.errors import BadInput, Doubt
 
 BEYOND = 0.25  # of the range of images: a decoder may overshoot black and white by less
-APART = 100.0  # times larger: the values of one side are probably in other units
+APART = 200.0  # times larger: the values of one side are probably in other units
 
 
 def checked(
@@ -99,7 +99,7 @@ def check_scales(a: Tensor, b: Tensor, names: tuple[str, str] = ("a", "b")) -> N
     """Warn of two sides whose values are of such different sizes that one is probably in other units.
 
     Warns:
-        Doubt: the largest absolute values differ by a factor above 100, as those of bytes and of [0, 1].
+        Doubt: the largest absolute values differ by a factor above 200, as those of bytes and of [0, 1].
     """
     sizes = [float(v.detach().abs().max()) for v in (a, b)]
     if min(sizes) > 0 and max(sizes) / min(sizes) > APART:
