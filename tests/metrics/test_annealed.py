@@ -211,6 +211,8 @@ def test_refusals():
     with pytest.raises(BadInput, match="the decoder returned a tensor"):
         annealed_log_likelihood(lambda z: z, x, D)
     with pytest.raises(BadInput, match="not finite where a chain starts"):
-        annealed_log_likelihood(lambda z: Normal(z.sum(1, True).expand(-1, x.shape[1]) * math.inf, 1.0, validate_args=False), x, D)
+        annealed_log_likelihood(
+            lambda z: Normal(z.sum(1, True).expand(-1, x.shape[1]) * math.inf, 1.0, validate_args=False), x, D
+        )
     with pytest.raises(BadInput, match="n is 1"):
         simulate(decoder, 1, D)

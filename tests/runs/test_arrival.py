@@ -148,7 +148,20 @@ SAID = {
         "the nets grow until step 6, and the run has 6: their last level is never trained alone",
     ),
 }
-RUN = ("--data", "digits", "--binarise", "threshold", "--limit", "64", "--batch-size", "32", "--device", "cpu", "--out", "run")
+RUN = (
+    "--data",
+    "digits",
+    "--binarise",
+    "threshold",
+    "--limit",
+    "64",
+    "--batch-size",
+    "32",
+    "--device",
+    "cpu",
+    "--out",
+    "run",
+)
 
 
 @pytest.mark.parametrize("words", SAID)

@@ -18,7 +18,20 @@ from distmatch.training import checkpoint
 from distmatch.training.distributed.ranks import Ranks
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
-SMALL = ["--data", "digits", "--binarise", "threshold", "--limit", "256", "--batch-size", "128", "--latent", "3", "--device", "cpu"]
+SMALL = [
+    "--data",
+    "digits",
+    "--binarise",
+    "threshold",
+    "--limit",
+    "256",
+    "--batch-size",
+    "128",
+    "--latent",
+    "3",
+    "--device",
+    "cpu",
+]
 NARROW = ["--set", "network.width=16", "training.checkpoint_every=4", "training.log_every=3"]
 STEPS = 12
 
