@@ -31,7 +31,7 @@ def test_archive_and_unpacked_files_agree(where, tmp_path):
     assert one.test.y.tolist() == [0, 1, 2, 3]
     assert "checksum differs" in one.bits
     assert "not checked" in two.bits
-    assert load("cifar10", tmp_path / "b" / where / "cifar-10-batches-bin").labels == 10
+    assert load("cifar10", tmp_path / "b" / where / "cifar-10-batches-bin").num_classes == 10
 
 
 def test_damaged_archive(tmp_path, sentence):

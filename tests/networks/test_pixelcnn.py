@@ -59,7 +59,7 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 def influence(decoder: PixelDecoder, x: tuple[int, ...]) -> Tensor:
     """|d raw / d x|, `(outputs, inputs)`: both in the order in which a PixelCNN draws; summed over channels."""
     channels = decoder.likelihood.channels
-    code = random(1, LATENT * decoder.uses_code + decoder.shapes.labels)
+    code = random(1, LATENT * decoder.uses_code + decoder.shapes.num_classes)
 
     def raw(image: Tensor) -> Tensor:
         parts = decoder.body(image, code).unflatten(1, (x[0], channels))

@@ -51,8 +51,8 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
     [-3.0, 1.0]
     """
     on_target, on_model = comparison.critic
-    on_model = comparison.generator.model
-    if on_model is None:
+    for_generator = comparison.generator.model
+    if for_generator is None:
         raise BadInput(
             f"the generator loss of {comparison.name} does not score the model, and nothing moves θ"
         )
@@ -68,7 +68,7 @@ def from_comparison(comparison: Comparison, penalty: Penalty | None = None, nois
         return neutral - psi[..., None] * x
 
     def generator_loss(theta: Tensor, psi: Tensor) -> Tensor:
-        return (weights * on_model(score(psi, theta[..., None] + points))).sum()
+        return (weights * for_generator(score(psi, theta[..., None] + points))).sum()
 
     def critic_loss(psi: Tensor, theta: Tensor) -> Tensor:
         loss = psi.new_zeros(())
