@@ -155,7 +155,9 @@ def test_data_are_loaded_once(tmp_path, monkeypatch):
     first, second = (shared.assembly(replace(CONFIG, seed=seed)) for seed in (0, 1))
     assert loads == ["digits"]
     assert first.data is second.data
-    toy = layered({**BASE, "data.limit": None}, {"system": "vae", "data.name": "ring"})
+    toy = layered(
+        {**BASE, "data.limit": None, "data.binarise": "auto"}, {"system": "vae", "data.name": "ring"}
+    )
     ring = [shared.assembly(replace(toy, seed=seed)).data for seed in (0, 1, 1)]
     assert loads == ["digits", "ring", "ring"]  # a toy is made from the seed
     assert not torch.equal(ring[0].train.x, ring[1].train.x)

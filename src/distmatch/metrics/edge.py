@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from distmatch.distributions.checks import check_distribution, check_support
 from distmatch.distributions.flatten import flatten_distribution
 from distmatch.errors import BadInput, Doubt
-from distmatch.metrics.checks import check_labels
+from distmatch.metrics.checks import as_distribution, check_labels
 from distmatch.random import own_randomness
 
 if TYPE_CHECKING:
@@ -104,6 +104,32 @@ def _alike(a: Distribution, b: Distribution) -> bool:
             if not torch.isclose(u[:rows], v[:rows], rtol=0, atol=LIKE * scale + 1e-12, equal_nan=True).all():
                 return False
     return True
+
+
+def called(net: Callable[..., Any], who: str, *inputs: Tensor) -> Any:
+    """Return what a net makes of its inputs.
+
+    Raises:
+        BadInput: it cannot take them; with their shapes and types, and what it said.
+
+    >>> called(nn.Linear(2, 2), "the encoder", torch.zeros(3, 4))
+    Traceback (most recent call last):
+    distmatch.errors.BadInput: the encoder cannot take inputs of (3, 4) float32: mat1 and mat2 shapes cannot be
+    multiplied (3x4 and 2x2)
+    """
+    try:
+        return net(*inputs)
+    except BadInput:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shapes = ", ".join(f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for v in inputs)
+        said = " ".join(str(error).split())
+        raise BadInput(f"{who} cannot take inputs of {shapes}: {said}") from error
+
+
+def encoded(encoder: Callable[..., Any], x: Tensor, *label: Tensor) -> Distribution:
+    """Return q(z|x), one for each row of x; raise `BadInput` for anything else."""
+    return as_distribution(called(encoder, "the encoder", x, *label), "the encoder", len(x))
 
 
 def log_density(made: Any, x: Tensor, first: bool = False) -> Tensor:

@@ -93,6 +93,10 @@ class Feed:
             raise BadInput(
                 f"the data are a {type(x).__name__}; give a tensor (N, ...), as of torch.as_tensor"
             )
+        if not x.is_floating_point() and x.dtype != torch.uint8:
+            raise BadInput(
+                f"the data are of type {x.dtype}; give floats (x.float()), or bytes (torch.uint8), which become [0, 1]"
+            )
         for name, count in {"batch size": batch_size, "latent": latent}.items():
             if count < 1:
                 raise BadInput(f"{name} is {count}; give at least 1")

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from distmatch.errors import BadInput, unknown
 from distmatch.metrics.checks import as_distribution, at_least, checked
 from distmatch.metrics.declaration import metric
-from distmatch.metrics.edge import log_density
+from distmatch.metrics.edge import called, encoded, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.inputs import held_out, load
 from distmatch.metrics.likelihood.hamiltonian import ACCEPTANCE, Path, anneal, pilot_steps
@@ -112,7 +112,7 @@ def annealed_log_likelihood(
 
     Raises:
         BadInput: shapes, NaN, counts below one, a schedule that is not known, a decoder without gradients,
-            a starting point of no density. What the nets or their densities raise passes through.
+            a starting point of no density. What a density raises passes through.
 
     Reference: Neal, Annealed importance sampling (physics/9803008); Wu et al. 1611.04273 (decoders, schedule);
     Grosse, Ghahramani and Adams 1511.02543 (bounds from both sides).
@@ -196,7 +196,7 @@ def _path(
     rows, repeated = len(x) * copies, x.repeat(copies, *[1] * (x.ndim - 1))
     label = () if y is None else (y.repeat(copies, *[1] * (y.ndim - 1)),)
     p = _standard_normal(latent, x) if prior is None else prior
-    start = p if encoder is None else as_distribution(encoder(repeated, *label), "the encoder", rows)
+    start = p if encoder is None else encoded(encoder, repeated, *label)
     z = start.sample(torch.Size((rows,))) if encoder is None else start.sample()
     if z.shape != (rows, latent):
         raise BadInput(
@@ -208,7 +208,7 @@ def _path(
         scale = torch.ones_like(z)
 
     def likelihood(z: Tensor) -> Tensor:
-        return log_density(decoder(z, *label), repeated)
+        return log_density(called(decoder, "the decoder", z, *label), repeated)
 
     return Path(start, p, likelihood, scale), z
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.checks import at_least, checked
 from distmatch.metrics.declaration import metric
-from distmatch.metrics.edge import check_modes, log_density
+from distmatch.metrics.edge import called, check_modes, encoded, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.inputs import held_out
 from distmatch.metrics.model import Model, Options, Result
@@ -52,8 +52,8 @@ def evidence_lower_bound(
         prior: p(z) with batch shape (); None for N(0, I).
 
     Raises:
-        BadInput: shapes, NaN, counts below one, something other than a distribution returned. What the
-            encoder, the decoder or their densities raise passes through.
+        BadInput: shapes, NaN, counts below one, something other than a distribution returned, nets that
+            cannot take their inputs. What a density raises passes through.
 
     Reference: Kingma and Welling, 1312.6114.
 
@@ -95,14 +95,14 @@ def _parts(
     first: bool,
 ) -> tuple[Tensor, Tensor]:
     """Rate and distortion of one batch, (B,) each, in float64."""
-    q = as_distribution(encoder(x, *label), "the encoder", len(x))
+    q = encoded(encoder, x, *label)
     p = standard_normal_like(q) if prior is None else prior
     rate, sampled, distortion = closed_form_kl(q, p), [], []
     for _ in range(samples):
         z = q.sample()
         if rate is None:
             sampled.append(per_example(q.log_prob(z)) - per_example(p.log_prob(z)))
-        distortion.append(-log_density(decoder(z, *label), x, first))
+        distortion.append(-log_density(called(decoder, "the decoder", z, *label), x, first))
     if rate is None:
         rate = torch.stack(sampled).mean(0)
     parts = rate, torch.stack(distortion).mean(0)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import as_distribution, at_least, checked
+from distmatch.metrics.checks import at_least, checked
 from distmatch.metrics.declaration import metric
-from distmatch.metrics.edge import check_modes, log_density
+from distmatch.metrics.edge import called, check_modes, encoded, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.inputs import held_out
 from distmatch.metrics.likelihood.elbo import per_example, standard_normal_like
@@ -68,12 +68,12 @@ def log_likelihood(
         for start in range(0, len(x), batch_size):
             batch = x[start : start + batch_size]
             label = () if y is None else (y[start : start + batch_size],)
-            q = as_distribution(encoder(batch, *label), "the encoder", len(batch))
+            q = encoded(encoder, batch, *label)
             p = standard_normal_like(q) if prior is None else prior
             log_w = []
             for _ in range(samples):
                 z = q.sample()
-                log_x = log_density(decoder(z, *label), batch, start == 0)
+                log_x = log_density(called(decoder, "the decoder", z, *label), batch, start == 0)
                 log_w.append(log_x + per_example(p.log_prob(z)) - per_example(q.log_prob(z)))
             bounds.append(torch.stack(log_w).logsumexp(0) - math.log(samples))
     how = f"importance-weighted lower bound, {samples} draws of z from the encoder per example; error over examples"

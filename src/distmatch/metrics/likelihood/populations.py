@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from distmatch.errors import BadInput
-from distmatch.metrics.checks import as_distribution, at_least, checked
-from distmatch.metrics.edge import check_modes, log_density
+from distmatch.metrics.checks import at_least, checked
+from distmatch.metrics.edge import called, check_modes, encoded, log_density
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.likelihood.elbo import closed_form_kl, per_example, standard_normal_like
 from distmatch.metrics.plots import Histograms, Pictures, Scatter
@@ -118,14 +118,16 @@ def population(
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
             label = () if y is None else (y[part],)
-            q = as_distribution(encoder(x[part], *label), "the encoder", len(x[part]))
+            q = encoded(encoder, x[part], *label)
             p, z = standard_normal_like(q) if prior is None else prior, q.sample()
             rate = closed_form_kl(q, p)
             if rate is None:
                 rate = per_example(q.log_prob(z)) - per_example(p.log_prob(z))
             rates.append(rate)
             if decoder is not None:
-                elbos.append(log_density(decoder(z, *label), x[part], start == 0) - rate)
+                elbos.append(
+                    log_density(called(decoder, "the decoder", z, *label), x[part], start == 0) - rate
+                )
     rate, elbo = torch.cat(rates), torch.cat(elbos) if elbos else None
     unit, how = "nats per example", "one draw of z per example; error over examples"
     return Population(
