@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def dots(axes: Axes, place: float, values: Sequence[float], colour: str, **look: Any) -> None:
     """The mean over seeds as a dot at x = `place` with its interval, and every seed as a faint dot.
 
-    Where a seed diverged there is no mean, and it says how many did.
+    Where a seed diverged there is no mean, and a note says how many did.
     """
     mean, half = interval(values)
     axes.plot([place] * len(values), list(values), ".", color=colour, alpha=0.35, ms=4)
@@ -25,7 +25,7 @@ def dots(axes: Axes, place: float, values: Sequence[float], colour: str, **look:
 
 
 def say_lost(axes: Axes, place: float, values: Sequence[float]) -> None:
-    """How many of the seeds diverged, in small letters above x = `place`; nothing where none did."""
+    """Write the number of seeds that diverged in small letters above x = `place`; nothing where none did."""
     at = (place, 0.02)
     axes.annotate(
         named("", values).strip(" ()"),

@@ -63,20 +63,20 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         **(lens if cell["lens"] == "with" else {"system": "gan"}),
     }
     count = sized(scale, 60, 2000, 10_000)
-    found = watched(settings, seed, bench, looks, Judge(count, seed))
-    if found is None:
+    training = watched(settings, seed, bench, looks, Judge(count, seed))
+    if training is None:
         return Numbers({"diverged": 1.0})
-    logs = [math.log(v) for v in found.seen["frechet"]]
+    logs = [math.log(v) for v in training.seen["frechet"]]
     moves = [b - a for a, b in pairwise(logs)]
     values = {
         "early": logs[looks // 4 - 1],
         "late": logs[-1],
         "rises": sum(max(m, 0.0) for m in moves),
     }
-    return Numbers(values, {"step": thin(found.steps), "frechet": thin(found.seen["frechet"])})
+    return Numbers(values, {"step": thin(training.steps), "frechet": thin(training.seen["frechet"])})
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The distance on the way, a panel for each loss."""
     from distmatch.reports.style import COLOURS, GREY, legend, new_figure, styled
 
@@ -85,10 +85,14 @@ def figures(found: Results) -> Mapping[str, Figure]:
         figure, panels = new_figure(1, 2, (3.6, 2.9))
         for axes, (by, name) in zip(panels, LOSSES.items(), strict=True):
             for lens, colour in zip(("with", "without"), COLOURS, strict=False):
-                curves = kept(found, "frechet", by=by, lens=lens)
-                steps = kept(found, "step", by=by, lens=lens)[0] if curves else []
+                curves = kept(results, "frechet", by=by, lens=lens)
+                steps = kept(results, "step", by=by, lens=lens)[0] if curves else []
                 band(
-                    axes, steps, curves, label_of(f"{lens} lens", found, "frechet", by=by, lens=lens), colour
+                    axes,
+                    steps,
+                    curves,
+                    label_of(f"{lens} lens", results, "frechet", by=by, lens=lens),
+                    colour,
                 )
                 if curves and lens == "with":
                     axes.axvline(steps[-1] / 2, color=GREY, lw=0.8, ls=":", label="the lens is removed")

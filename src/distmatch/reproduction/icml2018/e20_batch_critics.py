@@ -49,7 +49,7 @@ def cells(scale: Scale) -> list[Cell]:
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
-    """Inception score and Fréchet distance after as many steps of the generator."""
+    """Inception score and Fréchet distance after equally many steps of the generator."""
     scale, system = bench.scale, str(cell["system"])
     settings = {
         **digits_of(scale),
@@ -74,16 +74,16 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 
 def against_others(name: str, sign: float) -> Any:
-    """How much better M-BGAN is than the mean of the other methods of the same seed."""
+    """The advantage of M-BGAN over the mean of the other methods of the same seed."""
 
-    def value(found: Results) -> list[float]:
-        gains = [less(name, {"system": "m-bgan"}, {"system": other})(found) for other in OTHERS]
+    def value(results: Results) -> list[float]:
+        gains = [less(name, {"system": "m-bgan"}, {"system": other})(results) for other in OTHERS]
         return [sign * fmean(column) for column in zip(*gains, strict=True)]
 
     return value
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The table as bars."""
     from distmatch.reports.style import COLOURS, new_figure, styled
 
@@ -96,7 +96,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
             ("Inception score (higher is better)", "Fréchet distance (lower is better)"),
             strict=True,
         ):
-            bars(axes, {n: numbers(found, name, system=s) for s, n in NAMES.items()}, COLOURS)
+            bars(axes, {n: numbers(results, name, system=s) for s, n in NAMES.items()}, COLOURS)
             axes.set(xlabel=label)
         panels[0].set_title("means with 95 % intervals over seeds")
         panels[1].set_yticklabels([])

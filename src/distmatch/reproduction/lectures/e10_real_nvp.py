@@ -100,17 +100,17 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 def of(name: str, by: str, depth: str = "deep") -> Value:
     """A number of one flow."""
-    return lambda found: found.values(name, by=by, depth=depth)
+    return lambda results: results.values(name, by=by, depth=depth)
 
 
 @styled
-def code_histogram(found: Results) -> Figure:
+def code_histogram(results: Results) -> Figure:
     """The codes inferred from held-out data, beside the prior's density."""
     figure, axes = new_figure(1, 2, (3.2, 2.6))
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     for panel, depth in zip(axes, COUPLINGS, strict=True):
         for by, colour in zip(SYSTEMS, COLOURS, strict=False):
-            for i, curve in enumerate(found.curves("codes", by=by, depth=depth)):
+            for i, curve in enumerate(results.curves("codes", by=by, depth=depth)):
                 panel.plot(middle, curve, color=colour, alpha=0.7, label=by if not i else "_")
         normal = torch.distributions.Normal(0.0, 1.0).log_prob(middle).exp()
         panel.plot(middle, normal, "--", color="#000000", linewidth=1, label="prior N(0, 1)")
@@ -120,7 +120,7 @@ def code_histogram(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Bits, critic's distance and code spread of all four; the codes' histograms."""
     labels = {
         "bits per dimension, held out": "bits_test",
@@ -128,11 +128,11 @@ def figures(found: Results) -> Mapping[str, Figure]:
         "sd of inferred codes": "code_spread",
     }
     panels = {
-        x: {row: found.values(name, by=by, depth=depth) for row, (by, depth) in ROWS.items()}
+        x: {row: results.values(name, by=by, depth=depth) for row, (by, depth) in ROWS.items()}
         for x, name in labels.items()
     }
     colours = {row: COLOURS[list(SYSTEMS).index(by)] for row, (by, _) in ROWS.items()}
-    return {"comparison": rows_figure(panels, colours), "codes": code_histogram(found)}
+    return {"comparison": rows_figure(panels, colours), "codes": code_histogram(results)}
 
 
 SLIDES = "seed 001, comparing GANs to maximum likelihood training using Real-NVP"

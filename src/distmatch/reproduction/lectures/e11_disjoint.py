@@ -82,7 +82,7 @@ def cells(scale: Scale) -> list[Cell]:
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
-    """On lines: how far samples are from data, along the training. On images: the digit classifier's scores."""
+    """On lines, the distance of samples from data along the training; on images, the digit classifier's scores."""
     method = str(cell["system"])
     if cell["on"] == "lines":
         return on_lines(method, int(cell["dimension"]), seed, bench.scale)
@@ -126,29 +126,29 @@ def on_lines(method: str, dimension: int, seed: int, scale: Scale) -> Numbers:
             except Diverged:
                 return Numbers({"diverged": 1.0})
         with torch.no_grad():
-            made = trainer.write_back()["decoder"](z).mean
-        curve.append(round(to_lines(made, turn, data.test.x[:SAMPLES], seed), 5))
+            samples = trainer.write_back()["decoder"](z).mean
+        curve.append(round(to_lines(samples, turn, data.test.x[:SAMPLES], seed), 5))
     return Numbers(
         {"diverged": 0.0, "distance": curve[-1], "left": curve[-1] / curve[0]}, {"distance": curve}
     )
 
 
-def to_lines(made: Tensor, turn: Tensor, real: Tensor, seed: int) -> float:
-    """How far samples `(n, D)` are from the plane of the lines, and in it (sliced W₁) from data `(n, 2)`."""
-    plane = made @ turn
-    off = (made - plane @ turn.T).norm(dim=1).mean()
+def to_lines(samples: Tensor, turn: Tensor, real: Tensor, seed: int) -> float:
+    """Distance of samples `(n, D)` from the plane of the lines, plus that in it (sliced W₁) from data `(n, 2)`."""
+    plane = samples @ turn
+    off = (samples - plane @ turn.T).norm(dim=1).mean()
     inside = sliced_wasserstein(plane, real, projections=50, permutations=1, seed=seed).statistic.value
     return float(off) + inside
 
 
 def end(method: str, dimension: int = 50, name: str = "distance") -> Value:
-    """Where a method ends on lines."""
-    return lambda found: found.values(name, on="lines", system=method, dimension=dimension)
+    """The number of a method on lines at the end of training."""
+    return lambda results: results.values(name, on="lines", system=method, dimension=dimension)
 
 
 def spread(method: str) -> Value:
-    """Between the worse and the better Fréchet distance of both learning rates."""
-    return lambda found: worst_to_best(found, "frechet", on="images", system=method)
+    """Difference of the worse and the better Fréchet distance of both learning rates."""
+    return lambda results: worst_to_best(results, "frechet", on="images", system=method)
 
 
 def image(method: str) -> Value:
@@ -157,12 +157,12 @@ def image(method: str) -> Value:
 
 
 @styled
-def curves(found: Results) -> Figure:
+def curves(results: Results) -> Figure:
     """The distance along the training, on lines."""
     figure, axes = new_figure(1, len(DIMENSIONS), (4.2, 3.0))
     for panel, dimension in zip(axes, DIMENSIONS, strict=True):
         for method, colour in COLOUR.items():
-            runs = [r.numbers.curves for r in found.of(on="lines", system=method, dimension=dimension)]
+            runs = [r.numbers.curves for r in results.of(on="lines", system=method, dimension=dimension)]
             for i, run_curves in enumerate(r for r in runs if r):
                 y = run_curves["distance"]
                 x = [100 * k / (len(y) - 1) for k in range(len(y))]
@@ -174,13 +174,13 @@ def curves(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Distances on lines, and the sweep on images."""
     panels = {
-        "best Fréchet distance": {m: image(m)(found) for m in ON_IMAGES},
-        "worse less better of two learning rates": {m: spread(m)(found) for m in ON_IMAGES},
+        "best Fréchet distance": {m: image(m)(results) for m in ON_IMAGES},
+        "worse less better of two learning rates": {m: spread(m)(results) for m in ON_IMAGES},
     }
-    return {"lines": curves(found), "images": rows_figure(panels, COLOUR)}
+    return {"lines": curves(results), "images": rows_figure(panels, COLOUR)}
 
 
 TOY = "seed 001, comparisons on a synthetic data set where Jensen-Shannon divergence fails"
