@@ -21,6 +21,7 @@ from distmatch.metrics import (
 from distmatch.metrics.features.classifiers import load_classifier
 from distmatch.metrics.seeds import interval, named
 from distmatch.reproduction.framework.experiment import Bench, Results, Scale
+from distmatch.reproduction.framework.sweeps import Value, difference
 from distmatch.reproduction.framework.train import train_run
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.folder import RunFolder
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 T = TypeVar("T")
-Value = Callable[[Results], list[float]]
 POINTS = 200  # of a curve that is kept, at most
 LEVELS, TOGETHER = 16, 13  # grey levels of a kept picture; pixels to a number: 13 · 4 bits < 2⁵³
 
@@ -210,14 +210,14 @@ def value(name: str, cell: Mapping[str, Any]) -> Value:
     return lambda results: results.values(name, **cell)
 
 
-def less(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Value:
-    """The number in cell a less that in cell b, paired by seed."""
-    return lambda found: [
-        x - y for x, y in zip(found.values(name, **a), found.values(name, **b), strict=True)
-    ]
+def cell_difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Value:
+    """Return the number in cell a less that in cell b, paired by seed."""
+    return difference(value(name, a), value(name, b))
 
 
-def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, colour: str) -> None:
+def mean_curve(
+    axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, colour: str
+) -> None:
     """The mean over seeds with its 95 % interval; nothing where no run has the curve."""
     if not curves:
         return
@@ -227,13 +227,13 @@ def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], labe
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def bars(axes: Axes, values: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+def mean_rows(axes: Axes, values: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
     """Means over seeds with their 95 % intervals, and every seed as a dot; where some diverged, no mean."""
-    for k, given in enumerate(values.values()):
-        if given:
-            middle, reach = interval(given)
+    for k, of_seeds in enumerate(values.values()):
+        if of_seeds:
+            middle, reach = interval(of_seeds)
             axes.barh(k, middle, xerr=reach, color=colours[k % len(colours)], alpha=0.75, ecolor="#333333")
-            axes.plot(given, [k] * len(given), ".", color="#333333", markersize=4)
+            axes.plot(of_seeds, [k] * len(of_seeds), ".", color="#333333", markersize=4)
     axes.set_yticks(range(len(values)), [named(*row) for row in values.items()])
     axes.invert_yaxis()
 

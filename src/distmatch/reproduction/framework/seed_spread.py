@@ -37,11 +37,11 @@ def say_lost(axes: Axes, place: float, values: Sequence[float]) -> None:
     )
 
 
-def band(
+def median_curve(
     axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], colour: str, label: str, **look: Any
 ) -> None:
     """The median over seeds of curves over x, and the range of the seeds."""
-    found = np.asarray(curves, dtype=float)
-    axes.plot(x, np.median(found, 0), color=colour, label=label, **look)
-    if len(found) > 1:
-        axes.fill_between(x, found.min(0), found.max(0), color=colour, alpha=0.15, lw=0)
+    values = np.asarray(curves, dtype=float)
+    axes.plot(x, np.median(values, 0), color=colour, label=label, **look)
+    if len(values) > 1:
+        axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)

@@ -73,9 +73,9 @@ def best_of(name: str, *systems: str, **where: str) -> Value:
     return value
 
 
-def less(first: Value, second: Value) -> Value:
+def difference(first: Value, second: Value) -> Value:
     """The difference of two values, paired by seed."""
-    return lambda found: [a - b for a, b in zip(first(found), second(found), strict=True)]
+    return lambda results: [a - b for a, b in zip(first(results), second(results), strict=True)]
 
 
 def mean_of(*parts: Value) -> Value:

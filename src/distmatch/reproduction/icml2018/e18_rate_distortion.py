@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.metrics import evidence_lower_bound, log_likelihood
 from distmatch.metrics.seeds import interval
-from distmatch.reproduction.framework.common import digits_of, finished, less, numbers, sized
+from distmatch.reproduction.framework.common import cell_difference, digits_of, finished, numbers, sized
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -106,7 +106,7 @@ def traded(results: Results) -> list[float]:
     ends = [c["beta"] for c in results.cells(decoder="simple", marginal="simple")]
     low, high = min(ends, key=float), max(ends, key=float)
     families = [{"decoder": d, "marginal": m} for d in DECODERS for m in MARGINALS]
-    falls = [less("rate", {**f, "beta": low}, {**f, "beta": high})(results) for f in families]
+    falls = [cell_difference("rate", {**f, "beta": low}, {**f, "beta": high})(results) for f in families]
     return [min(column) for column in zip(*falls, strict=True)]
 
 
@@ -194,7 +194,9 @@ E18 = Experiment(
             "The collapse can be avoided by β instead of a weaker decoder.",
             f"{SOURCE}, posterior collapse",
             "rate of the autoregressive decoder, β = 0.1 less β = 1",
-            less("rate", cell_of("autoregressive", "simple", 0.1), cell_of("autoregressive", "simple", 1.0)),
+            cell_difference(
+                "rate", cell_of("autoregressive", "simple", 0.1), cell_of("autoregressive", "simple", 1.0)
+            ),
             Expected(low=5.0, unit="nats"),
         ),
         Claim(
@@ -208,7 +210,7 @@ E18 = Experiment(
             "A learned marginal comes nearer to the bound than a simple one.",
             "arXiv:1711.00464, section 4",
             "D + R of the simple decoder at β = 1, simple marginal less learned",
-            less("loss", cell_of("simple", "simple", 1.0), cell_of("simple", "learned", 1.0)),
+            cell_difference("loss", cell_of("simple", "simple", 1.0), cell_of("simple", "learned", 1.0)),
             Expected(low=0.0, unit="nats"),
         ),
     ),

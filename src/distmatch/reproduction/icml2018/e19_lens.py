@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.reproduction.framework.common import (
     Judge,
-    band,
+    cell_difference,
     digits_of,
     kept,
     label_of,
-    less,
+    mean_curve,
     sized,
     thin,
     watched,
@@ -87,7 +87,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
             for lens, colour in zip(("with", "without"), COLOURS, strict=False):
                 curves = kept(results, "frechet", by=by, lens=lens)
                 steps = kept(results, "step", by=by, lens=lens)[0] if curves else []
-                band(
+                mean_curve(
                     axes,
                     steps,
                     curves,
@@ -125,21 +125,21 @@ E19 = Experiment(
                 f"With a lens the distance is higher at first ({name}).",
                 "the paper's figures, arXiv:1802.04374",
                 "log Fréchet distance after a fifth of training, with less without",
-                less("early", *pair(by)),
+                cell_difference("early", *pair(by)),
                 Expected(low=0.0),
             ),
             Claim(
                 f"In the end it is lower ({name}).",
                 SOURCE,
                 "log Fréchet distance after training, with less without",
-                less("late", *pair(by)),
+                cell_difference("late", *pair(by)),
                 Expected(high=0.0),
             ),
             Claim(
                 f"It declines more smoothly and steadily ({name}).",
                 SOURCE,
                 "sum of the rises of the log Fréchet distance between looks, with less without",
-                less("rises", *pair(by)),
+                cell_difference("rises", *pair(by)),
                 Expected(high=0.0),
             ),
         )

@@ -13,11 +13,11 @@ from distmatch.metrics import mean_relative_living_times
 from distmatch.reproduction.framework.common import (
     Judge,
     Value,
-    band,
     digits,
     digits_of,
     finished,
     kept,
+    mean_curve,
     sized,
     thin,
     value,
@@ -154,7 +154,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
         figure, [axes] = new_figure(1, 1, (4.8, 3.0))
         for (name, title), colour in zip(IMAGES.items(), COLOURS, strict=False):
             curves = kept(results, "times", set=name)
-            band(axes, range(len(curves[0])) if curves else [], curves, title, colour)
+            mean_curve(axes, range(len(curves[0])) if curves else [], curves, title, colour)
         axes.set(xlabel="one-dimensional holes", ylabel="share of scales (95 % over seeds)", ylim=(0, None))
         legend(axes)
         return figure

@@ -10,11 +10,11 @@ import torch
 
 from distmatch.metrics import birthday_test, duplicate_threshold
 from distmatch.reproduction.framework.common import (
-    bars,
+    cell_difference,
     digits,
     digits_of,
     finished,
-    less,
+    mean_rows,
     numbers,
     sized,
     value,
@@ -95,7 +95,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
     @styled
     def support() -> Figure:
         figure, [axes] = new_figure(1, 1, (4.6, 2.2))
-        bars(axes, {n: numbers(results, "log_support", sampler=s) for s, n in NAMES.items()}, COLOURS)
+        mean_rows(axes, {n: numbers(results, "log_support", sampler=s) for s, n in NAMES.items()}, COLOURS)
         axes.set(xlabel="log₁₀ of the support that repeats as often (95 % over seeds)")
         return figure
 
@@ -125,7 +125,7 @@ E22 = Experiment(
                 f"{NAMES[name]}s lack the diversity of the data.",
                 SOURCE,
                 f"log₁₀ of the support, {NAMES[name]} less training images",
-                less("log_support", {"sampler": name}, {"sampler": "data"}),
+                cell_difference("log_support", {"sampler": name}, {"sampler": "data"}),
                 Expected(high=0.0),
             )
             for name in ("gan", "dcgan")

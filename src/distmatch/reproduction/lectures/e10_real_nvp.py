@@ -20,7 +20,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.measure import LOOKS, Judged
-from distmatch.reproduction.framework.sweeps import Value, less, rows_figure
+from distmatch.reproduction.framework.sweeps import Value, difference, rows_figure
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.runs.folder import RunFolder
@@ -154,21 +154,21 @@ E10 = Experiment(
             "Training by WGAN leads to nicer samples: the independent critic finds them nearer to data.",
             SLIDES,
             "critic's distance on held-out data: by WGAN less by likelihood, deep flow",
-            less(of("critic", "wgan"), of("critic", "likelihood")),
+            difference(of("critic", "wgan"), of("critic", "likelihood")),
             Expected(high=0),
         ),
         Claim(
             "With a shallower generator too, WGAN's samples are nearer to data.",
             SLIDES,
             "critic's distance on held-out data: by WGAN less by likelihood, shallow flow",
-            less(of("critic", "wgan", "shallow"), of("critic", "likelihood", "shallow")),
+            difference(of("critic", "wgan", "shallow"), of("critic", "likelihood", "shallow")),
             Expected(high=0),
         ),
         Claim(
             "Training by WGAN leads to significantly worse log-probabilities.",
             SLIDES,
             "held-out bits per dimension: by WGAN less by likelihood, deep flow",
-            less(of("bits_test", "wgan"), of("bits_test", "likelihood")),
+            difference(of("bits_test", "wgan"), of("bits_test", "likelihood")),
             Expected(low=0, unit="bits"),
         ),
         Claim(
@@ -182,7 +182,7 @@ E10 = Experiment(
             "Wasserstein distance can compare models: of two trained by likelihood, the deeper is nearer to data.",
             SLIDES,
             "critic's distance on held-out data by likelihood: deep less shallow",
-            less(of("critic", "likelihood"), of("critic", "likelihood", "shallow")),
+            difference(of("critic", "likelihood"), of("critic", "likelihood", "shallow")),
             Expected(high=0),
         ),
         Claim(

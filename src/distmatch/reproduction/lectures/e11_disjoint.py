@@ -24,7 +24,14 @@ from distmatch.reproduction.framework.experiment import (
     Withdrawn,
 )
 from distmatch.reproduction.framework.measure import judged_run
-from distmatch.reproduction.framework.sweeps import Value, best_of, less, mean_of, rows_figure, worst_to_best
+from distmatch.reproduction.framework.sweeps import (
+    Value,
+    best_of,
+    difference,
+    mean_of,
+    rows_figure,
+    worst_to_best,
+)
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.systems import find
@@ -211,7 +218,7 @@ E11 = Experiment(
             "The non-saturating loss learns where the minimax loss has no gradient.",
             "seed 001, choice of f-divergence: we need non-zero gradients",
             "distance at the end in 50 dimensions: minimax less non-saturating",
-            less(end("minimax GAN"), end("NS-GAN")),
+            difference(end("minimax GAN"), end("NS-GAN")),
             Expected(low=0),
         ),
         *(
@@ -219,7 +226,7 @@ E11 = Experiment(
                 f"Gradient penalties lead to better performance: {method} against NS-GAN on lines in {d} dimensions.",
                 TOY,
                 f"distance at the end: {method} less NS-GAN",
-                less(end(method, d), end("NS-GAN", d)),
+                difference(end(method, d), end("NS-GAN", d)),
                 Expected(high=0),
             )
             for method in ("GAN-GP", "DRAGAN-NS")
@@ -230,7 +237,7 @@ E11 = Experiment(
                 f"Gradient penalties stabilise other GANs too: {method} minds the learning rate less than NS-GAN.",
                 REAL,
                 f"worse less better Fréchet distance of both learning rates: {method} less NS-GAN",
-                less(spread(method), spread("NS-GAN")),
+                difference(spread(method), spread("NS-GAN")),
                 Expected(high=0),
             )
             for method in ("GAN-GP", "DRAGAN-NS")
@@ -239,7 +246,7 @@ E11 = Experiment(
             "On real data WGAN-GP is better than the others.",
             REAL,
             "best Fréchet distance of both learning rates: WGAN-GP less the mean of NS-GAN, GAN-GP, DRAGAN-NS",
-            less(image("WGAN-GP"), mean_of(*map(image, OTHERS))),
+            difference(image("WGAN-GP"), mean_of(*map(image, OTHERS))),
             Expected(high=0),
             late=True,
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distmatch.reports.style import COLOURS, INK, legend, new_figure, styled
-from distmatch.reproduction.framework.seed_spread import band
+from distmatch.reproduction.framework.seed_spread import median_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,9 @@ def ratios(results: Results, grid: Sequence[float], families: Mapping[str, Seque
                 if "log ratio" in r.numbers.curves
             ]
             if runs:
-                band(axes, grid, [c["log ratio"] for c in runs], COLOURS[i], name.replace("_", " "), ls="--")
+                median_curve(
+                    axes, grid, [c["log ratio"] for c in runs], COLOURS[i], name.replace("_", " "), ls="--"
+                )
         axes.set_ylim(-5, 5)
         axes.set_title(family)
         axes.set_xlabel("x")
@@ -52,7 +54,7 @@ def gradients(results: Results, separations: Sequence[float], generators: Sequen
             if places:
                 curves = [[max(v[f"{name} at {m:g}"], 1e-12) for m in places] for v in runs]
                 label = name.replace("_", " ")
-                band(axes, places, curves, COLOURS[i], label, ls=LINES[i % 4], marker=".")
+                median_curve(axes, places, curves, COLOURS[i], label, ls=LINES[i % 4], marker=".")
         axes.set_yscale("log")
         axes.set_ylim(1e-7, 1e7)
         axes.set_xlabel("separation m of the means, in σ")

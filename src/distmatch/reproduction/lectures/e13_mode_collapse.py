@@ -18,7 +18,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.mode_coverage import covered
-from distmatch.reproduction.framework.sweeps import Value, less, rows_figure
+from distmatch.reproduction.framework.sweeps import Value, difference, rows_figure
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 
@@ -144,7 +144,7 @@ E13 = Experiment(
             "VAEs have other problems: fewer of their samples are good ones than of the auto-encoding GAN's.",
             SLIDES,
             "share of samples within 3σ of a mode: VAE less α-GAN",
-            less(of("high_quality", "vae"), of("high_quality", "alpha-gan")),
+            difference(of("high_quality", "vae"), of("high_quality", "alpha-gan")),
             Expected(high=0),
         ),
         *(
@@ -152,7 +152,7 @@ E13 = Experiment(
                 f"An auto-encoder helps a GAN against mode collapse: α-GAN on the {on}, {nets} nets.",
                 AUTO,
                 "modes reached: α-GAN less GAN",
-                less(of("reached", "alpha-gan", on, nets), of("reached", "gan", on, nets)),
+                difference(of("reached", "alpha-gan", on, nets), of("reached", "gan", on, nets)),
                 MORE_MODES,
             )
             for on, nets in (("ring", "toy"), ("ring", "larger"), ("grid", "larger"))
@@ -161,7 +161,7 @@ E13 = Experiment(
             "Hybrids of VAE and GAN get the best of both worlds: more modes than a GAN, of VGH++ too.",
             AUTO,
             f"{MODES}: VGH++ less GAN",
-            less(of("reached", "vgh++"), of("reached", "gan")),
+            difference(of("reached", "vgh++"), of("reached", "gan")),
             MORE_MODES,
         ),
     ),

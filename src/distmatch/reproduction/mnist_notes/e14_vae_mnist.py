@@ -10,11 +10,11 @@ from torch import Tensor
 
 from distmatch.objectives.variables import X_GEN
 from distmatch.reproduction.framework.common import (
-    band,
+    cell_difference,
     digits_of,
     kept,
     label_of,
-    less,
+    mean_curve,
     pack,
     show,
     sized,
@@ -164,7 +164,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
             for (model, name), colour in zip(NAMES.items(), COLOURS, strict=False):
                 curves = kept(results, part, model=model)
                 label = label_of(name, results, part, model=model)
-                band(axes, range(1, len(curves[0]) + 1) if curves else [], curves, label, colour)
+                mean_curve(axes, range(1, len(curves[0]) + 1) if curves else [], curves, label, colour)
             axes.set(xlabel="epoch", ylabel=f"{part} loss, nats per image")
         legend(panels[0])
         panels[1].set_title("bands: 95 % over seeds")
@@ -225,14 +225,14 @@ E14 = Experiment(
             "The CVAE achieves a lower loss.",
             "seed 003, figure 4",
             "final validation loss, CVAE less VAE",
-            less("loss", CVAE, VAE),
+            cell_difference("loss", CVAE, VAE),
             Expected(high=0.0, unit="nats"),
         ),
         Claim(
             "CVAE samples are brighter: their pixels' probabilities are nearer to 0 and 1.",
             "seed 003, figure 5",
             "mean p(1 - p) of samples' pixels, CVAE less VAE",
-            less("unsure", CVAE, VAE),
+            cell_difference("unsure", CVAE, VAE),
             Expected(high=0.0),
         ),
         Claim(

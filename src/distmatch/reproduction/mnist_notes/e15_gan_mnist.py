@@ -11,11 +11,11 @@ from torch import Tensor
 from distmatch.objectives.variables import X_GEN
 from distmatch.reproduction.framework.common import (
     Judge,
-    bars,
+    cell_difference,
     digits_of,
     finished,
     kept,
-    less,
+    mean_rows,
     numbers,
     pack,
     show,
@@ -117,7 +117,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
     @styled
     def scores() -> Figure:
         figure, (left, right) = new_figure(1, 2, (3.8, 2.8))
-        bars(left, {n: numbers(results, "frechet", system=s) for s, n in NAMES.items()}, COLOURS)
+        mean_rows(left, {n: numbers(results, "frechet", system=s) for s, n in NAMES.items()}, COLOURS)
         left.set(xlabel="Fréchet distance, lower is better (95 % over seeds)")
         for (system, name), colour in zip(NAMES.items(), COLOURS, strict=False):
             for k, curve in enumerate(kept(results, "loss", system=system)):
@@ -156,7 +156,7 @@ E15 = Experiment(
             "The DCGAN at 20 epochs is as good as or better than the GAN at 150.",
             f"{SOURCE}, figure 7",
             "Fréchet distance, GAN less DCGAN, the GAN trained 7.5 times as many steps",
-            less("frechet", {"system": "gan"}, {"system": "dcgan"}),
+            cell_difference("frechet", {"system": "gan"}, {"system": "dcgan"}),
             Expected(low=0.0),
         ),
         *(
@@ -164,7 +164,7 @@ E15 = Experiment(
                 f"Generation is greatly helped by class labels: {NAMES[labelled]}.",
                 "seed 003, section 5",
                 f"Fréchet distance, {NAMES[plain]} less {NAMES[labelled]}",
-                less("frechet", {"system": plain}, {"system": labelled}),
+                cell_difference("frechet", {"system": plain}, {"system": labelled}),
                 Expected(low=0.0),
             )
             for plain, labelled in (("gan", "cgan"), ("dcgan", "cdcgan"))
@@ -173,7 +173,7 @@ E15 = Experiment(
             "The minimax loss had to be replaced by -log D(G(z)).",
             f"{SOURCE}, remarks",
             "Fréchet distance, minimax less non-saturating",
-            less("frechet", {"system": "minimax-gan"}, {"system": "gan"}),
+            cell_difference("frechet", {"system": "minimax-gan"}, {"system": "gan"}),
             Expected(low=0.0),
         ),
         *(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.reproduction.framework.common import (
     Judge,
-    band,
+    cell_difference,
     digits_of,
     kept,
     label_of,
-    less,
+    mean_curve,
     pack,
     show,
     sized,
@@ -111,7 +111,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
         for (name, cell), colour in zip(NAMES.items(), COLOURS, strict=False):
             curves = kept(results, "frechet", **cell)
             label = label_of(name, results, "frechet", **cell)
-            band(axes, kept(results, "step", **cell)[0] if curves else [], curves, label, colour)
+            mean_curve(axes, kept(results, "step", **cell)[0] if curves else [], curves, label, colour)
         axes.set(xlabel="the generator's steps", ylabel="Fréchet distance (95 % over seeds)", yscale="log")
         legend(axes)
         return figure
@@ -144,7 +144,7 @@ E16 = Experiment(
             "With batch norm in the critic a WGAN does not train well.",
             f"{SOURCE}, batch norm on WGAN",
             "Fréchet distance under clipping, with batch norm less without",
-            less("frechet", CLIP_NORM, CLIP),
+            cell_difference("frechet", CLIP_NORM, CLIP),
             Expected(low=0.0),
         ),
         Claim(
@@ -158,7 +158,7 @@ E16 = Experiment(
             "Most gradients of the generator are very small, which may be related to batch norm.",
             "seed 003, figure 11",
             "log₁₀ of the mean norm of the generator's gradient under clipping, with batch norm less without",
-            less("gradient", CLIP_NORM, CLIP),
+            cell_difference("gradient", CLIP_NORM, CLIP),
             Expected(high=0.0),
         ),
         *(
@@ -186,7 +186,7 @@ E16 = Experiment(
                 f"Contrary to theory, WGANs are no better than a GAN ({name}).",
                 SOURCE,
                 f"Fréchet distance after as many steps of the generator, {name} less GAN",
-                less("frechet", cell, GAN),
+                cell_difference("frechet", cell, GAN),
                 Expected(low=0.0),
             )
             for name, cell in (("clipping", CLIP), ("gradient penalty", GP))

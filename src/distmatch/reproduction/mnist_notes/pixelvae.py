@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.metrics import evidence_lower_bound
 from distmatch.reproduction.framework.common import (
-    bars,
+    cell_difference,
     digits_of,
     finished,
     kept,
-    less,
+    mean_rows,
     numbers,
     pack,
     show,
@@ -110,7 +110,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
         for axes, name, label in zip(
             panels, ("elbo", "rate"), ("ELBO on held-out images", "rate KL(q(z|x) ‖ p(z))"), strict=True
         ):
-            bars(axes, {n: numbers(results, name, **cell) for n, cell in NAMES.items()}, COLOURS)
+            mean_rows(axes, {n: numbers(results, name, **cell) for n, cell in NAMES.items()}, COLOURS)
             axes.set(xlabel=f"{label}, nats")
         panels[0].set_title("means with 95 % intervals over seeds")
         panels[1].set_yticklabels([])
@@ -143,7 +143,7 @@ PIXELVAE = Experiment(
             "A PixelVAE is supposed to achieve much better results than a VAE.",
             "seed 003, section 3.1.2",
             "ELBO on held-out images, PixelVAE with a local decoder less VAE",
-            less("elbo", LOCAL, VAE),
+            cell_difference("elbo", LOCAL, VAE),
             Expected(low=0.0, unit="nats"),
         ),
         Claim(
@@ -164,7 +164,7 @@ PIXELVAE = Experiment(
             "The cured PixelVAE is still better than a VAE.",
             "seed 003, section 3.1.2, and seed 000",
             "ELBO on held-out images, PixelVAE held to a rate less VAE",
-            less("elbo", HELD, VAE),
+            cell_difference("elbo", HELD, VAE),
             Expected(low=0.0, unit="nats"),
         ),
     ),

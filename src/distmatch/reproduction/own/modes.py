@@ -17,7 +17,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.mode_coverage import covered
-from distmatch.reproduction.framework.sweeps import Value, less, rows_figure
+from distmatch.reproduction.framework.sweeps import Value, difference, rows_figure
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 
@@ -181,7 +181,7 @@ def of(name: str, system: str, on: str) -> Value:
 
 def more_modes(system: str, than: str, on: str) -> Value:
     """Modes of one system less another's."""
-    return less(of("modes", system, on), of("modes", than, on))
+    return difference(of("modes", system, on), of("modes", than, on))
 
 
 def figures(results: Results) -> Mapping[str, Figure]:

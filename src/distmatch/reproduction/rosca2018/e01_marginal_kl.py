@@ -21,7 +21,7 @@ from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import (
     EMPIRICAL_KL,
     SATURATED,
-    bars,
+    grouped_bars,
     kl_of_codes,
     model_of,
     settings,
@@ -90,7 +90,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
                 POSTERIORS[p]: [numbers(results, name, **{**c, "posterior": p}) for c in members]
                 for p in POSTERIORS
             }
-            bars(axes, names, values)
+            grouped_bars(axes, names, values)
             axes.set(xlabel="data set, size of the code", ylabel=label)
             legend(axes)
         return figure

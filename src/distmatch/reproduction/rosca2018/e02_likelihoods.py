@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distmatch.metrics import Model, independent_critic, reconstruction_error
 from distmatch.metrics.generator.independent_critic import critic_distance
-from distmatch.reproduction.framework.common import less, numbers
+from distmatch.reproduction.framework.common import cell_difference, numbers
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -26,7 +26,7 @@ from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import (
     EMPIRICAL_KL,
     SATURATED,
-    bars,
+    grouped_bars,
     images_of,
     kl_of_codes,
     model_of,
@@ -121,7 +121,7 @@ def against(name: str, likelihood: str) -> Callable[[Results], list[float]]:
 
     def difference(results: Results) -> list[float]:
         (cell,) = results.cells(likelihood=likelihood)
-        return less(name, cell, {**cell, "likelihood": "bernoulli"})(results)
+        return list(cell_difference(name, cell, {**cell, "likelihood": "bernoulli"})(results))
 
     return difference
 
@@ -146,7 +146,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
         members = results.cells()
         names = [f"{NAMES[str(c['likelihood'])]}\n{c['data']}" for c in members]
         for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
-            bars(axes, names, {label: [numbers(results, name, **c) for c in members]})
+            grouped_bars(axes, names, {label: [numbers(results, name, **c) for c in members]})
             axes.set(ylabel=label)
         return figure
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distmatch.metrics import latent_usage
-from distmatch.reproduction.framework.common import kept, less, numbers, sized, thin
+from distmatch.reproduction.framework.common import cell_difference, kept, numbers, sized, thin
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -20,8 +20,8 @@ from distmatch.reproduction.framework.experiment import (
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import (
-    bars,
     frechet,
+    grouped_bars,
     images_of,
     model_of,
     posteriors,
@@ -125,7 +125,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
             title: [numbers(results, "frechet", system=s, latent=n) for n in sizes]
             for s, title in SYSTEMS.items()
         }
-        bars(panels[2], [f"{n:,}" for n in sizes], series)
+        grouped_bars(panels[2], [f"{n:,}" for n in sizes], series)
         panels[2].set(xlabel="latents", ylabel="Fréchet distance of samples")
         legend(panels[2])
         return figure
@@ -167,7 +167,7 @@ E6 = Experiment(
             "The posterior means of AAEs and VAEs contrast: sparse in a VAE, dense in an AAE.",
             SOURCE,
             "share of active units at 1,000 latents, AAE less VAE",
-            less("active", {"system": "aae", "size": "few"}, {"system": "vae", "size": "few"}),
+            cell_difference("active", {"system": "aae", "size": "few"}, {"system": "vae", "size": "few"}),
             Expected(low=0.0),
         ),
         Claim(

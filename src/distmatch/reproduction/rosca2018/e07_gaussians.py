@@ -21,7 +21,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.losses import generator_loss
-from distmatch.reproduction.framework.seed_spread import band, dots
+from distmatch.reproduction.framework.seed_spread import dots, median_curve
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.gaussian_pairs import (
     Affine,
@@ -143,8 +143,10 @@ def _learning(results: Results) -> Figure:
         ]
         axes.set_title(f"d = {d:,}")
         if runs:
-            band(axes, runs[0]["step"], [c["true"] for c in runs], COLOURS[0], "true KL")
-            band(axes, runs[0]["step"], [c["estimate"] for c in runs], COLOURS[1], "estimate", ls="--")
+            median_curve(axes, runs[0]["step"], [c["true"] for c in runs], COLOURS[0], "true KL")
+            median_curve(
+                axes, runs[0]["step"], [c["estimate"] for c in runs], COLOURS[1], "estimate", ls="--"
+            )
         if d > 1:
             axes.set_yscale("symlog", linthresh=1)
         axes.set_xlabel("step")

@@ -21,7 +21,7 @@ from distmatch.reproduction.framework.sweeps import (
     Value,
     best,
     best_of,
-    less,
+    difference,
     mean_of,
     rows_figure,
     worst_to_best,
@@ -124,7 +124,7 @@ def on_photographs(results: Results) -> list[float]:
     """The VAE's best critic distance less DCGAN's, on photographs; nothing where they were not run."""
     if not results.cells(on="photographs"):
         return []
-    return list(less(*(best_of("critic", s, on="photographs") for s in ("vae", "dcgan")))(results))
+    return list(difference(*(best_of("critic", s, on="photographs") for s in ("vae", "dcgan")))(results))
 
 
 def figures(results: Results) -> Mapping[str, Figure]:
@@ -173,7 +173,7 @@ E9 = Experiment(
                 f"Marginal matching in visible space improves samples: {name} performs better than VAEs and AAEs.",
                 SECTION,
                 DIFFERENCE + f"{name} less the mean of VAE and AAE",
-                less(critic(system), mean_of(critic("vae"), critic("aae"))),
+                difference(critic(system), mean_of(critic("vae"), critic("aae"))),
                 Expected(high=0),
                 late=True,
             )
@@ -183,7 +183,7 @@ E9 = Experiment(
             "VAE-GAN hybrids do not outperform GANs on image quality: the critic's distance.",
             SECTION,
             DIFFERENCE + "the mean of AAE, VEEGAN, VGH, VGH++ less the mean of DCGAN and WGAN-GP",
-            less(mean_of(*map(critic, HYBRIDS)), mean_of(*map(critic, GANS))),
+            difference(mean_of(*map(critic, HYBRIDS)), mean_of(*map(critic, GANS))),
             Expected(low=0),
             late=True,
         ),
@@ -191,7 +191,7 @@ E9 = Experiment(
             "VAE-GAN hybrids do not outperform GANs on image quality: the inception score.",
             SECTION,
             "best inception score: the mean of AAE, VEEGAN, VGH, VGH++ less the mean of DCGAN and WGAN-GP",
-            less(mean_of(*map(inception, HYBRIDS)), mean_of(*map(inception, GANS))),
+            difference(mean_of(*map(inception, HYBRIDS)), mean_of(*map(inception, GANS))),
             Expected(high=0),
             late=True,
         ),
@@ -200,14 +200,14 @@ E9 = Experiment(
             SECTION,
             "worst less best critic distance over learning rates: mean of AAE, VEEGAN, VGH, VGH++ less mean of VAE, "
             "DCGAN, WGAN-GP",
-            less(mean_of(*map(spread, HYBRIDS)), mean_of(*map(spread, ("vae", *GANS)))),
+            difference(mean_of(*map(spread, HYBRIDS)), mean_of(*map(spread, ("vae", *GANS)))),
             Expected(low=0),
         ),
         Claim(
             "VGH++ consistently outperforms VGH.",
             SECTION,
             DIFFERENCE + "VGH++ less VGH",
-            less(critic("vgh++"), critic("vgh")),
+            difference(critic("vgh++"), critic("vgh")),
             Expected(high=0),
         ),
         Claim(
@@ -221,14 +221,14 @@ E9 = Experiment(
             "AdversarialVB underperforms.",
             "seed 002, section 6 and figure 24",
             DIFFERENCE + "AVB less VAE",
-            less(critic("avb"), critic("vae")),
+            difference(critic("avb"), critic("vae")),
             Expected(low=0),
         ),
         Claim(
             "The VAE-GAN hybrid (α-GAN) is competitive with GANs.",
             "seed 001, evaluating different variants",
             "best inception score: α-GAN less the mean of DCGAN and WGAN-GP; a tenth of the classes counts as equal",
-            less(inception("alpha-gan"), mean_of(*map(inception, GANS))),
+            difference(inception("alpha-gan"), mean_of(*map(inception, GANS))),
             Expected(low=-1),
             late=True,
         ),

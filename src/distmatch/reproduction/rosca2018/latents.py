@@ -143,7 +143,7 @@ def quantiles(values: Tensor, count: int = 51) -> list[float]:
     return [float(f"{v:.5g}") for v in flat[places].tolist()]
 
 
-def bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
+def grouped_bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Grouped bars: series -> for each group its values over seeds, drawn as their mean with its 95 % interval.
 
     Where a seed diverged there is no bar, and it says how many did.
