@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "systems": {"errors", "declared", "schedules", "objectives"},
     "networks": GROUND,
     "data": {"errors", "declared", "files", "random"},
-    "metrics": {"errors", "declared", "random", "distributions"},
+    "metrics": {"errors", "declared", "random", "distributions", "objectives"},
     "dirac": {"errors", "schedules", "objectives"},
     "training": GROUND | {"objectives"},
 }

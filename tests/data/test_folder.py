@@ -105,10 +105,10 @@ def test_limit_decodes_no_more_than_it_keeps(tmp_path, cache):
     [
         ("a.jpg", picture((50, 50), kind="JPEG")[:-400], "damaged"),
         ("a.png", picture((50, 50))[:60], "damaged"),
-        ("a.jpg", b"text", "no picture"),
-        ("a.jpg", b"", "no picture"),
+        ("a.jpg", b"text", "not a picture"),
+        ("a.jpg", b"", "not a picture"),
         ("a.gif", b"GIF89a", "damaged"),
-        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture"),
+        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
         ("a.tif", picture((9, 9), 70_000, "TIFF", "I"), "more than 8 bits"),
     ],
 )

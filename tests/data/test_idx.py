@@ -47,9 +47,9 @@ DAMAGE = {
     "truncated": (idx_bytes(np.zeros((24, 5, 5)))[:-1], "truncated"),
     "too long": (idx_bytes(np.zeros((24, 5, 5))) + b"x", "too long"),
     "header cut": (bytes([0, 0, 8, 3, 0, 0]), "truncated"),
-    "a web page": (b"<html>not found</html>", "no IDX file"),
-    "labels for images": (idx_bytes(np.zeros(24)), "no IDX file"),
-    "floats": (bytes([0, 0, 13, 3]) + bytes(12), "no IDX file"),
+    "a web page": (b"<html>not found</html>", "not an IDX file"),
+    "labels for images": (idx_bytes(np.zeros(24)), "not an IDX file"),
+    "floats": (bytes([0, 0, 13, 3]) + bytes(12), "not an IDX file"),
     "no images": (idx_bytes(np.zeros((0, 5, 5))), "no data"),
     "other count": (idx_bytes(np.zeros((23, 5, 5))), "23 images"),
 }

@@ -16,7 +16,7 @@ from distmatch.objectives.comparisons import NON_SATURATING
 from distmatch.reproduction.framework import runner as running
 from distmatch.reproduction.framework import sweeps as sweeping
 from distmatch.reproduction.framework import train as trained
-from distmatch.reproduction.framework.common import Judge, correlation, digits, less, thin, watched
+from distmatch.reproduction.framework.common import Judge, cell_difference, correlation, digits, thin, watched
 from distmatch.reproduction.framework.experiment import Bench, Claim, Experiment, Numbers, Record, Results
 from distmatch.reproduction.framework.losses import critic_loss, generator_loss
 from distmatch.reproduction.framework.runner import reproduce
@@ -206,7 +206,7 @@ def test_digits_are_of_the_split_that_is_asked_for(split, tmp_path):
 
 def test_differences_are_of_a_less_b_seed_by_seed():
     records = [Record({"d": d}, s, Numbers({"kl": 10.0 * d + s * d}), 0.1) for s in (2, 0, 1) for d in (1, 3)]
-    assert less("kl", {"d": 3}, {"d": 1})(Results(records)) == [20, 22, 24]
+    assert cell_difference("kl", {"d": 3}, {"d": 1})(Results(records)) == [20, 22, 24]
 
 
 def test_a_thinned_curve_ends_where_the_curve_ends():
@@ -251,5 +251,5 @@ def test_the_best_of_a_sweep_is_by_seed_and_a_run_that_diverged_is_its_worst(nam
     assert sweeping.best(lost, name) == best_of_all
     assert sweeping.worst_to_best(lost, name) == [5.0 if name == "modes" else math.inf, 7.0]
     at = [lambda r, lr=lr: r.values(name, lr=lr) for lr in (1.0, 0.1)]
-    assert sweeping.less(*at)(found) == [-4.0, 7.0]
+    assert sweeping.difference(*at)(found) == [-4.0, 7.0]
     assert sweeping.mean_of(*at)(found) == [3.0, 5.5]

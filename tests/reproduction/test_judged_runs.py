@@ -49,7 +49,7 @@ def brightness(images):
 
 
 def test_samples_are_of_the_looks_seed_and_real_images_of_the_test_split(judged):
-    assert brightness(judged.made).tolist() == pytest.approx([0.4] * 6)
+    assert brightness(judged.samples).tolist() == pytest.approx([0.4] * 6)
     assert brightness(judged.real).tolist() == pytest.approx([0.5 + i / 100 for i in range(12)])
 
 

@@ -62,7 +62,7 @@ def test_a_number_that_a_system_cannot_have_is_not_said_to_have_diverged():
 
 def test_bars_show_no_mean_of_the_seeds_that_are_left():
     figure, [axes] = new_figure(1, 1, (3.0, 2.0))
-    seeds_common.bars(axes, {"a": WHOLE, "b": LOST}, ["#000000"])
+    seeds_common.mean_rows(axes, {"a": WHOLE, "b": LOST}, ["#000000"])
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b (1 of 3 diverged)"]
     widths = [bar.get_width() for bar in axes.patches]
     assert widths[0] == 2.0
@@ -73,7 +73,7 @@ def test_bars_show_no_mean_of_the_seeds_that_are_left():
 def test_dots_and_grouped_bars_say_how_many_diverged():
     figure, [left, right] = new_figure(1, 2, (3.0, 2.0))
     seed_spread.dots(left, 0.0, LOST, "#000000")
-    latents.bars(right, ["few", "many"], {"vae": [WHOLE, LOST]})
+    latents.grouped_bars(right, ["few", "many"], {"vae": [WHOLE, LOST]})
     for axes in (left, right):
         assert [t.get_text() for t in axes.texts if t.get_text()] == ["1 of 3 diverged"]
     assert right.patches[0].get_height() == 2.0

@@ -24,7 +24,6 @@ from distmatch.objectives.terms.likelihood import KL, NLL
 from distmatch.schedules import Ramp
 from distmatch.systems import gan, vae, vgh_plus_plus, wgan, wgan_gp
 from distmatch.training import SGD, Adam, Diverged, Feed, RMSProp, Settings, Trainer
-from distmatch.training.batches import unit
 from distmatch.training.lanes.lanes import Lanes, Loop, Pack, alike
 from distmatch.training.optimisers import cosine, linear
 
@@ -46,8 +45,8 @@ def dtype(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def prepared(x: Tensor, noise: Tensor | None = None) -> Tensor:
-    """`unit`, in the default dtype."""
-    return unit(x, noise) if torch.get_default_dtype() == torch.float32 else x.double() / 255
+    """Bytes as [0, 1], in the default dtype."""
+    return x.to(torch.get_default_dtype()) / 255
 
 
 def data(seed: int = 0, shapes: Shapes = PICTURES, size: int = 40) -> Tensor:

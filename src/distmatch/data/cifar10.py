@@ -50,8 +50,8 @@ def _look_in(place: Path, limit: int | None) -> DataSet | None:
     for unpacked in (place / UNPACKED, place):
         if any(os.path.exists(unpacked / name) for name in (*TRAIN, TEST)):
             return _held_out(*_from_folder(unpacked), "official binary files, not checked")
-    if (found := load_parquet(place, limit)) is not None:
-        train, validation, test, bits = found
+    if (splits := load_parquet(place, limit)) is not None:
+        train, validation, test, bits = splits
         return DataSet("cifar10", train, validation, test, CLASSES, SOURCE, LICENCE, bits)
     return None
 
@@ -65,32 +65,32 @@ def _held_out(both: Split, test: Split, bits: str) -> DataSet:
 
 
 def _from_archive(path: Path) -> tuple[Split, Split, str]:
-    found: dict[str, bytes] = {}
+    bodies: dict[str, bytes] = {}
     with reading(path, tarfile.TarError), tarfile.open(path, "r:gz") as archive:
         for member in archive:
             name = member.name.rpartition("/")[2]
             if member.isfile() and name in (*TRAIN, TEST):
                 body = archive.extractfile(member)
-                found[name] = body.read() if body else b""
+                bodies[name] = body.read() if body else b""
     with open(path, "rb") as handle:
         same = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == MD5
     bits = "original bits" if same else "not the original archive (its checksum differs)"
-    return *_splits(found, path), bits
+    return *_splits(bodies, path), bits
 
 
 def _from_folder(folder: Path) -> tuple[Split, Split]:
-    found: dict[str, bytes] = {}
+    bodies: dict[str, bytes] = {}
     for name in (*TRAIN, TEST):
         with reading(folder / name):
-            found[name] = (folder / name).read_bytes()
-    return _splits(found, folder)
+            bodies[name] = (folder / name).read_bytes()
+    return _splits(bodies, folder)
 
 
-def _splits(found: dict[str, bytes], where: Path) -> tuple[Split, Split]:
+def _splits(bodies: dict[str, bytes], where: Path) -> tuple[Split, Split]:
     for name in (*TRAIN, TEST):
-        if name not in found:
+        if name not in bodies:
             raise BadInput(f"{where} holds no {name}; {AGAIN}")
-    return _records([found[name] for name in TRAIN], TRAIN, where), _records([found[TEST]], (TEST,), where)
+    return _records([bodies[name] for name in TRAIN], TRAIN, where), _records([bodies[TEST]], (TEST,), where)
 
 
 def _records(bodies: list[bytes], names: tuple[str, ...], where: Path) -> Split:
@@ -99,11 +99,11 @@ def _records(bodies: list[bytes], names: tuple[str, ...], where: Path) -> Split:
         labels = np.frombuffer(body, np.uint8)[::RECORD]
         if not body or len(body) % RECORD:
             raise BadInput(
-                f"{name} in {where} is truncated ({len(body)} bytes, no multiple of {RECORD}); {AGAIN}"
+                f"{name} in {where} is truncated ({len(body)} bytes, not a multiple of {RECORD}); {AGAIN}"
             )
         if labels.max() > 9:
             raise BadInput(
-                f"{name} in {where} is no CIFAR-10 batch (it has the label {labels.max()}); {AGAIN}"
+                f"{name} in {where} is not a CIFAR-10 batch (it has the label {labels.max()}); {AGAIN}"
             )
     records = np.frombuffer(b"".join(bodies), np.uint8).reshape(-1, RECORD)
     x = torch.from_numpy(records[:, 1:].copy()).view(-1, 3, 32, 32)

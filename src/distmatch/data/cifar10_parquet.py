@@ -22,7 +22,7 @@ BITS = (
 
 
 def load_parquet(folder: Path, limit: int | None = None) -> tuple[Split, Split, Split, str] | None:
-    """Train, validation (the last tenth of train), test, and what to say of the bits; `None` if not there.
+    """Train, validation (the last tenth of train), test, and a note on the bits; `None` without such files.
 
     Reads `train*.parquet` and `test*.parquet` with a column `image` or `img` of `{bytes, path}` and a column
     `label` (0..9). Such files are often ordered by class, so the rows are first put in a fixed random order.
@@ -31,25 +31,25 @@ def load_parquet(folder: Path, limit: int | None = None) -> tuple[Split, Split, 
     Raises `BadInput` for a damaged file, other columns, or a picture that is not 32×32.
     """
     with reading(folder):
-        found = [sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "test")]
-    if not any(found):
+        files = [sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "test")]
+    if not any(files):
         return None
-    for split, paths in zip(("train", "test"), found, strict=True):
+    for split, paths in zip(("train", "test"), files, strict=True):
         if not paths:
             raise BadInput(f"cifar10: {folder} lacks {split}.parquet; put it beside the others")
-    train, test = (_rows(paths) for paths in found)
+    train, test = (_rows(paths) for paths in files)
     if len(train) < 2:
-        raise BadInput(f"{found[0][0]} holds one picture; at least 2 are needed for training and validation")
+        raise BadInput(f"{files[0][0]} holds one picture; at least 2 are needed for training and validation")
     held_out = max(1, len(train) // 10)
     lossy = any(body.startswith(JPEG) for body, _, _ in (*train, *test))
-    key = [fingerprint(path) for paths in found for path in paths]
+    key = [fingerprint(path) for paths in files for path in paths]
     parts = {"train": train[:-held_out], "validation": train[-held_out:], "test": test}
     splits = [_split(name, rows[:limit], key) for name, rows in parts.items()]
     return splits[0], splits[1], splits[2], BITS[lossy]
 
 
 def _rows(paths: list[Path]) -> list[tuple[bytes, int, str]]:
-    """(encoded picture, label, where it is) of every row, in the fixed random order."""
+    """(encoded picture, label, its place) of every row, in the fixed random order."""
     rows = [row for path in paths for row in _read(path)]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return [rows[i] for i in order.tolist()]
@@ -77,7 +77,9 @@ def _read(path: Path) -> Iterator[tuple[bytes, int, str]]:
 def _body(image: Any, path: Path, i: int) -> bytes:
     body = image.get("bytes") if isinstance(image, dict) else image
     if not isinstance(body, bytes) or not body:
-        raise BadInput(f"row {i} of {path} holds no encoded picture (wanted: image {{bytes, path}}); {AGAIN}")
+        raise BadInput(
+            f"row {i} of {path} holds no encoded picture (expected: image {{bytes, path}}); {AGAIN}"
+        )
     return body
 
 
@@ -88,12 +90,12 @@ def _label(label: Any, path: Path, i: int) -> int:
 
 
 def _split(name: str, rows: list[tuple[bytes, int, str]], key: list[str]) -> Split:
-    def one(row: tuple[bytes, int, str]) -> np.ndarray:
+    def pixels(row: tuple[bytes, int, str]) -> np.ndarray:
         image = decode(row[0], row[2])
         if image.size != (32, 32):
             raise BadInput(f"{row[2]} is {image.size[0]}×{image.size[1]}, not 32×32; {AGAIN}")
         return np.asarray(image).transpose(2, 0, 1)
 
     shape = (len(rows), 3, 32, 32)
-    x = cached("cifar10", [name, *key], shape, lambda: in_threads(one, rows))
+    x = cached("cifar10", [name, *key], shape, lambda: in_threads(pixels, rows))
     return Split(x, torch.tensor([label for _, label, _ in rows]))

@@ -27,8 +27,8 @@ def load_color_mnist(request: Request) -> DataSet:
 
     def coloured(split: Split) -> Split:
         colours = _colours(len(split), generator)
-        kept = split.first(request.limit or len(split))
-        return Split(colour(kept.x, colours[: len(kept)]), kept.y)
+        first = split.first(request.limit or len(split))
+        return Split(colour(first.x, colours[: len(first)]), first.y)
 
     return DataSet(
         "color-mnist",

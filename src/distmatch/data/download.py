@@ -56,12 +56,12 @@ def _from(url: str, path: Path, md5: str) -> str:
         if short is not None:
             if part.stat().st_size <= start:
                 return f"{url}: {short}"
-        elif (found := _md5(part)) == md5:
+        elif (checksum := _md5(part)) == md5:
             os.replace(part, path)
         else:
             part.unlink()
             if start == 0:
-                return f"{url}: the checksum is {found} and should be {md5}"
+                return f"{url}: the checksum is {checksum} and should be {md5}"
     return ""
 
 
@@ -83,7 +83,7 @@ def _open(url: str, start: int) -> http.client.HTTPResponse | None:
 
 
 def _receive(response: http.client.HTTPResponse, part: Path, start: int) -> str | None:
-    """Appends the body to `part` (or begins it anew, where the server ignored the range).
+    """Appends the body to `part` (or starts it again, where the server ignored the range).
 
     Returns what went wrong on the network, or None; an error of the disk is raised.
     """

@@ -23,7 +23,7 @@ def load_folder(request: Request) -> DataSet:
     Turned upright, the centre square cut, resized (bicubic, antialiased) to `size` (default 64), made once
     and kept in the cache. The order is a fixed permutation of the sorted paths. If every picture lies in a
     sub-folder, the first sub-folders are the classes. Hidden files and files without a picture's suffix
-    are passed over.
+    are skipped.
 
     Raises `BadInput` for no folder, fewer than 3 pictures, or a picture that cannot be read (named).
     """
@@ -33,7 +33,7 @@ def load_folder(request: Request) -> DataSet:
     paths = _pictures(root)
     if len(paths) < 3:
         raise BadInput(
-            f"{root} holds {len(paths)} pictures, and 3 are the least (one a split); "
+            f"{root} holds {len(paths)} pictures, and at least 3 are needed (one per split); "
             f"name a folder of {', '.join(sorted(SUFFIXES))} files"
         )
     classes, labels = _classes(root, paths)
@@ -56,7 +56,7 @@ def load_folder(request: Request) -> DataSet:
 def pictures_tensor(name: str, paths: list[Path], size: int, side: int | None = None) -> torch.Tensor:
     """The files as uint8 `(N, 3, size, size)`, from the cache; `side` as in `square`."""
 
-    def one(path: Path) -> np.ndarray:
+    def pixels(path: Path) -> np.ndarray:
         image = decode(path, str(path))
         if side is not None and min(image.size) < side:
             raise BadInput(
@@ -68,7 +68,7 @@ def pictures_tensor(name: str, paths: list[Path], size: int, side: int | None = 
     for path in paths:
         with reading(path):
             key.append(fingerprint(path))
-    return cached(name, key, (len(paths), 3, size, size), lambda: in_threads(one, paths))
+    return cached(name, key, (len(paths), 3, size, size), lambda: in_threads(pixels, paths))
 
 
 def _pictures(root: Path) -> list[Path]:
@@ -77,13 +77,13 @@ def _pictures(root: Path) -> list[Path]:
             f"{error.filename} may not be read ({error.strerror}); give yourself the right to read it"
         )
 
-    found = []
+    pictures = []
     for folder, inner, files in os.walk(root, onerror=refuse):
         inner[:] = [d for d in inner if not d.startswith(".")]
-        found += [
+        pictures += [
             Path(folder, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES
         ]
-    return sorted(found)
+    return sorted(pictures)
 
 
 def _classes(root: Path, paths: list[Path]) -> tuple[tuple[str, ...], list[int]]:

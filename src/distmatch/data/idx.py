@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST and its kin: four files, gzipped or not.
+"""IDX, the format of MNIST and similar data sets: four files, gzipped or not.
 
 A file is two zero bytes, the type (8: unsigned byte), the number of dimensions, each dimension as a
 big-endian 32-bit integer, then the bytes. Reference: LeCun, Cortes & Burges, The MNIST database.
@@ -33,7 +33,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class IdxSource:
-    """Where a data set in IDX comes from. `packed`, `unpacked`: the four MD5s, with and without gzip."""
+    """Source of a data set in IDX. `packed`, `unpacked`: the four MD5s, with and without gzip."""
 
     name: str
     classes: tuple[str, ...]
@@ -58,16 +58,16 @@ def read_idx(path: Path, dims: int) -> tuple[Tensor, bytes]:
         raise BadInput(f"{path} is empty; {AGAIN}")
     if raw[:4] != bytes([0, 0, 8, dims]):
         raise BadInput(
-            f"{path} is no IDX file of bytes in {dims} dimensions (it begins with {raw[:4].hex()}); {AGAIN}"
+            f"{path} is not an IDX file of bytes in {dims} dimensions (it begins with {raw[:4].hex()}); {AGAIN}"
         )
     shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, start, 4))
-    wanted, found = math.prod(shape), len(raw) - start
-    if found != wanted:
-        what = "truncated" if found < wanted else "too long"
+    needed, present = math.prod(shape), len(raw) - start
+    if present != needed:
+        what = "truncated" if present < needed else "too long"
         raise BadInput(
-            f"{path} is {what} (shape {shape} asks for {wanted} bytes, it has {max(found, 0)}); {AGAIN}"
+            f"{path} is {what} (shape {shape} needs {needed} bytes, it has {max(present, 0)}); {AGAIN}"
         )
-    if wanted == 0:
+    if needed == 0:
         raise BadInput(f"{path} holds no data (its shape is {shape}); {AGAIN}")
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).copy()).view(shape), raw
 
@@ -80,17 +80,17 @@ def load_idx(about: IdxSource, request: Request, *also: str) -> DataSet:
     """
     download = request.data_dir is None
     names = (about.name,) if download else (*also, about.name)
-    found = _find(about, folders(request, *names), download)
+    paths = _find(about, folders(request, *names), download)
     original = True
     tensors = []
-    for i, path in enumerate(found):
+    for i, path in enumerate(paths):
         tensor, raw = read_idx(path, dims=3 if i % 2 == 0 else 1)
         original = original and _is_original(about, i, path, raw)
         tensors.append(tensor)
-    train, test = _pair(about, found[:2], tensors[:2]), _pair(about, found[2:], tensors[2:])
+    train, test = _pair(about, paths[:2], tensors[:2]), _pair(about, paths[2:], tensors[2:])
     held_out = max(1, len(train) // 12)
     if len(train) < 2:
-        raise BadInput(f"{found[0]} holds one image; at least 2 are needed for training and validation")
+        raise BadInput(f"{paths[0]} holds one image; at least 2 are needed for training and validation")
     return DataSet(
         about.name,
         train.first(len(train) - held_out),
@@ -104,7 +104,7 @@ def load_idx(about: IdxSource, request: Request, *also: str) -> DataSet:
 
 
 def _find(about: IdxSource, places: Sequence[Path], download: bool) -> list[Path]:
-    """The four files, all in one folder. Without a folder of the user's, what is missing is downloaded."""
+    """The four files, all in one folder. Without a folder of the user's, missing files are downloaded."""
     if download:
         return [
             _present(places[0], stem)
@@ -112,11 +112,11 @@ def _find(about: IdxSource, places: Sequence[Path], download: bool) -> list[Path
             for stem, md5 in zip(FILES, about.packed, strict=True)
         ]
     for place in places:
-        found = {stem: path for stem in FILES if (path := _present(place, stem))}
-        if len(found) == len(FILES):
-            return list(found.values())
-        if found:
-            lacking = ", ".join(f"{stem}.gz" for stem in FILES if stem not in found)
+        paths = {stem: path for stem in FILES if (path := _present(place, stem))}
+        if len(paths) == len(FILES):
+            return list(paths.values())
+        if paths:
+            lacking = ", ".join(f"{stem}.gz" for stem in FILES if stem not in paths)
             raise BadInput(f"{about.name}: {place} lacks {lacking}; put it beside the others")
     raise missing(about.name, ", ".join(f"{stem}.gz" for stem in FILES), list(places))
 

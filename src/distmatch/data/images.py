@@ -45,7 +45,7 @@ def decode(what: Path | bytes, name: str) -> Image.Image:
             f"{name} may not be read (no permission); give yourself the right to read it"
         ) from error
     except Exception as error:  # a decoder may raise anything at damaged bytes
-        why = "it is no picture that can be read" if "cannot identify" in str(error) else str(error)
+        why = "it is not a picture that can be read" if "cannot identify" in str(error) else str(error)
         raise BadInput(f"{name} is damaged or not an image ({why}); remove it or fetch it again") from error
 
 
@@ -82,7 +82,7 @@ def cached(
 ) -> Tensor:
     """The uint8 tensor of this shape made of `rows()`, mapped from the cache, where it is made only once.
 
-    key: strings of which any change means other content. The file is written under a temporary name and
+    key: strings that change whenever the content does. The file is written under a temporary name and
     then renamed, so it is never half there. Raises `BadInput` if the cache cannot be written.
     """
     text = "\n".join([repr(shape), *key])

@@ -1,4 +1,4 @@
-"""Where files are looked for, and one clear sentence when one of them cannot be read."""
+"""Folders in which files are looked for, and one clear sentence when a file cannot be read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ AGAIN = "fetch it again, or name another folder with --data-dir"
 
 def cache_folder() -> Path:
     """`$DISTMATCH_DATA` if set, otherwise the platform's cache folder."""
-    if given := os.environ.get("DISTMATCH_DATA"):
-        return Path(given).expanduser()
+    if folder := os.environ.get("DISTMATCH_DATA"):
+        return Path(folder).expanduser()
     import pooch
 
     return Path(pooch.os_cache("distmatch"))
@@ -35,7 +35,7 @@ def existing_folder(folder: Path) -> Path:
 
 
 def folders(request: Request, *names: str) -> list[Path]:
-    """Where to look, in order: `D/<name>` for each name, then `D` itself; without D the cache folder."""
+    """Folders to look in, in order: `D/<name>` for each name, then `D` itself; without D the cache folder."""
     if request.data_dir is None:
         return [cache_folder() / names[0]]
     root = existing_folder(request.data_dir)
@@ -59,13 +59,13 @@ def reading(path: Path, *damage: type[Exception]) -> Iterator[None]:
             f"{path} may not be read (no permission); give yourself the right to read it"
         ) from error
     except IsADirectoryError as error:
-        raise BadInput(f"{path} is a folder where a file is wanted; {AGAIN}") from error
+        raise BadInput(f"{path} is a folder where a file is expected; {AGAIN}") from error
     except signs as error:
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadInput(f"{path} is damaged or cannot be read ({why}); {AGAIN}") from error
 
 
-def missing(name: str, wanted: str, looked: list[Path]) -> BadInput:
+def missing(name: str, files: str, looked: list[Path]) -> BadInput:
     """The error for a data set whose files are in none of the folders where they were looked for."""
     where = " or ".join(str(f) for f in looked)
-    return BadInput(f"{name}: no files found; put {wanted} in {where}, or name their folder with --data-dir")
+    return BadInput(f"{name}: no files found; put {files} in {where}, or name their folder with --data-dir")

@@ -1,4 +1,4 @@
-"""What a data set is: three splits, held as they are stored, and where they come from."""
+"""Data sets: three splits, held as they are stored, and their source."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class DataSet:
 
     @property
     def is_image(self) -> bool:
-        """Whether an example is an image, `(C, H, W)`."""
+        """True where an example is an image, `(C, H, W)`."""
         return len(self.shape) == 3
 
     @property
@@ -77,7 +77,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Request:
-    """What `load` asks of a data set's own function.
+    """Arguments of `load` for a data set's own function.
 
     limit: no more than this many examples of a split will be kept, so no more need be decoded.
     """

@@ -94,7 +94,7 @@ def _summary(steps: NDArray[Any], values: NDArray[Any], bins: int = 120) -> tupl
 
 
 def _limits(axes: Axes, values: NDArray[Any], log_scale: bool) -> None:
-    """A few outliers (the first steps, mostly) shall not flatten the rest; what is cut off is said."""
+    """Set limits that a few outliers, mostly of the first steps, do not stretch; a note says if any are cut off."""
     if log_scale and len(values) and values.min() > 0:
         axes.set_yscale("log")
         return

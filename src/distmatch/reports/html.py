@@ -36,7 +36,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class RunView:
-    """What the page shows of a run, as plain data; any part may be empty.
+    """Contents of the page of a run, as plain data; any part may be empty.
 
     Arguments:
         name: of the run; `system`: such as "vgh++", or "terms".
@@ -194,8 +194,8 @@ def _plane(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | 
     from distmatch.reports.plots import drawn
 
     def estimate(run: str, name: str, sign: float = 1.0) -> Estimate:
-        found = metrics[run][name]
-        return Estimate(sign * found["value"], found["standard_error"], found["n"], "nats")
+        entry = metrics[run][name]
+        return Estimate(sign * entry["value"], entry["standard_error"], entry["n"], "nats")
 
     placed = [run for run, row in metrics.items() if {"rate", "distortion"} <= row.keys()]
     if len(placed) < 2:

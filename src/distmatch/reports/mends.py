@@ -17,7 +17,7 @@ class Mend:
 
     Attributes:
         name: a word.
-        what: a sentence: what was wrong, or is otherwise now.
+        what: a sentence: what was wrong, or what is different now.
         results: folder of docs/results -> the stored results in it whose numbers it changes.
         commit: of the mend; where there is none, every result that knows its revision was made after it.
     """
@@ -28,7 +28,7 @@ class Mend:
     commit: str | None = None
 
     def is_after(self, revisions: Sequence[str | None]) -> bool:
-        """Return whether something was made before it: by a revision that is not known, or does not hold its commit.
+        """True where something was made before it: by a revision that is not known, or does not hold its commit.
 
         >>> mend = Mend("units", "Pixels are in [-1, 1].", {"zoo": ["vae"]})
         >>> mend.is_after([None, "0123456789ab"]), mend.is_after(["0123456789ab"]), mend.is_after([])

@@ -1,4 +1,4 @@
-"""Which numbers of a log belong in one picture."""
+"""Grouping of a log's numbers into pictures."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def panels(log: Sequence[Mapping[str, Any]]) -> list[Panel]:
      ('critic data: loss', ['real (target)', 'fake (model)']),
      ('learning rates', ['all'])]
     """
-    found: dict[str, Panel] = {}
+    by_title: dict[str, Panel] = {}
     for key, line in sorted(curves(log).items(), key=lambda item: _rank(item[0])):
         title, unit, label, log_scale = _place(key)
-        found.setdefault(title, Panel(title, unit, {}, log_scale)).lines[label] = line
-    return list(found.values())
+        by_title.setdefault(title, Panel(title, unit, {}, log_scale)).lines[label] = line
+    return list(by_title.values())
 
 
 def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
@@ -57,15 +57,15 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
     >>> {k: v.tolist() for k, (_, v) in curves([{"step": 0, "kl": 1}, {"step": 5, "kl": None}]).items()}
     {'kl': [1.0, nan]}
     """
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    points: dict[str, tuple[list[float], list[float]]] = {}
     for index, entry in enumerate(log):
         for key, value in entry.items():
             number = _number(value)
             if key not in NOT_CURVES and number is not None:
-                steps, values = found.setdefault(key, ([], []))
+                steps, values = points.setdefault(key, ([], []))
                 steps.append(float(entry.get("step", index)))
                 values.append(number)
-    return {key: (np.array(steps), np.array(values)) for key, (steps, values) in found.items()}
+    return {key: (np.array(steps), np.array(values)) for key, (steps, values) in points.items()}
 
 
 def _number(value: Any) -> float | None:

@@ -41,7 +41,7 @@ def phase_portrait(
     schedules: Sequence[Schedule] = SCHEDULES,
     start: tuple[float, float] = START,
 ) -> Figure:
-    """The field of a method with its trajectories, and beside it how far from the equilibrium they are.
+    """The field of a method with its trajectories, and beside it their distance from the equilibrium.
 
     >>> from distmatch.dirac import gan
     >>> [axes.get_xlabel() for axes in phase_portrait(gan(), steps=20).axes]
@@ -148,7 +148,7 @@ def eigenvalues_text(method: Dirac) -> str:
 def _path(
     method: Dirac, schedule: Schedule, h: float, steps: int, start: tuple[float, float] = START
 ) -> Tensor:
-    """A trajectory, kept: the table and the figure both want it."""
+    """A trajectory, cached since the table and the figure both use it."""
     return trajectory(method, h, start, steps, *schedule)
 
 

@@ -1,4 +1,4 @@
-"""The figures of a sweep: boxes over hyperparameters, parallel coordinates, and what each hyperparameter does."""
+"""The figures of a sweep: boxes over hyperparameters, parallel coordinates, and the effect of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -134,11 +134,11 @@ def parallel(settings: Sequence[Setting], metric: Metric, paths: Sequence[str]) 
     shade = [colours(0.95 * last.place(mean)) for mean, _ in rows]
     raster = len(settings) > MANY
     broken = LineCollection(lost, colors=GREY, linewidths=0.8, linestyles="dashed", rasterized=raster)
-    kept = LineCollection(
+    solid = LineCollection(
         [line for _, line in rows], colors=shade, linewidths=1.1, alpha=0.85, rasterized=raster
     )
     axes.add_collection(broken)
-    axes.add_collection(kept)
+    axes.add_collection(solid)
     for k, scale in enumerate([*scales, last]):
         axes.plot([k, k], [0, 1], color=INK, linewidth=0.8, zorder=4)
         for place, text in scale.ticks():
@@ -156,7 +156,7 @@ def parallel(settings: Sequence[Setting], metric: Metric, paths: Sequence[str]) 
 
 
 class _Axis:
-    """Where values stand between 0 and 1: numbers to scale, logarithmic where they span much, others evenly."""
+    """Positions of values between 0 and 1: numbers to scale, logarithmic where they span much, others evenly."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         numbers = sorted({float(v) for v in values if is_number(v)})
@@ -167,7 +167,7 @@ class _Axis:
         self.log = bool(numbers) and numbers[0] > 0 and numbers[-1] > FAR * numbers[0]
 
     def place(self, value: Any, number: int = 0) -> float:
-        """Between 0 and 1; names are spread a little by `number`, so that lines do not hide one another."""
+        """Position between 0 and 1; names are spread a little by `number`, so that lines do not hide one another."""
         if self.names:
             steps = max(1, len(self.names) - 1)
             middle = self.names.index(text_of(value)) / steps if len(self.names) > 1 else 0.5

@@ -1,4 +1,4 @@
-"""What a sweep's table says: its settings over seeds, the best of each system, and what each hyperparameter does."""
+"""Summary of a sweep's table: its settings over seeds, the best of each system, the effect of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Metric:
         """Its value in a finished run; None if there is none."""
         if row["state"] != "finished":
             return None
-        found = row["losses"].get(self.name) if self.loss else row["metrics"].get(self.name, {}).get("value")
-        return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
+        value = row["losses"].get(self.name) if self.loss else row["metrics"].get(self.name, {}).get("value")
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,20 @@ class Setting:
     rows: list[Row]
 
     def values(self, metric: Metric) -> list[float]:
-        """One for each seed that has it."""
+        """Values of the metric, one for each seed that has it."""
         return [value for row in self.rows if (value := metric.of(row)) is not None]
 
     def mean(self, metric: Metric) -> float | None:
-        """Over the seeds; None where there is none, and where one diverged: the rest would flatter the setting."""
+        """Mean over seeds; None without any value, and where one diverged: the rest would flatter the setting."""
         values = self.values(metric)
         return fmean(values) if values and not self.diverged() else None
 
     def diverged(self) -> list[Any]:
-        """The seeds that did."""
+        """The seeds that diverged."""
         return [row["seed"] for row in self.rows if row["state"] == "diverged"]
 
     def whole(self, metric: Metric) -> bool:
-        """Whether all of its seeds have the metric."""
+        """True where all of its seeds have the metric."""
         return not self.without(metric)
 
     def without(self, metric: Metric) -> list[str]:
@@ -86,7 +86,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Level:
-    """What a hyperparameter's value, or range of values, comes to.
+    """Means of a metric at a hyperparameter's value, or range of values.
 
     Args:
         label: the value.
@@ -100,13 +100,13 @@ class Level:
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """Mean over seeds."""
         return fmean(self.by_seed.values())
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a hyperparameter does to a metric.
+    """The effect of a hyperparameter on a metric.
 
     Args:
         path: of the setting.
@@ -134,7 +134,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Largest:
-    """Two levels, and what they differ by.
+    """Two levels and their differences.
 
     Args:
         low, high: of the lesser and the greater mean over the seeds of both, or over each one's own if they share none.
@@ -149,14 +149,14 @@ class Largest:
 
     @staticmethod
     def of(a: Level, b: Level, levels: int) -> Largest:
-        """Of two levels in either order."""
+        """The difference of two levels, given in either order."""
         both = [b.by_seed[s] - a.by_seed[s] for s in a.by_seed if s in b.by_seed]
         rises = fmean(both) >= 0 if both else b.mean >= a.mean
         return Largest(a, b, both, levels) if rises else Largest(b, a, [-d for d in both], levels)
 
     @property
     def difference(self) -> float:
-        """Over the seeds of both; of the means if they share none."""
+        """Mean difference over the seeds of both; that of the means if they share none."""
         return fmean(self.differences) if self.differences else self.high.mean - self.low.mean
 
     @property
@@ -166,7 +166,7 @@ class Largest:
 
 
 def metrics_of(table: Mapping[str, Any]) -> tuple[list[Metric], list[str]]:
-    """What is shown, and the names of what is left out: the metrics that were measured, else the last logged losses.
+    """Metrics that are shown, and names of those left out: those that were measured, else the last logged losses.
 
     The direction of a metric is that of the sweep file ([optuna], [halving]), else the one that it was measured with.
 
@@ -182,49 +182,49 @@ def metrics_of(table: Mapping[str, Any]) -> tuple[list[Metric], list[str]]:
     }
     loss = not table["metrics"]
     names = list(table["losses"] if loss else table["metrics"])
-    found = []
+    metrics = []
     for name in names:
         about: Mapping[str, Any] = next((m for row in table["runs"] if (m := row["metrics"].get(name))), {})
         way = "lower" if name.removeprefix("validation/") == LIKELIHOOD else about.get("better", "")
         metric = Metric(name, judged.get(name, SIGNS[way]), name not in judged, loss, about.get("unit", ""))
         if not name.endswith("_data") and any(metric.of(row) is not None for row in table["runs"]):
-            found.append(metric)
+            metrics.append(metric)
 
     def rank(metric: Metric) -> tuple[bool, bool, bool, bool]:
         head = metric.name.partition("/")[0]
         return metric.assumed, head in ("critic", "lr"), head != "validation" and loss, not metric.sign
 
-    found.sort(key=rank)
-    return found[:MOST], [metric.name for metric in found[MOST:]]
+    metrics.sort(key=rank)
+    return metrics[:MOST], [metric.name for metric in metrics[MOST:]]
 
 
 def settings_of(table: Mapping[str, Any]) -> list[Setting]:
     """The runs of a table by setting."""
-    found: dict[str, Setting] = {}
+    by_key: dict[str, Setting] = {}
     for row in table["runs"]:
         settings = {path: value for path, value in row["settings"].items() if path != "seed"}
         setting = Setting(short(str(row["system"])), settings, [])
-        found.setdefault(repr((setting.system, settings)), setting).rows.append(row)
-    return list(found.values())
+        by_key.setdefault(repr((setting.system, settings)), setting).rows.append(row)
+    return list(by_key.values())
 
 
 def systems_of(settings: Sequence[Setting]) -> list[str]:
-    """In the order of the sweep."""
+    """Systems of the settings, in the order of the sweep."""
     return list(dict.fromkeys(setting.system for setting in settings))
 
 
 def hyperparameters(table: Mapping[str, Any]) -> list[str]:
-    """What varies besides the seed, and has more than one value."""
+    """Settings that vary besides the seed, and have more than one value."""
     values = {path: {repr(row["settings"].get(path)) for row in table["runs"]} for path in table["varied"]}
     return [path for path in table["varied"] if path != "seed" and len(values[path]) > 1]
 
 
 def second_grouping(table: Mapping[str, Any]) -> str | None:
-    """What the boxes of a system are divided by: the latent size, else a hyperparameter of all with few values."""
+    """The setting that divides the boxes of a system: the latent size, else a hyperparameter of all with few values."""
     fit = []
     for path in hyperparameters(table):
-        found = [row["settings"].get(path) for row in table["runs"]]
-        if path not in ("system", "terms") and None not in found and len({repr(v) for v in found}) <= 5:
+        values = [row["settings"].get(path) for row in table["runs"]]
+        if path not in ("system", "terms") and None not in values and len({repr(v) for v in values}) <= 5:
             fit.append(path)
     return next((path for path in fit if path.endswith("latent")), fit[0] if fit else None)
 
@@ -234,7 +234,7 @@ class Winner:
     """The setting of the best mean over seeds.
 
     Args:
-        setting: it.
+        setting: the setting itself.
         values: its metric, for each seed that has it.
         tried: how many settings it was chosen from.
         whole: whether all of its seeds have the metric.
@@ -249,7 +249,7 @@ class Winner:
     def reach(self) -> float:
         """Half the interval of its mean, corrected for its choice: those of all that were tried hold at once.
 
-        Infinite where a seed is missing: which seeds are left is then no chance.
+        Infinite where a seed is missing: the seeds that are left are then not a random choice.
         """
         return simultaneous(self.values, self.tried) if self.whole else math.inf
 
@@ -267,8 +267,8 @@ def best_of(settings: Sequence[Setting], metric: Metric) -> Winner | None:
 def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | None:
     """The mean of a metric at each value of a setting over the others, for each seed.
 
-    Where runs with all values of it and else the same settings and seed have the metric, only these are taken, so
-    that what diverged at one value is not held in favour of it. Otherwise, as with draws at random, all are.
+    Where runs with all values of it and otherwise the same settings and seed have the metric, only these are used, so
+    that a run that diverged at one value does not flatter that value. Otherwise, as in a random search, all are used.
     """
     values = [s.settings[path] for s in settings if path in s.settings]
     label = labels(values)
@@ -304,18 +304,18 @@ def effect(settings: Sequence[Setting], path: str, metric: Metric) -> Effect | N
 
 def diverged_by_value(table: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:
     """Path, value, how many of its runs diverged, and how many there are; only where some did."""
-    found = []
+    counts = []
     for path in hyperparameters(table):
         rows = [row for row in table["runs"] if path in row["settings"]]
         label = labels([row["settings"][path] for row in rows])
         for name in dict.fromkeys(label(v) for v in sorted_values([r["settings"][path] for r in rows])):
             there = [row["state"] == "diverged" for row in rows if label(row["settings"][path]) == name]
-            found.append((path, name, sum(there), len(there)))
-    return [part for part in found if any(other[2] for other in found if other[0] == part[0])]
+            counts.append((path, name, sum(there), len(there)))
+    return [part for part in counts if any(other[2] for other in counts if other[0] == part[0])]
 
 
 def labels(values: Sequence[Any]) -> Callable[[Any], str]:
-    """How values are called: as they are, or many numbers as ranges of about as many runs.
+    """Labels of values: as they are, or many numbers as ranges of about equally many runs.
 
     >>> labels([0.1, 0.2])(0.1), labels(list(range(101)))(30)
     ('0.1', '25 to 50')
@@ -333,18 +333,18 @@ def labels(values: Sequence[Any]) -> Callable[[Any], str]:
 
 
 def sorted_values(values: Sequence[Any]) -> list[Any]:
-    """Numbers in order; else as they come."""
+    """Values in order where all are numbers; else as they come."""
     there = [v for v in values if v is not None]
     return sorted(there) if all(map(is_number, there)) else there
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, and not a choice."""
+    """True where a value is a number, and not a choice."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def text_of(value: Any) -> str:
-    """A setting's value.
+    """A setting's value as text.
 
     >>> text_of(1e-4), text_of([0.5, 0.9]), text_of("vae")
     ('0.0001', '0.5, 0.9', 'vae')
@@ -355,5 +355,5 @@ def text_of(value: Any) -> str:
 
 
 def short(text: str) -> str:
-    """A label that fits."""
+    """A label, cut where it is too long."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -78,12 +78,12 @@ class Part:
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether a folder is that of a sweep."""
+    """True where a folder is that of a sweep."""
     return (path / "sweep.json").is_file()
 
 
 def report_sweep(folder: Path, out: Path | None = None) -> Path:
-    """Write the page of a sweep, to `report.html` in its folder if nowhere else.
+    """Write the page of a sweep, by default to `report.html` in its folder.
 
     Raises:
         BadInput: the folder has no table, or it cannot be read.
@@ -116,7 +116,7 @@ def render_sweep(table: Mapping[str, Any], folder: Path) -> str:
 
     Args:
         table: as in `table.json`.
-        folder: of the sweep, as commands shall name it.
+        folder: of the sweep, as commands should name it.
     """
     settings, paths = settings_of(table), hyperparameters(table)
     shown, left_out = metrics_of(table)
@@ -171,7 +171,7 @@ def _part(
     direction = DIRECTIONS[metric.sign]
     if metric.sign:
         direction += "" if metric.assumed else ", as the sweep file says"
-    effects = [found for path in paths if (found := effect(settings, path, metric)) is not None]
+    effects = [e for path in paths if (e := effect(settings, path, metric)) is not None]
     drawn = [figure for figure in effects if len(figure.levels) > 1]
     best = _best(settings, metric, folder, unused)
     return Part(
@@ -187,12 +187,12 @@ def _part(
         svg_picture(f"{metric.name} by each setting", figure_to_svg(sensitivity(drawn, metric)))
         if drawn
         else None,
-        [_effect_row(found) for found in effects],
+        [_effect_row(e) for e in effects],
     )
 
 
 def _best(settings: Sequence[Setting], metric: Metric, folder: Path, unused: int) -> list[Best]:
-    found = []
+    best_by_system = []
     for system in systems_of(settings):
         winner = best_of([s for s in settings if s.system == system], metric)
         if winner is None:
@@ -205,7 +205,7 @@ def _best(settings: Sequence[Setting], metric: Metric, folder: Path, unused: int
         seeds = " ".join(str(unused + k) for k in range(max(3, len(best.rows))))
         out = f'{quote(f"{run}-fresh")}-"$seed"'
         measure = "" if metric.loss else f" && distmatch evaluate {out}"
-        found.append(
+        best_by_system.append(
             Best(
                 system,
                 ", ".join(f"{k}={text_of(v)}" for k, v in best.settings.items() if k != "system") or MISSING,
@@ -218,11 +218,11 @@ def _best(settings: Sequence[Setting], metric: Metric, folder: Path, unused: int
                 f"for seed in {seeds}; do distmatch train --config {config} --seed $seed --out {out}{measure}; done",
             )
         )
-    return found
+    return best_by_system
 
 
 def _seeds(setting: Setting, metric: Metric) -> str:
-    """How many have the metric; of how many, and what became of the others, where some have not."""
+    """Number of seeds that have the metric; of how many, and what became of the others, where some lack it."""
     lost = setting.without(metric)
     there = len(setting.rows) - len(lost)
     return f"{there} of {len(setting.rows)}: {', '.join(lost)}" if lost else str(there)
@@ -237,15 +237,15 @@ def over_seeds(mean: float, half: float) -> str:
     return format_estimate(mean, None if math.isinf(half) else half)
 
 
-def _effect_row(found: Effect) -> tuple[str, str, str, str, str]:
+def _effect_row(effect: Effect) -> tuple[str, str, str, str, str]:
     """Setting, its value of the least mean, that of the greatest, their difference, and over what."""
-    pair = found.largest()
-    runs = sum(level.runs for level in found.levels)
-    over = f"{count(runs, 'run')}, {'the same others at each value' if found.balanced else 'others differ'}"
-    if found.diverged:
-        over += f"; without {found.diverged} that diverged"
+    pair = effect.largest()
+    runs = sum(level.runs for level in effect.levels)
+    over = f"{count(runs, 'run')}, {'the same others at each value' if effect.balanced else 'others differ'}"
+    if effect.diverged:
+        over += f"; without {effect.diverged} that diverged"
     return (
-        found.path,
+        effect.path,
         f"{pair.low.label} ({pair.low.mean:.4g})",
         f"{pair.high.label} ({pair.high.mean:.4g})",
         _difference(pair),
@@ -273,5 +273,5 @@ def _step(row: Mapping[str, Any]) -> str:
 
 def _not_measured(table: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """Metric, why it was not run, and on how many runs."""
-    found = Counter((name, why) for row in table["runs"] for name, why in row["not_measured"].items())
-    return [(name, why, number) for (name, why), number in found.items()]
+    counts = Counter((name, why) for row in table["runs"] for name, why in row["not_measured"].items())
+    return [(name, why, number) for (name, why), number in counts.items()]

@@ -101,12 +101,12 @@ class Cell:
 
     @property
     def warning(self) -> str:
-        """What a metric warns of, in a sentence; empty where it warns of nothing."""
+        """The metric's warning, in a sentence; empty where there is none."""
         return self.note.partition("WARNING: ")[2]
 
 
 def warnings_of(rows: Mapping[str, Sequence[Cell]], runs: Sequence[str]) -> list[str]:
-    """Return what the metrics of a comparison warn of, with metric and run.
+    """Warnings of the metrics of a comparison, with metric and run.
 
     >>> how = "by 10 codes; WARNING: R > ln N - 2"
     >>> columns = {"a": {"kl": {"value": 3.0, "standard_error": 0.1, "how": how}}}
@@ -215,10 +215,10 @@ def _clear_best(entries: Mapping[str, Mapping[str, Any] | None]) -> str | None:
         return None
     intervals = {}
     for run, e in present.items():
-        found = interval_of(e)
-        if found is None or not math.isfinite(float(e["value"])):
+        interval = interval_of(e)
+        if interval is None or not math.isfinite(float(e["value"])):
             return None
-        low, high = sorted(sign * end for end in found)
+        low, high = sorted(sign * end for end in interval)
         intervals[run] = (low, high)
     best = min(intervals, key=lambda run: intervals[run][1])
     others = [low for run, (low, _) in intervals.items() if run != best]

@@ -1,4 +1,4 @@
-"""What the page says about a run's settings and times."""
+"""Wording of a run's settings and times on the page."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def facts(
     >>> facts([{"step": 12000}], {"seconds": 754, "steps_per_second": 15.92}, {"seed": 0, "torch": "2.13"})
     {'steps': '12\u202f000', 'time': '12 min 34 s', 'steps/s': '15.9', 'seed': '0'}
     """
-    found: dict[str, str] = {}
+    shown: dict[str, str] = {}
     last = max((line.get("step", 0) for line in log), default=None)
     timing = {key: value for key, value in timing.items() if value is not None}
     steps = timing.pop("steps", last)
     if steps is not None:
-        found["steps"] = f"{steps:,}".replace(",", "\u202f")
+        shown["steps"] = f"{steps:,}".replace(",", "\u202f")
     if "seconds" in timing:
-        found["time"] = duration(float(timing.pop("seconds")))
+        shown["time"] = duration(float(timing.pop("seconds")))
     if "steps_per_second" in timing:
-        found["steps/s"] = f"{float(timing.pop('steps_per_second')):.3g}"
+        shown["steps/s"] = f"{float(timing.pop('steps_per_second')):.3g}"
     if "peak_memory_mb" in timing:
-        found["peak memory"] = f"{float(timing.pop('peak_memory_mb')):.0f} MB"
-    found |= {k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in timing.items()}
-    return found | {key: str(environment[key]) for key in ("device", "seed") if key in environment}
+        shown["peak memory"] = f"{float(timing.pop('peak_memory_mb')):.0f} MB"
+    shown |= {k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in timing.items()}
+    return shown | {key: str(environment[key]) for key in ("device", "seed") if key in environment}
 
 
 def _plain(value: Any) -> str:
@@ -83,7 +83,8 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """
+    """A number with its noun, singular or plural.
+
     >>> count(1, "metric"), count(3, "metric")
     ('1 metric', '3 metrics')
     """
@@ -96,10 +97,10 @@ def distinct(names: Sequence[str]) -> list[str]:
     >>> distinct(["a", "b", "a"])
     ['a', 'b', 'a (2)']
     """
-    found: list[str] = []
+    unique: list[str] = []
     for name in names:
         candidate, k = name, 2
-        while candidate in found:
+        while candidate in unique:
             candidate, k = f"{name} ({k})", k + 1
-        found.append(candidate)
-    return found
+        unique.append(candidate)
+    return unique

@@ -29,7 +29,7 @@ def assemble_share(config: RunConfig, ranks: Ranks | None) -> Assembly:
     """
     if ranks is None:
         return assemble(config)
-    device = usable_device(config.device)
+    device = device_of_this_rank(config.device)
     made = assemble(replace(config, device=device))
     _check(made, ranks.count)
     made.trainer.feed.ranks = ranks
@@ -54,7 +54,7 @@ def start_alike(assembly: Assembly, ranks: Ranks) -> None:
         trainer.restore(load(state), json.loads(about))
 
 
-def usable_device(name: str) -> str:
+def device_of_this_rank(name: str) -> str:
     """A device for this rank alone: a GPU of its own, or the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,6 +1,6 @@
 """One engine: a pure step, and what feeds, drives and keeps it."""
 
-from distmatch.training.batches import FIXED_PRIORS, Feed, unit
+from distmatch.training.batches import FIXED_PRIORS, Feed
 from distmatch.training.optimisers import OPTIMISERS, SCHEDULES, SGD, Adam, Optimiser, RMSProp
 from distmatch.training.step import Batch, Settings, State, init
 from distmatch.training.trainer import Diverged, Trainer
@@ -20,5 +20,4 @@ __all__ = [
     "State",
     "Trainer",
     "init",
-    "unit",
 ]

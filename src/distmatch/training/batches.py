@@ -37,15 +37,6 @@ FINGERPRINTED = 1 << 22  # bytes at once
 RESIDENT_SHARE = 0.25  # of the device's free memory that a data set may take
 
 
-def unit(x: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Bytes as floats in [0, 1]; floats as they are.
-
-    >>> unit(torch.tensor([0, 255], dtype=torch.uint8))
-    tensor([0., 1.])
-    """
-    return x.float().div_(255) if x.dtype == torch.uint8 else x
-
-
 class Feed:
     """Endless batches of a data set, with the noise that an objective needs.
 
@@ -56,7 +47,8 @@ class Feed:
         latent: the size of the code.
         batch_size: B; the last, incomplete batch of an epoch is left out.
         seed: of the order and of the noise.
-        prepare: from stored data and uniform noise of its shape (None unless `prepare_noise`) to what nets see.
+        prepare: from stored data and uniform noise of its shape (None unless `prepare_noise`) to what nets see; without
+            it bytes become floats in [0, 1], and floats stay.
         prepare_noise: whether `prepare` wants noise.
         dequantise: whether the likelihood wants uniform noise `(B, *x_shape)`.
         prior: the distribution of z, a name in `FIXED_PRIORS`.
@@ -82,7 +74,7 @@ class Feed:
         latent: int,
         batch_size: int = 64,
         seed: int = 0,
-        prepare: Prepare = unit,
+        prepare: Prepare | None = None,
         prepare_noise: bool = False,
         dequantise: bool = False,
         prior: str = "normal",
@@ -120,7 +112,7 @@ class Feed:
         self.latent = latent
         self.batch_size = batch_size
         self.seed = seed
-        self.prepare = prepare
+        self.prepare = prepare or _floats
         self.prepare_noise = prepare_noise
         self.dequantise = dequantise
         if prior not in FIXED_PRIORS:
@@ -257,6 +249,10 @@ def _check_labels(objective: Objective, x: Tensor, y: Tensor | None) -> None:
         )
     if int(y.min()) < 0:
         raise BadInput(f"labels go down to {int(y.min())}; count classes from 0")
+
+
+def _floats(x: Tensor, noise: Tensor | None) -> Tensor:
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 def _stream(seed: int, number: int) -> int:

@@ -16,9 +16,9 @@ from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate
 from distmatch.metrics.model import Model, Options, Result
 from distmatch.metrics.plots import Lines, Pictures, Plot
-from distmatch.metrics.samples.distances import squared_distances
 from distmatch.metrics.samples.duplicates import closest_pairs, duplicate_threshold, features_of
 from distmatch.metrics.samples.inputs import DATA, SAMPLES, part_of, samples_and_data
+from distmatch.objectives.comparisons.mmd import squared_distances
 from distmatch.random import seeded
 
 ROWS = 256  # samples compared at once with all before them

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distmatch.metrics.checks import checked
+from distmatch.objectives.comparisons.mmd import squared_distances
 
 ROWS = 512  # points compared at once with all others
 
@@ -23,15 +24,6 @@ def embedded(points: Tensor, name: str) -> Tensor:
     """
     flat = checked(points.flatten(1) if points.ndim > 1 else points, name, "n, D")
     return flat - flat.mean(0)
-
-
-def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """‖a_i - b_j‖², (n, m), by one matrix product; not negative, exact to about 1e-15 of the largest ‖a‖².
-
-    >>> squared_distances(torch.zeros(1, 2), torch.ones(1, 2))
-    tensor([[2.]])
-    """
-    return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None]).clamp_min_(0)
 
 
 def nearest_others(points: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from distmatch.errors import BadInput
 from distmatch.metrics.checks import at_least
-from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others, squared_distances
+from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others
+from distmatch.objectives.comparisons.mmd import squared_distances
 
 PAIRS = 20  # closest pairs shown, as in the paper
 

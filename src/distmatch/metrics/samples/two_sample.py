@@ -15,8 +15,9 @@ from distmatch.metrics.declaration import metric
 from distmatch.metrics.estimate import Estimate, binomial_limits, squared_distance_limits
 from distmatch.metrics.model import Model, Options, Result
 from distmatch.metrics.plots import Histograms
-from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others, squared_distances
+from distmatch.metrics.samples.distances import ROWS, embedded, nearest_others
 from distmatch.metrics.samples.inputs import DATA, SAMPLES, samples_and_data
+from distmatch.objectives.comparisons.mmd import squared_distances
 from distmatch.random import seeded
 
 COMPARED = 1000  # samples and as many data, at most

@@ -34,7 +34,8 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x.flatten(1), y.flatten(1)
     centre = y.mean(0, keepdim=True).detach()
     x, y = x - centre, y - centre
-    return (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).clamp(min=0)
+    products = torch.addmm(y.square().sum(1), x, y.T, alpha=-2)
+    return products.add_(x.square().sum(1)[:, None]).relu_()
 
 
 def rbf_sum(squared_distances: Tensor, bandwidths: Sequence[float]) -> Tensor:

@@ -1,1 +1,1 @@
-"""What an experiment is, how it is run, judged and shown."""
+"""Declaring, running, judging and showing experiments."""

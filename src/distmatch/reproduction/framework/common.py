@@ -1,4 +1,4 @@
-"""What the experiments of seeds 000 and 003 share: sizes, training with looks on the way, scores, figures."""
+"""Parts of the experiments of seeds 000 and 003: sizes, training with measurements on the way, scores, figures."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from distmatch.metrics import (
 from distmatch.metrics.features.classifiers import load_classifier
 from distmatch.metrics.seeds import interval, named
 from distmatch.reproduction.framework.experiment import Bench, Results, Scale
+from distmatch.reproduction.framework.sweeps import Value, difference
 from distmatch.reproduction.framework.train import train_run
 from distmatch.runs.build import assemble, layered
 from distmatch.runs.folder import RunFolder
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 T = TypeVar("T")
-Value = Callable[[Results], list[float]]
 POINTS = 200  # of a curve that is kept, at most
 LEVELS, TOGETHER = 16, 13  # grey levels of a kept picture; pixels to a number: 13 · 4 bits < 2⁵³
 
@@ -54,7 +54,7 @@ def digits(bench: Bench, split: str, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Watched:
-    """A run that was looked at on its way: the last net, the steps of the looks, and what each of them saw."""
+    """A run that was measured on its way: the last nets, the steps of the measurements, and their numbers."""
 
     trained: Trained
     steps: list[int]
@@ -69,7 +69,7 @@ def watched(
     looks: int,
     look: Callable[[Trained], Mapping[str, float]],
 ) -> Watched | None:
-    """Train in memory and look at the nets `looks` times, evenly; None where the run diverged.
+    """Train in memory and measure the nets `looks` times, evenly; None where the run diverged.
 
     Args:
         settings: as of `train_run`, with `training.steps`.
@@ -103,7 +103,7 @@ def watched(
 
 
 def finished(settings: Mapping[str, Any], seed: int, bench: Bench, name: str = "run") -> Trained | None:
-    """`train_run` with one sample grid at its end, and the nets that it left; None where the run diverged."""
+    """The nets that `train_run` leaves, with one sample grid at its end; None where the run diverged."""
     more = {"training.sample_every": settings["training.steps"]} if "training.steps" in settings else {}
     path = train_run({**settings, **more}, seed, bench, name)
     return None if path is None else load_trained(RunFolder.open(path))[0]
@@ -131,25 +131,25 @@ class Judge:
         self.known: Tensor | None = None
 
     def __call__(self, trained: Trained) -> dict[str, float]:
-        """Of a run's samples, against its held-out data without any lens."""
+        """Scores of a run's samples, against its held-out data without any lens."""
         if self.known is None:
             self.known = self.features(trained.prepared("test", self.count))
         return self.of(trained.sample(self.count, self.seed), self.known)
 
     def of(self, images: Tensor, known: Tensor) -> dict[str, float]:
-        """Of these images, against the features of real ones."""
-        made = self.features(images)
+        """Scores of these images, against the features of real ones."""
+        features = self.features(images)
         with torch.no_grad():
-            score = inception_score(self.net.logits(made), splits=1)
-        return {"frechet": frechet_distance(known, made).value, "inception": score.value}
+            score = inception_score(self.net.logits(features), splits=1)
+        return {"frechet": frechet_distance(known, features).value, "inception": score.value}
 
     def features(self, images: Tensor) -> Tensor:
-        """What the classifier sees, (n, 128)."""
+        """The classifier's features of images, (n, 128)."""
         return image_features(FeatureNet(self.name, self.net.features), at_28(images))
 
 
 def thin(values: Sequence[float]) -> list[float]:
-    """At most `POINTS` of the values, evenly, the last among them, to five digits.
+    """At most `POINTS` of the values, evenly spaced, the last among them, to five digits.
 
     >>> thin([1.0, 2.123456789])
     [1.0, 2.1235]
@@ -188,36 +188,36 @@ def show(axes: Axes, images: Tensor, columns: int) -> None:
     axes.set_axis_off()
 
 
-def kept(found: Results, name: str, **where: str | int | float) -> list[Sequence[float]]:
+def kept(results: Results, name: str, **where: str | int | float) -> list[Sequence[float]]:
     """A curve of the runs that have it: not of those that diverged, nor of seeds that kept none."""
-    curves = [record.numbers.curves.get(name, ()) for record in found.of(**where)]
+    curves = [record.numbers.curves.get(name, ()) for record in results.of(**where)]
     return [curve for curve in curves if len(curve)]
 
 
-def label_of(label: str, found: Results, name: str, **where: str | int | float) -> str:
+def label_of(label: str, results: Results, name: str, **where: str | int | float) -> str:
     """The label of what `kept` gives, with how many of the runs diverged and are not in it."""
-    runs = found.of(**where)
+    runs = results.of(**where)
     return named(label, [0.0 if len(run.numbers.curves.get(name, ())) else math.nan for run in runs])
 
 
-def numbers(found: Results, name: str, **where: str | int | float) -> list[float]:
+def numbers(results: Results, name: str, **where: str | int | float) -> list[float]:
     """A number of one cell, for each seed; NaN where the run diverged."""
-    return [record.numbers.values.get(name, math.nan) for record in found.of(**where)]
+    return [record.numbers.values.get(name, math.nan) for record in results.of(**where)]
 
 
 def value(name: str, cell: Mapping[str, Any]) -> Value:
     """The number in this cell."""
-    return lambda found: found.values(name, **cell)
+    return lambda results: results.values(name, **cell)
 
 
-def less(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Value:
-    """The number in cell a less that in cell b, paired by seed."""
-    return lambda found: [
-        x - y for x, y in zip(found.values(name, **a), found.values(name, **b), strict=True)
-    ]
+def cell_difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Value:
+    """Return the number in cell a less that in cell b, paired by seed."""
+    return difference(value(name, a), value(name, b))
 
 
-def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, colour: str) -> None:
+def mean_curve(
+    axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], label: str, colour: str
+) -> None:
     """The mean over seeds with its 95 % interval; nothing where no run has the curve."""
     if not curves:
         return
@@ -227,13 +227,13 @@ def band(axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], labe
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def bars(axes: Axes, values: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+def mean_rows(axes: Axes, values: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
     """Means over seeds with their 95 % intervals, and every seed as a dot; where some diverged, no mean."""
-    for k, given in enumerate(values.values()):
-        if given:
-            middle, reach = interval(given)
+    for k, of_seeds in enumerate(values.values()):
+        if of_seeds:
+            middle, reach = interval(of_seeds)
             axes.barh(k, middle, xerr=reach, color=colours[k % len(colours)], alpha=0.75, ecolor="#333333")
-            axes.plot(given, [k] * len(given), ".", color="#333333", markersize=4)
+            axes.plot(of_seeds, [k] * len(of_seeds), ".", color="#333333", markersize=4)
     axes.set_yticks(range(len(values)), [named(*row) for row in values.items()])
     axes.invert_yaxis()
 

@@ -1,4 +1,4 @@
-"""What an experiment is: cells to run, numbers that each gives, and claims about them that were decided before."""
+"""Experiments: cells to run, numbers that each gives, and claims about them that were decided before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Cell = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class Numbers:
-    """What one run gives: numbers by name, and curves by name for the figures."""
+    """Numbers of one run by name, and its curves by name for the figures."""
 
     values: Mapping[str, float]
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a run works: the scale, a folder of its own that survives an interruption, and the data's folder."""
+    """The scale of a run, a folder of its own that survives an interruption, and the data's folder."""
 
     scale: Scale
     folder: Path
@@ -52,21 +52,21 @@ class Bench:
 class Results:
     """All runs of an experiment.
 
-    >>> found = Results([Record({"d": 1}, s, Numbers({"kl": float(s)}), 0.1) for s in (0, 1)])
-    >>> found.values("kl", d=1), found.cells()
+    >>> results = Results([Record({"d": 1}, s, Numbers({"kl": float(s)}), 0.1) for s in (0, 1)])
+    >>> results.values("kl", d=1), results.cells()
     ([0.0, 1.0], [{'d': 1}])
     """
 
     records: Sequence[Record]
 
     def cells(self, **where: str | int | float) -> list[dict[str, str | int | float]]:
-        """The cells that agree with `where`, in the order that they were run in."""
-        found: list[dict[str, str | int | float]] = []
+        """The cells that agree with `where`, in the order in which they were run."""
+        cells: list[dict[str, str | int | float]] = []
         for record in self.records:
             cell = dict(record.cell)
-            if cell not in found and all(cell.get(k) == v for k, v in where.items()):
-                found.append(cell)
-        return found
+            if cell not in cells and all(cell.get(k) == v for k, v in where.items()):
+                cells.append(cell)
+        return cells
 
     def of(self, **where: str | int | float) -> list[Record]:
         """The runs of the one cell that agrees with `where`, by seed."""
@@ -105,7 +105,7 @@ class Claim:
     late: bool = False
 
     def judge(self, results: Results) -> Verdict:
-        """The verdict. A run that diverged has no numbers, and leaves the claim inconclusive."""
+        """The verdict on the results. A run that diverged has no numbers, and leaves the claim inconclusive."""
         try:
             values = list(self.value(results))
         except KeyError:
@@ -115,13 +115,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """A claim that is judged no more, since what was measured could not have told its truth.
+    """A claim that is no longer judged, since what was measured could not decide it.
 
     Attributes:
         sentence: what the seed says.
         source: where.
         quantity: what was measured.
-        reason: why that is no evidence, in words that end a sentence.
+        reason: why that is not evidence, in words that end a sentence.
     """
 
     sentence: str
@@ -137,7 +137,7 @@ class Experiment:
     Attributes:
         name: E1 to E23 as in the plan of the seeds' experiments, or a word.
         title: a line.
-        seed: the document that it is of, 000 to 003, or "" for our own.
+        seed: the document that it is from, 000 to 003, or "" for our own.
         about: a paragraph: what is done, and how it differs from the document's.
         cells: (scale) -> what is run; every cell once for each seed.
         run: (cell, seed, bench) -> its numbers. A pure function of these, but for the bench's folder.
@@ -170,7 +170,7 @@ def label(cell: Cell) -> str:
 
 
 def as_json(record: Record) -> dict[str, Any]:
-    """A record for a file; `from_json` is its inverse."""
+    """A record as data for a JSON file; `from_json` is its inverse."""
     return {
         "cell": dict(record.cell),
         "seed": record.seed,
@@ -181,12 +181,12 @@ def as_json(record: Record) -> dict[str, Any]:
     }
 
 
-def from_json(kept: Mapping[str, Any]) -> Record:
+def from_json(stored: Mapping[str, Any]) -> Record:
     """A record from a file.
 
     >>> record = Record({"d": 1}, 0, Numbers({"kl": 1.5}, {"loss": [1.0, 0.5]}), 0.1)
     >>> from_json(as_json(record)) == record
     True
     """
-    numbers = Numbers(kept["values"], kept["curves"])
-    return Record(kept["cell"], kept["seed"], numbers, kept["seconds"], kept.get("revision"))
+    numbers = Numbers(stored["values"], stored["curves"])
+    return Record(stored["cell"], stored["seed"], numbers, stored["seconds"], stored.get("revision"))

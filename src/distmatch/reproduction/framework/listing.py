@@ -19,9 +19,9 @@ def list_experiments(results: Path) -> Table:
     """Every experiment and claim with its last verdict; those that are withdrawn too."""
     table = Table("experiment", "claim", "source", "expected", "verdict", show_lines=False)
     for name, experiment in EXPERIMENTS.items():
-        found = verdicts(results, name)
+        outcomes = verdicts(results, name)
         for number, claim in enumerate(experiment.claims):
-            verdict = found.get(claim.sentence)
+            verdict = outcomes.get(claim.sentence)
             word = "not run" if verdict is None else f"{verdict[0]} ({verdict[1]})"
             shown = Text(word, "" if verdict is None else COLOURS[verdict[0]])
             table.add_row("" if number else name, claim.sentence, claim.source, str(claim.expected), shown)
@@ -36,8 +36,8 @@ def claims_table(written: dict[str, Any]) -> Table:
     """The verdicts of one run of an experiment; the smallest scale has none."""
     table = Table("claim", "expected", "found", "interval", "verdict")
     for claim in written["claims"]:
-        found = "—" if claim["value"] is None else f"{claim['value']:.4g}"
+        measured = "—" if claim["value"] is None else f"{claim['value']:.4g}"
         bounds = "—" if claim["low"] is None else f"{claim['low']:.4g} to {claim['high']:.4g}"
         verdict = Text(claim["outcome"], COLOURS[claim["outcome"]])
-        table.add_row(claim["sentence"], claim["expected"], found, bounds, verdict)
+        table.add_row(claim["sentence"], claim["expected"], measured, bounds, verdict)
     return table

@@ -9,7 +9,7 @@ from distmatch.objectives.comparisons.comparison import Elementwise
 
 
 def critic_loss(by: Comparison, target: Tensor, model: Tensor) -> Tensor:
-    """What the critic minimises, the mean over the last dimension of scores of both sides, `(*, n)` -> `(*)`.
+    """The loss that the critic minimises, the mean over the last dimension of scores of both sides, `(*, n)` -> `(*)`.
 
     >>> import torch
     >>> from distmatch.objectives.comparisons import WASSERSTEIN

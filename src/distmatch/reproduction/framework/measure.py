@@ -1,4 +1,4 @@
-"""Measuring a trained run for the comparisons of systems: its samples, and its codes where it has some."""
+"""Measuring a trained run for the comparisons of systems: its samples, and its codes where it has any."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from distmatch.runs.model import Trained, load_trained
 
 @dataclass(frozen=True)
 class Look:
-    """How closely a run is looked at.
+    """Sizes of the measurements of a run.
 
     Args:
         samples: and as many held-out images, for the scores of samples.
@@ -82,32 +82,32 @@ def digits_net() -> FeatureNet:
     )
 
 
-def judged_run(path: Path | None, wanted: Sequence[str], scale: Scale, seed: int = 0) -> Numbers:
-    """What is `wanted` of a run, by the names in `MEASURES`; nothing but `diverged` = 1 where there is no run.
+def judged_run(path: Path | None, names: Sequence[str], scale: Scale, seed: int = 0) -> Numbers:
+    """Measures of a run by their names in `MEASURES`; nothing but `diverged` = 1 where there is no run.
 
-    What the run has no part for, such as codes of a GAN, and what is not finite is left out. A model whose samples
-    are not finite has diverged too.
+    Measures that the run has no part for, such as the KL of codes of a GAN, and numbers that are not finite are left
+    out. A model whose samples are not finite has diverged too.
     """
     if path is None:
         return Numbers({"diverged": 1.0})
     trained, _ = load_trained(RunFolder.open(path))
     judged = Judged(trained, replace(LOOKS[scale], seed=seed))
-    if not judged.made.isfinite().all():
+    if not judged.samples.isfinite().all():
         return Numbers({"diverged": 1.0})
-    values = {name: MEASURES[name](judged) for name in wanted}
+    values = {name: MEASURES[name](judged) for name in names}
     known = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
     return Numbers({"diverged": 0.0} | known)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A run under judgement; what several measures need is made once."""
+    """A run to be judged; what several measures need is computed once."""
 
     trained: Trained
     look: Look
 
     @cached_property
-    def made(self) -> Tensor:
+    def samples(self) -> Tensor:
         """Samples, in [0, 1]."""
         return self.trained.sample(self.look.samples, self.look.seed).clamp(0, 1)
 
@@ -125,28 +125,35 @@ class Judged:
             net = image_critic((channels, height, side), width)
         train = self.trained.prepared("train", half)
         test = self.real[half : 2 * half]
-        found = independent_critic(
-            self.made, train, self.real[:half], test, critic=net, steps=steps, rate=rate, seed=self.look.seed
+        distance = independent_critic(
+            self.samples,
+            train,
+            self.real[:half],
+            test,
+            critic=net,
+            steps=steps,
+            rate=rate,
+            seed=self.look.seed,
         )
-        assert found.test is not None
-        return found.test.value
+        assert distance.test is not None
+        return distance.test.value
 
     def frechet(self) -> float:
         """The Fréchet distance of the digit classifier's features from held-out data's; lower is better."""
         net, n = digits_net(), self.look.samples
-        return frechet_distance(image_features(net, self.real[:n]), image_features(net, self.made)).value
+        return frechet_distance(image_features(net, self.real[:n]), image_features(net, self.samples)).value
 
     def inception(self) -> float:
         """The inception score by the digit classifier, in parts of at least 150 images; higher is better."""
         splits = max(1, min(10, self.look.samples // 150))
-        return inception_score(image_logits(digits_net(), self.made), splits).value
+        return inception_score(image_logits(digits_net(), self.samples), splits).value
 
     def diversity(self) -> float:
         """1 - mean MS-SSIM over pairs of samples."""
-        return self._diversity(self.made)
+        return self._diversity(self.samples)
 
     def diversity_data(self) -> float:
-        """The same of held-out data."""
+        """1 - mean MS-SSIM over pairs of held-out data."""
         return self._diversity(self.real)
 
     def _diversity(self, images: Tensor) -> float:
@@ -171,10 +178,10 @@ class Judged:
         if self._posterior() is None:
             return None
         x = self.trained.prepared("test", self.look.codes)
-        found = population_marginal_kl(
+        bounds = population_marginal_kl(
             self.trained.encode, x, torch.cat(self._training()), seed=self.look.seed
         )
-        return found.population_marginal_kl.value
+        return bounds.population_marginal_kl.value
 
     def mse(self) -> float | None:
         """‖x - x̂‖²/dim(x) of held-out data."""

@@ -35,24 +35,24 @@ def covered(path: Path | None, seed: int, stacked: int = 26_000) -> Numbers:
     modes, scale = trained.assembly.data.modes, trained.assembly.data.mode_scale
     assert modes is not None
     assert scale is not None
-    made = trained.sample(SAMPLES, seed)
-    if not made.isfinite().all():
+    samples = trained.sample(SAMPLES, seed)
+    if not samples.isfinite().all():
         return Numbers({"diverged": 1.0})
-    found = mode_coverage(made, modes, scale)
-    counts = torch.cdist(made, modes).argmin(1).bincount(minlength=len(modes))
+    coverage = mode_coverage(samples, modes, scale)
+    counts = torch.cdist(samples, modes).argmin(1).bincount(minlength=len(modes))
     values = {
-        "modes": float(found.modes),
+        "modes": float(coverage.modes),
         "reached": float((counts >= SAMPLES / len(modes) / 4).sum()),
-        "high_quality": found.high_quality.value,
-        "mode_kl": found.kl.value,
+        "high_quality": coverage.high_quality.value,
+        "mode_kl": coverage.kl.value,
     }
-    points = {f"x{i + 1}": [round(v, 4) for v in made[:SHOWN, i].tolist()] for i in range(2)}
+    points = {f"x{i + 1}": [round(v, 4) for v in samples[:SHOWN, i].tolist()] for i in range(2)}
     return Numbers({"diverged": 0.0} | values, points)
 
 
 def _stacked(trained: Trained, seed: int, count: int) -> Numbers:
-    made = trained.sample(count, seed)
-    if not made.isfinite().all():
+    samples = trained.sample(count, seed)
+    if not samples.isfinite().all():
         return Numbers({"diverged": 1.0})
-    found = stacked_mnist_modes(made.clamp(0, 1))
-    return Numbers({"diverged": 0.0, "modes": found.modes.value, "mode_kl": found.kl.value})
+    coverage = stacked_mnist_modes(samples.clamp(0, 1))
+    return Numbers({"diverged": 0.0, "modes": coverage.modes.value, "mode_kl": coverage.kl.value})

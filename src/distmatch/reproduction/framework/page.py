@@ -73,15 +73,18 @@ def page_of(results: Path, beside: Path) -> str:
 def judge_anew(results: Path) -> None:
     """Write the verdicts of the claims of today on the stored runs into their files, where they differ."""
     for name, experiment in EXPERIMENTS.items():
-        for kept in kept_results(results, name):
-            runs = Results([from_json(run) for run in kept["runs"]])
-            claims = judged(experiment, runs, kept["scale"])
-            if claims != kept["claims"]:
-                put(results / name / f"{kept['scale']}.json", as_text({**kept, "claims": claims}).encode())
+        for content in kept_results(results, name):
+            runs = Results([from_json(run) for run in content["runs"]])
+            claims = judged(experiment, runs, content["scale"])
+            if claims != content["claims"]:
+                put(
+                    results / name / f"{content['scale']}.json",
+                    as_text({**content, "claims": claims}).encode(),
+                )
 
 
 def kept_results(results: Path, name: str) -> Iterator[dict[str, Any]]:
-    """What an experiment wrote, at each scale but smoke."""
+    """Stored results of an experiment, at each scale but smoke."""
     for scale in SHOWN:
         file = results / name / f"{scale}.json"
         if file.is_file():
@@ -90,19 +93,19 @@ def kept_results(results: Path, name: str) -> Iterator[dict[str, Any]]:
 
 def verdicts(results: Path, name: str) -> dict[str, tuple[str, str]]:
     """Sentence of each claim -> its last verdict, and the scale it is of, with the mends that it was made before."""
-    found = {}
+    outcomes = {}
     mends = read_mends(results.parent / MENDS)
-    for kept in kept_results(results, name):
-        mended = ", ".join(_before(mends, name, kept))
-        where = kept["scale"] + (f", made before {mended}" if mended else "")
-        for claim in kept["claims"]:
-            found[claim["sentence"]] = claim["outcome"], where
-    return found
+    for content in kept_results(results, name):
+        mended = ", ".join(_before(mends, name, content))
+        where = content["scale"] + (f", made before {mended}" if mended else "")
+        for claim in content["claims"]:
+            outcomes[claim["sentence"]] = claim["outcome"], where
+    return outcomes
 
 
 def _before(mends: Sequence[Mend], name: str, run: dict[str, Any]) -> list[str]:
     """The mends that an experiment's numbers were made before, or some of them."""
-    return made_before(mends, "experiments", name, [one.get("revision") for one in run["runs"]])
+    return made_before(mends, "experiments", name, [record.get("revision") for record in run["runs"]])
 
 
 def _counts(kept: dict[str, list[dict[str, Any]]]) -> Iterator[str]:

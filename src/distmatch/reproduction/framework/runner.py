@@ -51,7 +51,7 @@ def reproduce(
     jobs: int = 1,
     told: Told | None = None,
 ) -> dict[str, Any]:
-    """Run an experiment, or what of it has not been run, and write its results and figures.
+    """Run an experiment, or the part of it that has not been run, and write its results and figures.
 
     Args:
         name: of the experiment.
@@ -94,12 +94,12 @@ def _scale(word: str) -> Scale:
 
 def judged(experiment: Experiment, results: Results, scale: Scale) -> list[dict[str, Any]]:
     """Every claim with its verdict; at the scale smoke, which is too small for any, all are inconclusive."""
-    found = []
+    rows = []
     for claim in experiment.claims:
         verdict = claim.judge(results)
         if scale == "smoke":
             verdict = replace(verdict, outcome="inconclusive")
-        found.append(
+        rows.append(
             {
                 "sentence": claim.sentence,
                 "source": claim.source,
@@ -109,25 +109,25 @@ def judged(experiment: Experiment, results: Results, scale: Scale) -> list[dict[
                 **{k: _plain(v) for k, v in vars(verdict).items()},
             }
         )
-    return found
+    return rows
 
 
 def execute(name: str, cell: Cell, seed: int, bench: Bench) -> Record:
-    """One run, or what it gave before: kept in a file of its own."""
+    """The record of one run, from its own file where it was run before."""
     folder = bench.folder / f"{label(cell)},seed={seed}".strip(",")
-    kept = folder / "numbers.json"
-    if kept.exists():
-        return from_json(json.loads(kept.read_text(encoding="utf-8")))
+    file = folder / "numbers.json"
+    if file.exists():
+        return from_json(json.loads(file.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
     made_with, begin = revision(), time.perf_counter()
     numbers = find(name).run(cell, seed, replace(bench, folder=folder))
     record = Record(cell, seed, numbers, time.perf_counter() - begin, made_with)
-    put(kept, json.dumps(as_json(record)).encode())
+    put(file, json.dumps(as_json(record)).encode())
     return record
 
 
 def _each(name: str, plan: list[tuple[Cell, int]], bench: Bench, jobs: int) -> Iterator[tuple[int, Record]]:
-    """The plan's places and records, as they end."""
+    """Places in the plan with their records, in the order in which runs end."""
     if jobs == 1:
         for place, (cell, seed) in enumerate(plan):
             yield place, execute(name, cell, seed, bench)
@@ -185,7 +185,7 @@ def _small_png(figure: Figure) -> bytes:
 
 
 def as_text(content: dict[str, Any]) -> str:
-    """What an experiment writes, as JSON with a line for each run, whose curves would fill pages."""
+    """Results of an experiment as JSON with a line for each run, whose curves would fill pages."""
     head = json.dumps({**content, "runs": []}, indent=1, ensure_ascii=False).removesuffix("[]\n}")
     runs = ",\n".join(json.dumps(run, ensure_ascii=False, separators=(",", ":")) for run in content["runs"])
     return f"{head}[\n{runs}\n]}}\n"
@@ -202,5 +202,5 @@ def _environment() -> dict[str, str | None]:
 
 
 def _plain(value: Any) -> Any:
-    """For JSON, which knows no infinity: null in its place."""
+    """The value for JSON, which has no infinity or NaN: None in place of either."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def dots(axes: Axes, place: float, values: Sequence[float], colour: str, **look: Any) -> None:
     """The mean over seeds as a dot at x = `place` with its interval, and every seed as a faint dot.
 
-    Where a seed diverged there is no mean, and it says how many did.
+    Where a seed diverged there is no mean, and a note says how many did.
     """
     mean, half = interval(values)
     axes.plot([place] * len(values), list(values), ".", color=colour, alpha=0.35, ms=4)
@@ -25,7 +25,7 @@ def dots(axes: Axes, place: float, values: Sequence[float], colour: str, **look:
 
 
 def say_lost(axes: Axes, place: float, values: Sequence[float]) -> None:
-    """How many of the seeds diverged, in small letters above x = `place`; nothing where none did."""
+    """Write the number of seeds that diverged in small letters above x = `place`; nothing where none did."""
     at = (place, 0.02)
     axes.annotate(
         named("", values).strip(" ()"),
@@ -37,11 +37,11 @@ def say_lost(axes: Axes, place: float, values: Sequence[float]) -> None:
     )
 
 
-def band(
+def median_curve(
     axes: Axes, x: Sequence[float], curves: Sequence[Sequence[float]], colour: str, label: str, **look: Any
 ) -> None:
     """The median over seeds of curves over x, and the range of the seeds."""
-    found = np.asarray(curves, dtype=float)
-    axes.plot(x, np.median(found, 0), color=colour, label=label, **look)
-    if len(found) > 1:
-        axes.fill_between(x, found.min(0), found.max(0), color=colour, alpha=0.15, lw=0)
+    values = np.asarray(curves, dtype=float)
+    axes.plot(x, np.median(values, 0), color=colour, label=label, **look)
+    if len(values) > 1:
+        axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)

@@ -1,4 +1,4 @@
-"""What the comparisons of systems share: the best and the spread of a sweep, paired by seed, and figures of them."""
+"""Parts of the comparisons of systems: the best and the spread of a sweep, paired by seed, and figures of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Value = Callable[[Results], Sequence[float]]
 """One number for each seed."""
 KEYS = {"inception": "inception_score"}
-"""What experiments call a metric otherwise than its key."""
+"""Experiments' own names of metrics -> the metrics' keys."""
 
 
 def higher(name: str) -> bool:
-    """Return whether more of a number is better; of all that say nothing less is.
+    """True where more of a number is better; less is where the metric does not say.
 
     >>> higher("inception"), higher("modes"), higher("kl")
     (True, True, False)
@@ -31,8 +31,8 @@ def higher(name: str) -> bool:
     return BETTER.get(KEYS.get(name, name)) == "higher"
 
 
-def over_sweep(found: Results, name: str, **where: str | int | float) -> list[list[float]]:
-    """A number at every setting of a sweep, for each seed. A run without it is as bad as can be.
+def over_sweep(results: Results, name: str, **where: str | int | float) -> list[list[float]]:
+    """A number at every setting of a sweep, for each seed. A run without it counts as the worst possible.
 
     >>> from distmatch.reproduction.framework.experiment import Numbers, Record
     >>> runs = [Record({"lr": lr}, s, Numbers({"kl": lr + s}), 0.0) for lr in (1.0, 2.0) for s in (0, 1)]
@@ -40,47 +40,47 @@ def over_sweep(found: Results, name: str, **where: str | int | float) -> list[li
     ([[1.0, 2.0], [2.0, 3.0]], [1.0, 2.0], [1.0, 1.0])
     """
     worst = 0.0 if higher(name) else math.inf
-    settings = [found.of(**cell) for cell in found.cells(**where)]
+    settings = [results.of(**cell) for cell in results.cells(**where)]
     return [[run.numbers.values.get(name, worst) for run in runs] for runs in zip(*settings, strict=True)]
 
 
-def best(found: Results, name: str, **where: str | int | float) -> list[float]:
+def best(results: Results, name: str, **where: str | int | float) -> list[float]:
     """The best of a sweep, for each seed."""
     choose = max if higher(name) else min
-    return [choose(values) for values in over_sweep(found, name, **where)]
+    return [choose(values) for values in over_sweep(results, name, **where)]
 
 
-def best_where_defined(found: Results, name: str, **where: str | int | float) -> list[float]:
+def best_where_defined(results: Results, name: str, **where: str | int | float) -> list[float]:
     """The best of a sweep, for each seed; empty where runs that did not diverge lack the number: it is not defined."""
-    runs = [run.numbers.values for cell in found.cells(**where) for run in found.of(**cell)]
+    runs = [run.numbers.values for cell in results.cells(**where) for run in results.of(**cell)]
     defined = any(name in values or values.get("diverged") for values in runs)
-    return best(found, name, **where) if defined else []
+    return best(results, name, **where) if defined else []
 
 
-def worst_to_best(found: Results, name: str, **where: str | int | float) -> list[float]:
-    """How far the worst of a sweep is from its best, for each seed."""
-    return [max(values) - min(values) for values in over_sweep(found, name, **where)]
+def worst_to_best(results: Results, name: str, **where: str | int | float) -> list[float]:
+    """Distance of the worst of a sweep from its best, for each seed."""
+    return [max(values) - min(values) for values in over_sweep(results, name, **where)]
 
 
 def best_of(name: str, *systems: str, **where: str) -> Value:
     """The best of all settings of several systems."""
     choose = max if higher(name) else min
 
-    def value(found: Results) -> list[float]:
-        each = [best(found, name, system=s, **where) for s in systems]
+    def value(results: Results) -> list[float]:
+        each = [best(results, name, system=s, **where) for s in systems]
         return [choose(values) for values in zip(*each, strict=True)]
 
     return value
 
 
-def less(first: Value, second: Value) -> Value:
+def difference(first: Value, second: Value) -> Value:
     """The difference of two values, paired by seed."""
-    return lambda found: [a - b for a, b in zip(first(found), second(found), strict=True)]
+    return lambda results: [a - b for a, b in zip(first(results), second(results), strict=True)]
 
 
 def mean_of(*parts: Value) -> Value:
     """The mean of several values, paired by seed."""
-    return lambda found: [fmean(values) for values in zip(*(part(found) for part in parts), strict=True)]
+    return lambda results: [fmean(values) for values in zip(*(part(results) for part in parts), strict=True)]
 
 
 def draw_rows(
@@ -95,10 +95,10 @@ def draw_rows(
     Where a seed diverged there is no mean, and the label says how many did.
     """
     for place, (name, numbers) in enumerate(values.items()):
-        kept = [v for v in numbers if math.isfinite(v)]
+        finite = [v for v in numbers if math.isfinite(v)]
         middle, half = interval(numbers)
         colour = colours.get(name, COLOURS[0])
-        axes.plot(kept, [place] * len(kept), ".", color=colour, alpha=0.45, markersize=5)
+        axes.plot(finite, [place] * len(finite), ".", color=colour, alpha=0.45, markersize=5)
         axes.errorbar([middle], [place], xerr=[half], fmt="o", color=colour, markersize=4.5, capsize=2.5)
         if marks and name in marks:
             axes.plot(marks[name], [place] * len(marks[name]), "x", color="#000000", markersize=5)
@@ -124,12 +124,12 @@ def rows_figure(
     """
     most = max(len(values) for values in panels.values())
     figure, axes = new_figure(1, len(panels), (2.7, 0.8 + 0.2 * most))
-    for one, (xlabel, values) in zip(axes, panels.items(), strict=True):
-        draw_rows(one, values, colours, xlabel, (marks or {}).get(xlabel))
+    for panel, (xlabel, values) in zip(axes, panels.items(), strict=True):
+        draw_rows(panel, values, colours, xlabel, (marks or {}).get(xlabel))
         if xlabel in log:
-            one.set_xscale("log")
-    first, *others = [[label.get_text() for label in one.get_yticklabels()] for one in axes]
-    for one, labels in zip(axes[1:], others, strict=True):
+            panel.set_xscale("log")
+    first, *others = [[label.get_text() for label in panel.get_yticklabels()] for panel in axes]
+    for panel, labels in zip(axes[1:], others, strict=True):
         if labels == first:
-            one.set_yticklabels([])
+            panel.set_yticklabels([])
     return figure

@@ -16,7 +16,7 @@ from distmatch.training import Diverged
 
 
 def train_run(settings: Mapping[str, Any], seed: int, bench: Bench, name: str = "run") -> Path | None:
-    """Train a run into the bench's folder, or go on with the one that is there; None where it diverged.
+    """Train a run into the bench's folder, or resume the one that is there; None where it diverged.
 
     Args:
         settings: the configuration by paths, such as {"system": "vae", "data.name": "mnist", "network.latent": 10}.
@@ -49,7 +49,7 @@ def measure_run(path: Path | None, only: Sequence[str], samples: int = 10_000, s
     if path is None:
         return Numbers({"diverged": 1.0})
     results, _ = evaluate(path, only, samples=samples, seed=seed)
-    values = {name: found.value for name, found in results.metrics.items()}
+    values = {name: estimate.value for name, estimate in results.metrics.items()}
     return Numbers({"diverged": 0.0} | {name: v for name, v in values.items() if math.isfinite(v)})
 
 

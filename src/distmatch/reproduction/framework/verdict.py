@@ -19,7 +19,7 @@ LEVEL = 0.99  # of Student's interval: at 0.95 an exponential's mean is above it
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a claim's measurement came to: the mean or median over `n` seeds, its interval, and the outcome."""
+    """The outcome of a claim's measurement: the mean or median over `n` seeds, its interval, and the outcome."""
 
     outcome: Outcome
     value: float
@@ -52,7 +52,7 @@ class Expected:
         exact: no seed touches the value: the number itself is judged.
         of: what of the values over seeds is judged.
         margin: differences from a threshold below it count as a tie: where the whole interval is within it, the
-            verdict is neither of both but tied. 0 for claims that state none.
+            verdict is tied, and the claim neither holds nor fails. 0 for claims that state none.
 
     Raises:
         BadInput: no number lies between the thresholds, a negative margin.
@@ -93,11 +93,11 @@ class Expected:
 
     @property
     def thresholds(self) -> list[float]:
-        """Those of both that there are."""
+        """The finite ones of `low` and `high`."""
         return [end for end in (self.low, self.high) if math.isfinite(end)]
 
     def _interval(self, values: Sequence[float]) -> tuple[float, float, float]:
-        """What is judged, and the ends of its interval."""
+        """The number that is judged, and the ends of its interval."""
         if self.of == "median":
             value, ordered = float(median(values)), sorted(map(float, values))
             k = _rank(len(values), FALSE / max(1, len(self.thresholds)))

@@ -44,24 +44,24 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 
 def end(method: str, order: str) -> Callable[[Results], Sequence[float]]:
-    """Where a method ends under a schedule."""
-    return lambda found: found.values("end", method=method, order=order)
+    """The distance from the equilibrium at which a method ends under a schedule."""
+    return lambda results: results.values("end", method=method, order=order)
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The gallery of seed 000's second figure."""
     from distmatch.reports.phase import phase_gallery
 
-    steps = int(found.values("rounds", method="gan", order="simultaneous")[0])
+    steps = int(results.values("rounds", method="gan", order="simultaneous")[0])
     return {
         "gallery": phase_gallery([make() for make in METHODS.values()], steps=steps, schedules=SCHEDULES[:2])
     }
 
 
-def _still_turning(found: Results) -> list[float]:
-    """Of the unregularised methods, how many have purely imaginary eigenvalues."""
+def _still_turning(results: Results) -> list[float]:
+    """Number of unregularised methods that have purely imaginary eigenvalues."""
     values = [
-        (found.values(name, method=m, order="simultaneous")[0] for name in ("real", "imaginary"))
+        (results.values(name, method=m, order="simultaneous")[0] for name in ("real", "imaginary"))
         for m in ("gan", "ns-gan")
     ]
     return [float(sum(abs(real) < 1e-6 and imaginary > 0.1 for real, imaginary in values))]

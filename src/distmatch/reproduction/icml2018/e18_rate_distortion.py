@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.metrics import evidence_lower_bound, log_likelihood
 from distmatch.metrics.seeds import interval
-from distmatch.reproduction.framework.common import digits_of, finished, less, numbers, sized
+from distmatch.reproduction.framework.common import cell_difference, digits_of, finished, numbers, sized
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -80,13 +80,13 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     return Numbers({**values, "entropy": -better.value})
 
 
-def points(found: Results) -> list[list[dict[str, float]]]:
+def points(results: Results) -> list[list[dict[str, float]]]:
     """For each seed, the numbers of all cells."""
-    runs = [found.of(**cell) for cell in found.cells()]
+    runs = [results.of(**cell) for cell in results.cells()]
     return [[dict(record.numbers.values) for record in column] for column in zip(*runs, strict=True)]
 
 
-def apart(found: Results) -> list[float]:
+def apart(results: Results) -> list[float]:
     """The largest difference of rates between two models of the same ELBO, for each seed; 0 if there are none."""
     return [
         max(
@@ -97,22 +97,22 @@ def apart(found: Results) -> list[float]:
             ),
             default=0,
         )
-        for seed in points(found)
+        for seed in points(results)
     ]
 
 
-def traded(found: Results) -> list[float]:
+def traded(results: Results) -> list[float]:
     """The rate at the least β less that at the largest: the least such difference of the four families."""
-    ends = [c["beta"] for c in found.cells(decoder="simple", marginal="simple")]
+    ends = [c["beta"] for c in results.cells(decoder="simple", marginal="simple")]
     low, high = min(ends, key=float), max(ends, key=float)
     families = [{"decoder": d, "marginal": m} for d in DECODERS for m in MARGINALS]
-    falls = [less("rate", {**f, "beta": low}, {**f, "beta": high})(found) for f in families]
+    falls = [cell_difference("rate", {**f, "beta": low}, {**f, "beta": high})(results) for f in families]
     return [min(column) for column in zip(*falls, strict=True)]
 
 
-def share_of_rate(found: Results) -> list[float]:
+def share_of_rate(results: Results) -> list[float]:
     """The autoregressive decoder's rate over the simple one's, at β = 1 with the simple marginal."""
-    rates = (found.values("rate", decoder=d, marginal="simple", beta=1.0) for d in reversed(DECODERS))
+    rates = (results.values("rate", decoder=d, marginal="simple", beta=1.0) for d in reversed(DECODERS))
     return [a / b for a, b in zip(*rates, strict=True)]
 
 
@@ -121,7 +121,7 @@ def cell_of(decoder: str, marginal: str, beta: float) -> dict[str, Any]:
     return {"decoder": decoder, "marginal": marginal, "beta": beta}
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The plane."""
     from distmatch.reports.style import COLOURS, GREY, INK, legend, new_figure, styled
 
@@ -131,8 +131,8 @@ def figures(found: Results) -> Mapping[str, Figure]:
         right = 0.0
         for k, (d, m) in enumerate((d, m) for d in DECODERS for m in MARGINALS):
             drawn = []
-            for cell in found.cells(decoder=d, marginal=m):
-                pair = [numbers(found, name, **cell) for name in ("rate", "distortion")]
+            for cell in results.cells(decoder=d, marginal=m):
+                pair = [numbers(results, name, **cell) for name in ("rate", "distortion")]
                 (r, dr), (dist, dd) = (interval(v) for v in pair)
                 if math.isfinite(r) and math.isfinite(dist):
                     drawn.append((r, dist))
@@ -146,7 +146,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
                     *zip(*sorted(drawn), strict=True), "-", color=COLOURS[k], label=f"{d} decoder, {m} m(z)"
                 )
                 right = max(right, 1.1 * max(r for r, _ in drawn))
-        entropies = [v for cell in found.cells() for v in numbers(found, "entropy", **cell) if v == v]
+        entropies = [v for cell in results.cells() for v in numbers(results, "entropy", **cell) if v == v]
         if entropies:
             h, low = min(entropies), axes.get_ylim()[0]
             axes.plot(
@@ -194,7 +194,9 @@ E18 = Experiment(
             "The collapse can be avoided by β instead of a weaker decoder.",
             f"{SOURCE}, posterior collapse",
             "rate of the autoregressive decoder, β = 0.1 less β = 1",
-            less("rate", cell_of("autoregressive", "simple", 0.1), cell_of("autoregressive", "simple", 1.0)),
+            cell_difference(
+                "rate", cell_of("autoregressive", "simple", 0.1), cell_of("autoregressive", "simple", 1.0)
+            ),
             Expected(low=5.0, unit="nats"),
         ),
         Claim(
@@ -208,7 +210,7 @@ E18 = Experiment(
             "A learned marginal comes nearer to the bound than a simple one.",
             "arXiv:1711.00464, section 4",
             "D + R of the simple decoder at β = 1, simple marginal less learned",
-            less("loss", cell_of("simple", "simple", 1.0), cell_of("simple", "learned", 1.0)),
+            cell_difference("loss", cell_of("simple", "simple", 1.0), cell_of("simple", "learned", 1.0)),
             Expected(low=0.0, unit="nats"),
         ),
     ),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.reproduction.framework.common import (
     Judge,
-    band,
+    cell_difference,
     digits_of,
     kept,
     label_of,
-    less,
+    mean_curve,
     sized,
     thin,
     watched,
@@ -63,20 +63,20 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         **(lens if cell["lens"] == "with" else {"system": "gan"}),
     }
     count = sized(scale, 60, 2000, 10_000)
-    found = watched(settings, seed, bench, looks, Judge(count, seed))
-    if found is None:
+    training = watched(settings, seed, bench, looks, Judge(count, seed))
+    if training is None:
         return Numbers({"diverged": 1.0})
-    logs = [math.log(v) for v in found.seen["frechet"]]
+    logs = [math.log(v) for v in training.seen["frechet"]]
     moves = [b - a for a, b in pairwise(logs)]
     values = {
         "early": logs[looks // 4 - 1],
         "late": logs[-1],
         "rises": sum(max(m, 0.0) for m in moves),
     }
-    return Numbers(values, {"step": thin(found.steps), "frechet": thin(found.seen["frechet"])})
+    return Numbers(values, {"step": thin(training.steps), "frechet": thin(training.seen["frechet"])})
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The distance on the way, a panel for each loss."""
     from distmatch.reports.style import COLOURS, GREY, legend, new_figure, styled
 
@@ -85,10 +85,14 @@ def figures(found: Results) -> Mapping[str, Figure]:
         figure, panels = new_figure(1, 2, (3.6, 2.9))
         for axes, (by, name) in zip(panels, LOSSES.items(), strict=True):
             for lens, colour in zip(("with", "without"), COLOURS, strict=False):
-                curves = kept(found, "frechet", by=by, lens=lens)
-                steps = kept(found, "step", by=by, lens=lens)[0] if curves else []
-                band(
-                    axes, steps, curves, label_of(f"{lens} lens", found, "frechet", by=by, lens=lens), colour
+                curves = kept(results, "frechet", by=by, lens=lens)
+                steps = kept(results, "step", by=by, lens=lens)[0] if curves else []
+                mean_curve(
+                    axes,
+                    steps,
+                    curves,
+                    label_of(f"{lens} lens", results, "frechet", by=by, lens=lens),
+                    colour,
                 )
                 if curves and lens == "with":
                     axes.axvline(steps[-1] / 2, color=GREY, lw=0.8, ls=":", label="the lens is removed")
@@ -121,21 +125,21 @@ E19 = Experiment(
                 f"With a lens the distance is higher at first ({name}).",
                 "the paper's figures, arXiv:1802.04374",
                 "log Fréchet distance after a fifth of training, with less without",
-                less("early", *pair(by)),
+                cell_difference("early", *pair(by)),
                 Expected(low=0.0),
             ),
             Claim(
                 f"In the end it is lower ({name}).",
                 SOURCE,
                 "log Fréchet distance after training, with less without",
-                less("late", *pair(by)),
+                cell_difference("late", *pair(by)),
                 Expected(high=0.0),
             ),
             Claim(
                 f"It declines more smoothly and steadily ({name}).",
                 SOURCE,
                 "sum of the rises of the log Fréchet distance between looks, with less without",
-                less("rises", *pair(by)),
+                cell_difference("rises", *pair(by)),
                 Expected(high=0.0),
             ),
         )

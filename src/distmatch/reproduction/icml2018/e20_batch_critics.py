@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from distmatch.reproduction.framework.common import Judge, bars, digits_of, finished, less, numbers, sized
+from distmatch.reproduction.framework.common import (
+    Judge,
+    cell_difference,
+    digits_of,
+    finished,
+    mean_rows,
+    numbers,
+    sized,
+)
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -49,7 +57,7 @@ def cells(scale: Scale) -> list[Cell]:
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
-    """Inception score and Fréchet distance after as many steps of the generator."""
+    """Inception score and Fréchet distance after equally many steps of the generator."""
     scale, system = bench.scale, str(cell["system"])
     settings = {
         **digits_of(scale),
@@ -74,16 +82,16 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 
 def against_others(name: str, sign: float) -> Any:
-    """How much better M-BGAN is than the mean of the other methods of the same seed."""
+    """The advantage of M-BGAN over the mean of the other methods of the same seed."""
 
-    def value(found: Results) -> list[float]:
-        gains = [less(name, {"system": "m-bgan"}, {"system": other})(found) for other in OTHERS]
+    def value(results: Results) -> list[float]:
+        gains = [cell_difference(name, {"system": "m-bgan"}, {"system": other})(results) for other in OTHERS]
         return [sign * fmean(column) for column in zip(*gains, strict=True)]
 
     return value
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The table as bars."""
     from distmatch.reports.style import COLOURS, new_figure, styled
 
@@ -96,7 +104,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
             ("Inception score (higher is better)", "Fréchet distance (lower is better)"),
             strict=True,
         ):
-            bars(axes, {n: numbers(found, name, system=s) for s, n in NAMES.items()}, COLOURS)
+            mean_rows(axes, {n: numbers(results, name, system=s) for s, n in NAMES.items()}, COLOURS)
             axes.set(xlabel=label)
         panels[0].set_title("means with 95 % intervals over seeds")
         panels[1].set_yticklabels([])
@@ -130,7 +138,7 @@ E20 = Experiment(
             "The mistake is better than what was meant: M-BGAN beats BGAN.",
             SOURCE,
             "Fréchet distance, BGAN less M-BGAN",
-            less("frechet", {"system": "bgan"}, {"system": "m-bgan"}),
+            cell_difference("frechet", {"system": "bgan"}, {"system": "m-bgan"}),
             Expected(low=0.0),
         ),
     ),

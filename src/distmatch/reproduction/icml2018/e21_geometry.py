@@ -13,11 +13,11 @@ from distmatch.metrics import mean_relative_living_times
 from distmatch.reproduction.framework.common import (
     Judge,
     Value,
-    band,
     digits,
     digits_of,
     finished,
     kept,
+    mean_curve,
     sized,
     thin,
     value,
@@ -104,31 +104,33 @@ def settings_of(name: str, scale: Scale) -> dict[str, Any]:
 def score(name: str) -> Value:
     """The geometry score of a set of images against test images: Σ_i (MRLT(i) - MRLT'(i))²."""
 
-    def squared(found: Results) -> list[float]:
-        pairs = zip(found.curves("times", set=name), found.curves("times", set="test"), strict=True)
+    def squared(results: Results) -> list[float]:
+        pairs = zip(results.curves("times", set=name), results.curves("times", set="test"), strict=True)
         return [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for x, y in pairs]
 
     return squared
 
 
-def toys_apart(found: Results) -> list[float]:
+def toys_apart(results: Results) -> list[float]:
     """The geometry score of a circle against a disk."""
-    pairs = zip(found.curves("times", set="circle"), found.curves("times", set="disk"), strict=True)
+    pairs = zip(results.curves("times", set="circle"), results.curves("times", set="disk"), strict=True)
     return [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for x, y in pairs]
 
 
-def ratio_of_scores(found: Results) -> list[float]:
+def ratio_of_scores(results: Results) -> list[float]:
     """The bad DCGAN's geometry score over the good one's."""
-    return [a / max(b, 1e-12) for a, b in zip(score("bad-dcgan")(found), score("dcgan")(found), strict=True)]
+    return [
+        a / max(b, 1e-12) for a, b in zip(score("bad-dcgan")(results), score("dcgan")(results), strict=True)
+    ]
 
 
-def inception_lost(found: Results) -> list[float]:
-    """By which share the bad DCGAN's Inception score is below the good one's."""
-    pairs = zip(*(found.values("inception", set=name) for name in ("bad-dcgan", "dcgan")), strict=True)
+def inception_lost(results: Results) -> list[float]:
+    """Share by which the bad DCGAN's Inception score is below the good one's."""
+    pairs = zip(*(results.values("inception", set=name) for name in ("bad-dcgan", "dcgan")), strict=True)
     return [1 - a / b for a, b in pairs]
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Living times of the toys and of the images."""
     from distmatch.reports.style import COLOURS, legend, new_figure, styled
 
@@ -139,7 +141,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
             points = toy(name, 1500, 0)
             panels[k].plot(points[:, 0], points[:, 1], ",", color=COLOURS[k])
             panels[k].set(title=name, aspect="equal", xticks=[], yticks=[])
-            below, curves = panels[k + len(HOLES)], kept(found, "times", set=name)
+            below, curves = panels[k + len(HOLES)], kept(results, "times", set=name)
             if curves:
                 heights = [sum(c[i] for c in curves) / len(curves) for i in range(SHOWN)]
                 below.bar(range(SHOWN), heights, color=COLOURS[k])
@@ -151,8 +153,8 @@ def figures(found: Results) -> Mapping[str, Figure]:
     def images() -> Figure:
         figure, [axes] = new_figure(1, 1, (4.8, 3.0))
         for (name, title), colour in zip(IMAGES.items(), COLOURS, strict=False):
-            curves = kept(found, "times", set=name)
-            band(axes, range(len(curves[0])) if curves else [], curves, title, colour)
+            curves = kept(results, "times", set=name)
+            mean_curve(axes, range(len(curves[0])) if curves else [], curves, title, colour)
         axes.set(xlabel="one-dimensional holes", ylabel="share of scales (95 % over seeds)", ylim=(0, None))
         legend(axes)
         return figure

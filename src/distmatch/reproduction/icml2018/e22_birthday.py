@@ -10,11 +10,11 @@ import torch
 
 from distmatch.metrics import birthday_test, duplicate_threshold
 from distmatch.reproduction.framework.common import (
-    bars,
+    cell_difference,
     digits,
     digits_of,
     finished,
-    less,
+    mean_rows,
     numbers,
     sized,
     value,
@@ -38,12 +38,12 @@ SOURCE = "seed 000, Do GANs learn the distribution?"
 
 
 def cells(scale: Scale) -> list[Cell]:
-    """Who draws the samples."""
+    """A cell for each sampler."""
     return [{"sampler": name} for name in NAMES]
 
 
 def known(scale: Scale) -> int:
-    """How many different images the sampler of known support draws from."""
+    """Number of different images that the sampler of known support draws from."""
     return sized(scale, 20, 500, 500)
 
 
@@ -80,22 +80,22 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         samples = trained.sample(count, seed)
     else:
         return Numbers({"diverged": 1.0})
-    found = birthday_test(samples, threshold)
-    support = found.support.value if found.support is not None else found.support_interval[0]
+    estimate = birthday_test(samples, threshold)
+    support = estimate.support.value if estimate.support is not None else estimate.support_interval[0]
     if sampler == "known":
         off = {"off": math.log10(support / known(scale))}
-    half = {} if found.half is None else {"half": found.half.value}
+    half = {} if estimate.half is None else {"half": estimate.half.value}
     return Numbers({"log_support": math.log10(support), **half, **off})
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Supports."""
     from distmatch.reports.style import COLOURS, new_figure, styled
 
     @styled
     def support() -> Figure:
         figure, [axes] = new_figure(1, 1, (4.6, 2.2))
-        bars(axes, {n: numbers(found, "log_support", sampler=s) for s, n in NAMES.items()}, COLOURS)
+        mean_rows(axes, {n: numbers(results, "log_support", sampler=s) for s, n in NAMES.items()}, COLOURS)
         axes.set(xlabel="log₁₀ of the support that repeats as often (95 % over seeds)")
         return figure
 
@@ -125,7 +125,7 @@ E22 = Experiment(
                 f"{NAMES[name]}s lack the diversity of the data.",
                 SOURCE,
                 f"log₁₀ of the support, {NAMES[name]} less training images",
-                less("log_support", {"sampler": name}, {"sampler": "data"}),
+                cell_difference("log_support", {"sampler": name}, {"sampler": "data"}),
                 Expected(high=0.0),
             )
             for name in ("gan", "dcgan")

@@ -57,45 +57,45 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     spectra: list[list[float]] = []
 
     def look(trained: Trained) -> dict[str, float]:
-        found = jacobian_spectrum(trained.generate, z)
-        spectra.append(found.of_mean.tolist())
-        return {"log_cn": found.log_condition_number.value}
+        spectrum = jacobian_spectrum(trained.generate, z)
+        spectra.append(spectrum.of_mean.tolist())
+        return {"log_cn": spectrum.log_condition_number.value}
 
-    found = watched(settings, number, bench, LOOKS, look)
-    if found is None:
+    training = watched(settings, number, bench, LOOKS, look)
+    if training is None:
         return Numbers({"diverged": 1.0})
-    quality = Judge(sized(scale, 60, 2000, 10_000), 0)(found.trained)
-    logs = found.seen["log_cn"]
-    curves = {"log_cn": thin(logs), "step": thin(found.steps), "spectrum": thin(spectra[-1])}
+    quality = Judge(sized(scale, 60, 2000, 10_000), 0)(training.trained)
+    logs = training.seen["log_cn"]
+    curves = {"log_cn": thin(logs), "step": thin(training.steps), "spectrum": thin(spectra[-1])}
     return Numbers({**quality, "log_cn": logs[-1], "early_log_cn": logs[0]}, curves)
 
 
-def runs_of(found: Results, system: str, name: str) -> list[list[float]]:
+def runs_of(results: Results, system: str, name: str) -> list[list[float]]:
     """For each seed, the number of every run of a system."""
-    columns = [found.values(name, **cell) for cell in found.cells(system=system)]
+    columns = [results.values(name, **cell) for cell in results.cells(system=system)]
     return [list(column) for column in zip(*columns, strict=True)]
 
 
 def each(statistic: Callable[[list[float]], float], system: str, name: str) -> Value:
     """A statistic over the runs of a system, for each seed."""
-    return lambda found: [statistic(values) for values in runs_of(found, system, name)]
+    return lambda results: [statistic(values) for values in runs_of(results, system, name)]
 
 
 def minus(a: Value, b: Value) -> Value:
     """The difference of two values, paired by seed."""
-    return lambda found: [x - y for x, y in zip(a(found), b(found), strict=True)]
+    return lambda results: [x - y for x, y in zip(a(results), b(results), strict=True)]
 
 
 def related(name: str) -> Value:
     """Spearman's correlation over runs of the log condition number with a score."""
-    return lambda found: [
+    return lambda results: [
         correlation(x, y)
-        for x, y in zip(runs_of(found, "gan", "log_cn"), runs_of(found, "gan", name), strict=True)
+        for x, y in zip(runs_of(results, "gan", "log_cn"), runs_of(results, "gan", name), strict=True)
     ]
 
 
 def split(values: list[float]) -> float:
-    """Of the best split into a low and a high cluster: the share of the variance between them."""
+    """Share of the variance between the two clusters, low and high, of the best split."""
     ordered, total = sorted(values), sum((v - fmean(values)) ** 2 for v in values)
     best = 0.0
     for k in range(1, len(ordered)):
@@ -106,18 +106,18 @@ def split(values: list[float]) -> float:
 
 
 def spectrum_spread(system: str) -> Value:
-    """How much the spectrum of E J differs from run to run: the mean deviation of log₁₀ σᵢ, of as many runs of each."""
+    """Spread of the spectrum of E J over runs: the mean deviation of log₁₀ σᵢ, of equally many runs of each system."""
 
-    def spread(found: Results) -> list[float]:
-        few = min(len(found.cells(system=name)) for name in ("gan", "vae"))
-        columns = [found.curves("spectrum", **cell) for cell in found.cells(system=system)[:few]]
+    def spread(results: Results) -> list[float]:
+        few = min(len(results.cells(system=name)) for name in ("gan", "vae"))
+        columns = [results.curves("spectrum", **cell) for cell in results.cells(system=system)[:few]]
         seeds = [torch.tensor(spectra).clamp_min(1e-9).log10() for spectra in zip(*columns, strict=True)]
         return [float(logs.std(0).mean()) for logs in seeds]
 
     return spread
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Condition numbers on the way, against scores, and spectra: a line or a dot for each run."""
     from distmatch.reports.style import COLOURS, legend, new_figure, styled
 
@@ -126,7 +126,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
         figure, panels = new_figure(1, 3, (3.0, 2.9))
         for (system, name), colour in zip(NAMES.items(), COLOURS, strict=False):
             records = [
-                r for c in found.cells(system=system) for r in found.of(**c) if "step" in r.numbers.curves
+                r for c in results.cells(system=system) for r in results.of(**c) if "step" in r.numbers.curves
             ]
             for k, record in enumerate(records):
                 curves, values = record.numbers.curves, record.numbers.values

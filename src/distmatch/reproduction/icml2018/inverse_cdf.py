@@ -1,4 +1,4 @@
-"""The last question of seed 000: a generator of one dimension as an inverse CDF, turned round into a density."""
+"""The last question of seed 000: a generator of one dimension as an inverse CDF, inverted into a density."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SIZES: dict[Scale, Sizes] = {
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
-    """Train a generator, turn it round, and compare the density with the truth."""
+    """Train a generator, invert it, and compare the density with the truth."""
     sizes, distribution, kind = SIZES[bench.scale], DATA[str(cell["data"])], str(cell["generator"])
     with own_randomness(seed):
         data = distribution.draws(sizes.data)
@@ -92,11 +92,11 @@ def number(
 ) -> Callable[[Results], list[float]]:
     """A number of one cell for each seed, less that of another cell if there is one."""
 
-    def value(found: Results) -> list[float]:
-        first = found.values(name, data=data, generator=generator)
+    def value(results: Results) -> list[float]:
+        first = results.values(name, data=data, generator=generator)
         if less is None:
             return first
-        second = found.values(name, data=less[0], generator=less[1])
+        second = results.values(name, data=less[0], generator=less[1])
         return [a - b for a, b in zip(first, second, strict=True)]
 
     return value
@@ -132,9 +132,9 @@ CLAIMS = (
         "A continuous generator leaves mass in the gap (free net).",
         SOURCE,
         "recovered less true probability of |x| < ½, data with a gap",
-        lambda found: [
+        lambda results: [
             r.numbers.values["gap"] - r.numbers.values["true gap"]
-            for r in found.of(data="gap", generator="free")
+            for r in results.of(data="gap", generator="free")
         ],
         Expected(low=0),
     ),
@@ -156,9 +156,9 @@ CLAIMS = (
         "With noise beside z the formula at one value of the noise is no density of the data.",
         SOURCE,
         f"{TV}, at noise 0 less averaged over the noise, smooth data",
-        lambda found: [
+        lambda results: [
             r.numbers.values["distance at noise 0"] - r.numbers.values["distance"]
-            for r in found.of(data="smooth", generator="noise")
+            for r in results.of(data="smooth", generator="noise")
         ],
         Expected(low=0),
     ),
@@ -166,11 +166,11 @@ CLAIMS = (
 
 
 @styled
-def _densities(found: Results) -> Figure:
+def _densities(results: Results) -> Figure:
     figure, panels = new_figure(2, 4, (2.7, 2.3))
     x = CENTRES[25:225].tolist()
     for axes, (data, kind) in zip(panels, ((d, g) for d in DATA for g in GENERATORS), strict=True):
-        runs = [r for r in found.of(data=data, generator=kind) if r.numbers.curves]
+        runs = [r for r in results.of(data=data, generator=kind) if r.numbers.curves]
         for i, record in enumerate(runs):
             seeds = "recovered, each seed" if i == 0 else None
             axes.plot(x, record.numbers.curves["density"], color=COLOURS[0], lw=0.8, alpha=0.7, label=seeds)
@@ -185,15 +185,15 @@ def _densities(found: Results) -> Figure:
 
 
 @styled
-def _distances(found: Results) -> Figure:
+def _distances(results: Results) -> Figure:
     figure, panels = new_figure(1, 2, (3.6, 3.2))
     for axes, data in zip(panels, DATA, strict=True):
         for place, kind in enumerate(GENERATORS):
-            runs = [r.numbers.values for r in found.of(data=data, generator=kind) if r.numbers.curves]
+            runs = [r.numbers.values for r in results.of(data=data, generator=kind) if r.numbers.curves]
             if runs:
                 dots(axes, place, [v["distance"] for v in runs], COLOURS[0])
         base = [
-            r.numbers.values["histogram"] for r in found.of(data=data, generator="free") if r.numbers.curves
+            r.numbers.values["histogram"] for r in results.of(data=data, generator="free") if r.numbers.curves
         ]
         for value in base:
             axes.axhline(value, color=INK, lw=0.7, ls="--")
@@ -206,9 +206,9 @@ def _distances(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The recovered densities, and how far they are from the truth."""
-    return {"densities": _densities(found), "distances": _distances(found)}
+    return {"densities": _densities(results), "distances": _distances(results)}
 
 
 def cells(scale: Scale) -> Sequence[Cell]:

@@ -65,7 +65,7 @@ class Generator(nn.Module):
         self.slope = nn.Parameter(torch.tensor(-3.0))
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
-        """G."""
+        """G(z, noise)."""
         h = torch.cat([z, noise], 1) if self.noisy else z
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             h = F.linear(torch.tanh(h) if i else h, weight.exp() if self.monotone else weight, bias)
@@ -73,7 +73,7 @@ class Generator(nn.Module):
 
 
 def trained(kind: str, data: Tensor, sizes: Sizes) -> Generator:
-    """G as a non-saturating GAN with R1 (weight 0.1), or by the squared distance of sorted batches (W₂)."""
+    """G trained as a non-saturating GAN with R1 (weight 0.1), or by the squared distance of sorted batches (W₂)."""
     generator = Generator(sizes.width, monotone=kind in ("monotone", "transport"), noisy=kind == "noise")
     hidden = [nn.Linear(1, sizes.width), nn.Tanh(), nn.Linear(sizes.width, sizes.width), nn.Tanh()]
     critic = nn.Sequential(*hidden, nn.Linear(sizes.width, 1), nn.Flatten(0))

@@ -20,7 +20,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.measure import LOOKS, Judged
-from distmatch.reproduction.framework.sweeps import Value, less, rows_figure
+from distmatch.reproduction.framework.sweeps import Value, difference, rows_figure
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.runs.folder import RunFolder
@@ -100,17 +100,17 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 def of(name: str, by: str, depth: str = "deep") -> Value:
     """A number of one flow."""
-    return lambda found: found.values(name, by=by, depth=depth)
+    return lambda results: results.values(name, by=by, depth=depth)
 
 
 @styled
-def code_histogram(found: Results) -> Figure:
+def code_histogram(results: Results) -> Figure:
     """The codes inferred from held-out data, beside the prior's density."""
     figure, axes = new_figure(1, 2, (3.2, 2.6))
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     for panel, depth in zip(axes, COUPLINGS, strict=True):
         for by, colour in zip(SYSTEMS, COLOURS, strict=False):
-            for i, curve in enumerate(found.curves("codes", by=by, depth=depth)):
+            for i, curve in enumerate(results.curves("codes", by=by, depth=depth)):
                 panel.plot(middle, curve, color=colour, alpha=0.7, label=by if not i else "_")
         normal = torch.distributions.Normal(0.0, 1.0).log_prob(middle).exp()
         panel.plot(middle, normal, "--", color="#000000", linewidth=1, label="prior N(0, 1)")
@@ -120,7 +120,7 @@ def code_histogram(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Bits, critic's distance and code spread of all four; the codes' histograms."""
     labels = {
         "bits per dimension, held out": "bits_test",
@@ -128,11 +128,11 @@ def figures(found: Results) -> Mapping[str, Figure]:
         "sd of inferred codes": "code_spread",
     }
     panels = {
-        x: {row: found.values(name, by=by, depth=depth) for row, (by, depth) in ROWS.items()}
+        x: {row: results.values(name, by=by, depth=depth) for row, (by, depth) in ROWS.items()}
         for x, name in labels.items()
     }
     colours = {row: COLOURS[list(SYSTEMS).index(by)] for row, (by, _) in ROWS.items()}
-    return {"comparison": rows_figure(panels, colours), "codes": code_histogram(found)}
+    return {"comparison": rows_figure(panels, colours), "codes": code_histogram(results)}
 
 
 SLIDES = "seed 001, comparing GANs to maximum likelihood training using Real-NVP"
@@ -154,21 +154,21 @@ E10 = Experiment(
             "Training by WGAN leads to nicer samples: the independent critic finds them nearer to data.",
             SLIDES,
             "critic's distance on held-out data: by WGAN less by likelihood, deep flow",
-            less(of("critic", "wgan"), of("critic", "likelihood")),
+            difference(of("critic", "wgan"), of("critic", "likelihood")),
             Expected(high=0),
         ),
         Claim(
             "With a shallower generator too, WGAN's samples are nearer to data.",
             SLIDES,
             "critic's distance on held-out data: by WGAN less by likelihood, shallow flow",
-            less(of("critic", "wgan", "shallow"), of("critic", "likelihood", "shallow")),
+            difference(of("critic", "wgan", "shallow"), of("critic", "likelihood", "shallow")),
             Expected(high=0),
         ),
         Claim(
             "Training by WGAN leads to significantly worse log-probabilities.",
             SLIDES,
             "held-out bits per dimension: by WGAN less by likelihood, deep flow",
-            less(of("bits_test", "wgan"), of("bits_test", "likelihood")),
+            difference(of("bits_test", "wgan"), of("bits_test", "likelihood")),
             Expected(low=0, unit="bits"),
         ),
         Claim(
@@ -182,7 +182,7 @@ E10 = Experiment(
             "Wasserstein distance can compare models: of two trained by likelihood, the deeper is nearer to data.",
             SLIDES,
             "critic's distance on held-out data by likelihood: deep less shallow",
-            less(of("critic", "likelihood"), of("critic", "likelihood", "shallow")),
+            difference(of("critic", "likelihood"), of("critic", "likelihood", "shallow")),
             Expected(high=0),
         ),
         Claim(

@@ -24,7 +24,14 @@ from distmatch.reproduction.framework.experiment import (
     Withdrawn,
 )
 from distmatch.reproduction.framework.measure import judged_run
-from distmatch.reproduction.framework.sweeps import Value, best_of, less, mean_of, rows_figure, worst_to_best
+from distmatch.reproduction.framework.sweeps import (
+    Value,
+    best_of,
+    difference,
+    mean_of,
+    rows_figure,
+    worst_to_best,
+)
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.systems import find
@@ -82,7 +89,7 @@ def cells(scale: Scale) -> list[Cell]:
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
-    """On lines: how far samples are from data, along the training. On images: the digit classifier's scores."""
+    """On lines, the distance of samples from data along the training; on images, the digit classifier's scores."""
     method = str(cell["system"])
     if cell["on"] == "lines":
         return on_lines(method, int(cell["dimension"]), seed, bench.scale)
@@ -126,29 +133,29 @@ def on_lines(method: str, dimension: int, seed: int, scale: Scale) -> Numbers:
             except Diverged:
                 return Numbers({"diverged": 1.0})
         with torch.no_grad():
-            made = trainer.write_back()["decoder"](z).mean
-        curve.append(round(to_lines(made, turn, data.test.x[:SAMPLES], seed), 5))
+            samples = trainer.write_back()["decoder"](z).mean
+        curve.append(round(to_lines(samples, turn, data.test.x[:SAMPLES], seed), 5))
     return Numbers(
         {"diverged": 0.0, "distance": curve[-1], "left": curve[-1] / curve[0]}, {"distance": curve}
     )
 
 
-def to_lines(made: Tensor, turn: Tensor, real: Tensor, seed: int) -> float:
-    """How far samples `(n, D)` are from the plane of the lines, and in it (sliced W₁) from data `(n, 2)`."""
-    plane = made @ turn
-    off = (made - plane @ turn.T).norm(dim=1).mean()
+def to_lines(samples: Tensor, turn: Tensor, real: Tensor, seed: int) -> float:
+    """Distance of samples `(n, D)` from the plane of the lines, plus that in it (sliced W₁) from data `(n, 2)`."""
+    plane = samples @ turn
+    off = (samples - plane @ turn.T).norm(dim=1).mean()
     inside = sliced_wasserstein(plane, real, projections=50, permutations=1, seed=seed).statistic.value
     return float(off) + inside
 
 
 def end(method: str, dimension: int = 50, name: str = "distance") -> Value:
-    """Where a method ends on lines."""
-    return lambda found: found.values(name, on="lines", system=method, dimension=dimension)
+    """The number of a method on lines at the end of training."""
+    return lambda results: results.values(name, on="lines", system=method, dimension=dimension)
 
 
 def spread(method: str) -> Value:
-    """Between the worse and the better Fréchet distance of both learning rates."""
-    return lambda found: worst_to_best(found, "frechet", on="images", system=method)
+    """Difference of the worse and the better Fréchet distance of both learning rates."""
+    return lambda results: worst_to_best(results, "frechet", on="images", system=method)
 
 
 def image(method: str) -> Value:
@@ -157,12 +164,12 @@ def image(method: str) -> Value:
 
 
 @styled
-def curves(found: Results) -> Figure:
+def curves(results: Results) -> Figure:
     """The distance along the training, on lines."""
     figure, axes = new_figure(1, len(DIMENSIONS), (4.2, 3.0))
     for panel, dimension in zip(axes, DIMENSIONS, strict=True):
         for method, colour in COLOUR.items():
-            runs = [r.numbers.curves for r in found.of(on="lines", system=method, dimension=dimension)]
+            runs = [r.numbers.curves for r in results.of(on="lines", system=method, dimension=dimension)]
             for i, run_curves in enumerate(r for r in runs if r):
                 y = run_curves["distance"]
                 x = [100 * k / (len(y) - 1) for k in range(len(y))]
@@ -174,13 +181,13 @@ def curves(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Distances on lines, and the sweep on images."""
     panels = {
-        "best Fréchet distance": {m: image(m)(found) for m in ON_IMAGES},
-        "worse less better of two learning rates": {m: spread(m)(found) for m in ON_IMAGES},
+        "best Fréchet distance": {m: image(m)(results) for m in ON_IMAGES},
+        "worse less better of two learning rates": {m: spread(m)(results) for m in ON_IMAGES},
     }
-    return {"lines": curves(found), "images": rows_figure(panels, COLOUR)}
+    return {"lines": curves(results), "images": rows_figure(panels, COLOUR)}
 
 
 TOY = "seed 001, comparisons on a synthetic data set where Jensen-Shannon divergence fails"
@@ -211,7 +218,7 @@ E11 = Experiment(
             "The non-saturating loss learns where the minimax loss has no gradient.",
             "seed 001, choice of f-divergence: we need non-zero gradients",
             "distance at the end in 50 dimensions: minimax less non-saturating",
-            less(end("minimax GAN"), end("NS-GAN")),
+            difference(end("minimax GAN"), end("NS-GAN")),
             Expected(low=0),
         ),
         *(
@@ -219,7 +226,7 @@ E11 = Experiment(
                 f"Gradient penalties lead to better performance: {method} against NS-GAN on lines in {d} dimensions.",
                 TOY,
                 f"distance at the end: {method} less NS-GAN",
-                less(end(method, d), end("NS-GAN", d)),
+                difference(end(method, d), end("NS-GAN", d)),
                 Expected(high=0),
             )
             for method in ("GAN-GP", "DRAGAN-NS")
@@ -230,7 +237,7 @@ E11 = Experiment(
                 f"Gradient penalties stabilise other GANs too: {method} minds the learning rate less than NS-GAN.",
                 REAL,
                 f"worse less better Fréchet distance of both learning rates: {method} less NS-GAN",
-                less(spread(method), spread("NS-GAN")),
+                difference(spread(method), spread("NS-GAN")),
                 Expected(high=0),
             )
             for method in ("GAN-GP", "DRAGAN-NS")
@@ -239,7 +246,7 @@ E11 = Experiment(
             "On real data WGAN-GP is better than the others.",
             REAL,
             "best Fréchet distance of both learning rates: WGAN-GP less the mean of NS-GAN, GAN-GP, DRAGAN-NS",
-            less(image("WGAN-GP"), mean_of(*map(image, OTHERS))),
+            difference(image("WGAN-GP"), mean_of(*map(image, OTHERS))),
             Expected(high=0),
             late=True,
         ),

@@ -37,7 +37,7 @@ class Critics(nn.Module):
     """One critic for each separation, side by side: (K, n, 1) -> scores (K, n).
 
     Each has two hidden layers of leaky ReLUs (0.2). The last layer begins at 0, so that no loss with an exponential
-    begins with a leap.
+    begins with a jump.
     """
 
     def __init__(self, count: int, width: int) -> None:
@@ -78,19 +78,19 @@ def gradient_sizes(log_ratio: Callable[[Tensor], Tensor], batches: int) -> dict[
     """For each generator loss and separation, the size of d/dθ of its minibatch mean at θ = 0, q = N(θ, 1).
 
     The ratio is held still and x = θ + ε, so that the gradient is the mean of g'(t)·t'(x). The size is the median over
-    minibatches, for with a small r the mean is that of rare draws which no minibatch has.
+    minibatches, since with a small r the mean is that of rare draws that no minibatch has.
     """
     x = torch.randn(len(SEPARATIONS), batches * BATCH, 1).requires_grad_()
     t = log_ratio(x)
     (slope,) = torch.autograd.grad(t.sum(), x)
-    found = {}
+    sizes = {}
     for name, generator in GENERATOR_LOSSES.items():
         at = t.detach().requires_grad_()
         assert generator.sides.model is not None
         (outer,) = torch.autograd.grad(generator.sides.model(at).sum(), at)
         means = (outer * slope.squeeze(-1)).view(len(SEPARATIONS), batches, BATCH).double().mean(2)
-        found[name] = [float(f"{v:.5g}") for v in means.abs().median(1).values.tolist()]
-    return found
+        sizes[name] = [float(f"{v:.5g}") for v in means.abs().median(1).values.tolist()]
+    return sizes
 
 
 def exact_log_ratio(x: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 def _numbers(
     slopes: dict[str, list[float]], curves: dict[str, list[float]], error: float | None = None
 ) -> Numbers:
-    """Without what is not finite: a ratio loss that diverged leaves no number."""
+    """The finite numbers: a ratio loss that diverged leaves none."""
     values = {} if error is None or not math.isfinite(error) else {"error": error}
     for name, by_separation in slopes.items():
         values |= {
@@ -101,37 +101,38 @@ def _numbers(
 
 def worst(names: Sequence[str]) -> Callable[[Results], list[float]]:
     """The largest error of these ratio losses, for each seed."""
-    return lambda found: [
-        max(vs) for vs in zip(*(found.values("error", **{"ratio loss": n}) for n in names), strict=True)
+    return lambda results: [
+        max(vs) for vs in zip(*(results.values("error", **{"ratio loss": n}) for n in names), strict=True)
     ]
 
 
 def gradient(ratio: str, generator: str, m: float) -> Callable[[Results], list[float]]:
     """The size of a gradient, for each seed."""
-    return lambda found: found.values(f"{generator} at {m:g}", **{"ratio loss": ratio})
+    return lambda results: results.values(f"{generator} at {m:g}", **{"ratio loss": ratio})
 
 
 def far_over_near(ratio: str, generator: str) -> Callable[[Results], list[float]]:
     """A gradient at separation 8 over that at 1, for each seed."""
     far, near = gradient(ratio, generator, 8.0), gradient(ratio, generator, 1.0)
-    return lambda found: [f / n for f, n in zip(far(found), near(found), strict=True)]
+    return lambda results: [f / n for f, n in zip(far(results), near(results), strict=True)]
 
 
 def extreme(
     pick: Callable[[Sequence[float]], float], generator: str, m: float
 ) -> Callable[[Results], list[float]]:
     """The least or greatest gradient over all ratio losses, for each seed."""
-    return lambda found: [
-        pick(values) for values in zip(*(gradient(n, generator, m)(found) for n in RATIO_LOSSES), strict=True)
+    return lambda results: [
+        pick(values)
+        for values in zip(*(gradient(n, generator, m)(results) for n in RATIO_LOSSES), strict=True)
     ]
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Recovered ratios, gradients against separation, and the whole table of losses at one separation."""
     return {
-        "ratios": ratios(found, GRID.tolist(), {k: list(v) for k, v in FAMILIES.items()}),
-        "gradients": gradients(found, SEPARATIONS, list(GENERATOR_LOSSES)),
-        "crossed": crossed(found, 4.0, [EXACT, *RATIO_LOSSES], list(GENERATOR_LOSSES)),
+        "ratios": ratios(results, GRID.tolist(), {k: list(v) for k, v in FAMILIES.items()}),
+        "gradients": gradients(results, SEPARATIONS, list(GENERATOR_LOSSES)),
+        "crossed": crossed(results, 4.0, [EXACT, *RATIO_LOSSES], list(GENERATOR_LOSSES)),
     }
 
 
@@ -160,7 +161,7 @@ CLAIMS = (
         "The ratio loss of Bregman divergences ends up being identical to that of f-divergences.",
         SLIDES,
         "greatest difference of their integrands over all f and r from e⁻⁴ to e⁴",
-        lambda found: found.values("deviation", **{"ratio loss": IDENTITY})[:1],
+        lambda results: results.values("deviation", **{"ratio loss": IDENTITY})[:1],
         Expected(high=1e-9, exact=True),
     ),
     *(

@@ -18,7 +18,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.mode_coverage import covered
-from distmatch.reproduction.framework.sweeps import Value, less, rows_figure
+from distmatch.reproduction.framework.sweeps import Value, difference, rows_figure
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 
@@ -64,17 +64,17 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 def of(name: str, system: str, on: str = "ring", nets: str = "toy") -> Value:
     """A number of one system."""
-    return lambda found: found.values(name, system=system, on=on, nets=nets)
+    return lambda results: results.values(name, system=system, on=on, nets=nets)
 
 
 @styled
-def samples(found: Results) -> Figure:
+def samples(results: Results) -> Figure:
     """The first seed's samples on the ring, with the nets of the unrolled GAN's toy example, as in the slides."""
     figure, axes = new_figure(2, 4, (1.6, 1.8))
     centres = load("ring", limit=1).modes
     assert centres is not None
     for panel, system in zip(axes, SYSTEMS, strict=True):
-        first = found.of(system=system, on="ring", nets="toy")[0].numbers
+        first = results.of(system=system, on="ring", nets="toy")[0].numbers
         panel.plot(*centres.T.tolist(), "o", color="#bbbbbb", markersize=7, markeredgewidth=0)
         if first.curves:
             panel.plot(first.curves["x1"], first.curves["x2"], ".", color=COLOUR[system], markersize=2)
@@ -86,7 +86,7 @@ def samples(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Samples; modes and quality of all systems."""
     columns = (
         ("modes reached, ring, toy nets", "reached", "ring", "toy"),
@@ -95,15 +95,15 @@ def figures(found: Results) -> Mapping[str, Figure]:
         ("modes reached, grid, larger nets", "reached", "grid", "larger"),
     )
     panels = {
-        label: {str(r["system"]): _each(found, r, name) for r in found.cells(on=on, nets=nets)}
+        label: {str(r["system"]): _each(results, r, name) for r in results.cells(on=on, nets=nets)}
         for label, name, on, nets in columns
     }
-    return {"samples": samples(found), "modes": rows_figure(panels, COLOUR)}
+    return {"samples": samples(results), "modes": rows_figure(panels, COLOUR)}
 
 
-def _each(found: Results, cell: Cell, name: str) -> list[float]:
+def _each(results: Results, cell: Cell, name: str) -> list[float]:
     """A number of each seed; NaN where the run diverged."""
-    return [r.numbers.values.get(name, math.nan) for r in found.of(**cell)]
+    return [r.numbers.values.get(name, math.nan) for r in results.of(**cell)]
 
 
 SLIDES = "seed 001, motivating problem: mode collapse"
@@ -144,7 +144,7 @@ E13 = Experiment(
             "VAEs have other problems: fewer of their samples are good ones than of the auto-encoding GAN's.",
             SLIDES,
             "share of samples within 3σ of a mode: VAE less α-GAN",
-            less(of("high_quality", "vae"), of("high_quality", "alpha-gan")),
+            difference(of("high_quality", "vae"), of("high_quality", "alpha-gan")),
             Expected(high=0),
         ),
         *(
@@ -152,7 +152,7 @@ E13 = Experiment(
                 f"An auto-encoder helps a GAN against mode collapse: α-GAN on the {on}, {nets} nets.",
                 AUTO,
                 "modes reached: α-GAN less GAN",
-                less(of("reached", "alpha-gan", on, nets), of("reached", "gan", on, nets)),
+                difference(of("reached", "alpha-gan", on, nets), of("reached", "gan", on, nets)),
                 MORE_MODES,
             )
             for on, nets in (("ring", "toy"), ("ring", "larger"), ("grid", "larger"))
@@ -161,7 +161,7 @@ E13 = Experiment(
             "Hybrids of VAE and GAN get the best of both worlds: more modes than a GAN, of VGH++ too.",
             AUTO,
             f"{MODES}: VGH++ less GAN",
-            less(of("reached", "vgh++"), of("reached", "gan")),
+            difference(of("reached", "vgh++"), of("reached", "gan")),
             MORE_MODES,
         ),
     ),

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from distmatch.objectives.variables import X_GEN
 from distmatch.reproduction.framework.common import (
-    band,
+    cell_difference,
     digits_of,
     kept,
     label_of,
-    less,
+    mean_curve,
     pack,
     show,
     sized,
@@ -63,12 +63,12 @@ def cells(scale: Scale) -> list[Cell]:
 
 
 def epochs(scale: Scale, model: str) -> int:
-    """Times through the data: a convolutional net costs ten times as much on a CPU."""
+    """Number of epochs: a convolutional net costs ten times as much on a CPU."""
     return sized(scale, 3, 2, 15) if model.startswith("conv") else sized(scale, 3, 15, 30)
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
-    """Validation loss after each epoch; how sure samples' pixels are; what the codes look like."""
+    """Validation loss after each epoch; the uncertainty of samples' pixels; pictures of the codes."""
     model = str(cell["model"])
     per_epoch = sized(bench.scale, 1297, 55_000, 55_000) // BATCH
     often = ("log_every", "checkpoint_every")
@@ -107,7 +107,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 
 def neighbourhood(codes: Tensor, classes: Tensor) -> dict[str, float]:
-    """Of the five nearest other codes: how many are of one's own class, and how much more often 7 and 9 are
+    """Share of the five nearest other codes that are of a code's own class, and how much more often 7 and 9 are
     neighbours, and 0 and 6, than two different classes are on average."""
     near = torch.cdist(codes, codes).fill_diagonal_(torch.inf).topk(NEIGHBOURS, largest=False).indices
     counts = torch.zeros(10, 10).index_put_(
@@ -130,31 +130,31 @@ def scatter(codes: Tensor, classes: Tensor) -> dict[str, list[float]]:
 
 
 def manifold(trained: Trained) -> Tensor:
-    """What a grid of codes is decoded to, evenly by the prior's mass: of one digit where the label is given."""
+    """Images decoded from a grid of codes, even in the prior's mass: of one digit where the label is given."""
     at = torch.special.ndtri(torch.linspace(0.03, 0.97, SIDE))
     z = torch.stack([at.repeat(SIDE), at.flip(0).repeat_interleave(SIDE)], 1)
     y = torch.full((len(z),), DIGIT) if trained.assembly.objective.labels else None
     return trained.decoded(z, y, of=X_GEN)
 
 
-def epochs_needed(found: Results) -> list[float]:
+def epochs_needed(results: Results) -> list[float]:
     """The first epoch after which batch norm's validation loss is at or below what the plain VAE ends with; one
     more than there are if there is none."""
-    plain, norm = (found.curves("validation", model=m) for m in ("vae", "vae-norm"))
+    plain, norm = (results.curves("validation", model=m) for m in ("vae", "vae-norm"))
     return [
         float(next((k for k, v in enumerate(b, 1) if v <= a[-1]), len(b) + 1))
         for a, b in zip(plain, norm, strict=True)
     ]
 
 
-def convolution(found: Results) -> list[float]:
+def convolution(results: Results) -> list[float]:
     """The convolutional VAE's loss less the other's after as many epochs."""
-    conv, flat = (found.curves("validation", model=m) for m in ("conv-vae-norm", "vae-norm"))
+    conv, flat = (results.curves("validation", model=m) for m in ("conv-vae-norm", "vae-norm"))
     return [a[-1] - b[len(a) - 1] for a, b in zip(conv, flat, strict=True)]
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
-    """Losses; the codes by class; what codes are decoded to."""
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Losses; the codes by class; images decoded from codes."""
     from distmatch.reports.style import COLOURS, legend, new_figure, styled
 
     @styled
@@ -162,9 +162,9 @@ def figures(found: Results) -> Mapping[str, Figure]:
         figure, panels = new_figure(1, 2, (3.6, 2.9))
         for axes, part in zip(panels, ("train", "validation"), strict=True):
             for (model, name), colour in zip(NAMES.items(), COLOURS, strict=False):
-                curves = kept(found, part, model=model)
-                label = label_of(name, found, part, model=model)
-                band(axes, range(1, len(curves[0]) + 1) if curves else [], curves, label, colour)
+                curves = kept(results, part, model=model)
+                label = label_of(name, results, part, model=model)
+                mean_curve(axes, range(1, len(curves[0]) + 1) if curves else [], curves, label, colour)
             axes.set(xlabel="epoch", ylabel=f"{part} loss, nats per image")
         legend(panels[0])
         panels[1].set_title("bands: 95 % over seeds")
@@ -173,7 +173,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
     @styled
     def codes() -> Figure:
         figure, panels = new_figure(1, 3, (3.1, 3.1))
-        points = [kept(found, name, **VAE) for name in ("code_1", "code_2", "class")]
+        points = [kept(results, name, **VAE) for name in ("code_1", "code_2", "class")]
         if all(points):
             for digit in range(10):
                 at = [k for k, c in enumerate(points[2][0]) if c == digit]
@@ -187,7 +187,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
             ("VAE: codes, decoded", f"CVAE: codes of a {DIGIT}, decoded"),
             strict=True,
         ):
-            for packed in kept(found, "manifold", **where)[:1]:
+            for packed in kept(results, "manifold", **where)[:1]:
                 show(axes, unpack(packed, 28 if len(packed) > 10 * SIDE**2 else 8), SIDE)
             axes.set_title(title)
         return figure
@@ -225,14 +225,14 @@ E14 = Experiment(
             "The CVAE achieves a lower loss.",
             "seed 003, figure 4",
             "final validation loss, CVAE less VAE",
-            less("loss", CVAE, VAE),
+            cell_difference("loss", CVAE, VAE),
             Expected(high=0.0, unit="nats"),
         ),
         Claim(
             "CVAE samples are brighter: their pixels' probabilities are nearer to 0 and 1.",
             "seed 003, figure 5",
             "mean p(1 - p) of samples' pixels, CVAE less VAE",
-            less("unsure", CVAE, VAE),
+            cell_difference("unsure", CVAE, VAE),
             Expected(high=0.0),
         ),
         Claim(

@@ -11,11 +11,11 @@ from torch import Tensor
 from distmatch.objectives.variables import X_GEN
 from distmatch.reproduction.framework.common import (
     Judge,
-    bars,
+    cell_difference,
     digits_of,
     finished,
     kept,
-    less,
+    mean_rows,
     numbers,
     pack,
     show,
@@ -110,17 +110,17 @@ def between(trained: Trained, seed: int) -> Tensor:
     return images.view(PAIRS, PARTS + 1, *images.shape[1:])
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Scores and losses; interpolations."""
     from distmatch.reports.style import COLOURS, legend, new_figure, styled
 
     @styled
     def scores() -> Figure:
         figure, (left, right) = new_figure(1, 2, (3.8, 2.8))
-        bars(left, {n: numbers(found, "frechet", system=s) for s, n in NAMES.items()}, COLOURS)
+        mean_rows(left, {n: numbers(results, "frechet", system=s) for s, n in NAMES.items()}, COLOURS)
         left.set(xlabel="Fréchet distance, lower is better (95 % over seeds)")
         for (system, name), colour in zip(NAMES.items(), COLOURS, strict=False):
-            for k, curve in enumerate(kept(found, "loss", system=system)):
+            for k, curve in enumerate(kept(results, "loss", system=system)):
                 share = [100 * (i + 1) / len(curve) for i in range(len(curve))]
                 right.plot(share, curve, color=colour, alpha=0.8, lw=0.8, label="" if k else name)
         right.set(xlabel="training done, %", ylabel="generator's loss, nats")
@@ -131,7 +131,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
     def interpolation() -> Figure:
         figure, panels = new_figure(1, 2, (2.8, 3.0))
         for axes, system in zip(panels, ("gan", "dcgan"), strict=True):
-            for packed in kept(found, "between", system=system)[:1]:
+            for packed in kept(results, "between", system=system)[:1]:
                 side = 28 if len(packed) > 10 * PAIRS * (PARTS + 1) else 8
                 show(axes, unpack(packed, side), PAIRS)
             axes.set_title(f"{NAMES[system]}: from z₁ (top) to z₂")
@@ -156,24 +156,24 @@ E15 = Experiment(
             "The DCGAN at 20 epochs is as good as or better than the GAN at 150.",
             f"{SOURCE}, figure 7",
             "Fréchet distance, GAN less DCGAN, the GAN trained 7.5 times as many steps",
-            less("frechet", {"system": "gan"}, {"system": "dcgan"}),
+            cell_difference("frechet", {"system": "gan"}, {"system": "dcgan"}),
             Expected(low=0.0),
         ),
         *(
             Claim(
-                f"Generation is greatly helped by class labels: {NAMES[given]}.",
+                f"Generation is greatly helped by class labels: {NAMES[labelled]}.",
                 "seed 003, section 5",
-                f"Fréchet distance, {NAMES[plain]} less {NAMES[given]}",
-                less("frechet", {"system": plain}, {"system": given}),
+                f"Fréchet distance, {NAMES[plain]} less {NAMES[labelled]}",
+                cell_difference("frechet", {"system": plain}, {"system": labelled}),
                 Expected(low=0.0),
             )
-            for plain, given in (("gan", "cgan"), ("dcgan", "cdcgan"))
+            for plain, labelled in (("gan", "cgan"), ("dcgan", "cdcgan"))
         ),
         Claim(
             "The minimax loss had to be replaced by -log D(G(z)).",
             f"{SOURCE}, remarks",
             "Fréchet distance, minimax less non-saturating",
-            less("frechet", {"system": "minimax-gan"}, {"system": "gan"}),
+            cell_difference("frechet", {"system": "minimax-gan"}, {"system": "gan"}),
             Expected(low=0.0),
         ),
         *(

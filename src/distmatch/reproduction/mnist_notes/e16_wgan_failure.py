@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.reproduction.framework.common import (
     Judge,
-    band,
+    cell_difference,
     digits_of,
     kept,
     label_of,
-    less,
+    mean_curve,
     pack,
     show,
     sized,
@@ -79,19 +79,19 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     def look(trained: Trained) -> dict[str, float]:
         return {**judge(trained), "variety": variety(trained, count, seed)}
 
-    found = watched(settings, seed, bench, looks, look)
-    if found is None:
+    training = watched(settings, seed, bench, looks, look)
+    if training is None:
         return Numbers({"diverged": 1.0})
-    frechet, norms = found.seen["frechet"], found.losses["gradient_norm/model"]
+    frechet, norms = training.seen["frechet"], training.losses["gradient_norm/model"]
     values = {
         "frechet": frechet[-1],
         "fell": math.log(frechet[-1] / frechet[looks // 4 - 1]),
-        "variety": found.seen["variety"][-1],
+        "variety": training.seen["variety"][-1],
         "gradient": math.log10(sum(norms) / len(norms)),
     }
-    curves = {"step": thin(found.steps), "frechet": thin(frechet)}
+    curves = {"step": thin(training.steps), "frechet": thin(frechet)}
     if seed == 0:
-        curves["samples"] = pack(found.trained.sample(SHOWN, seed))
+        curves["samples"] = pack(training.trained.sample(SHOWN, seed))
     return Numbers(values, curves)
 
 
@@ -101,7 +101,7 @@ def variety(trained: Trained, count: int, seed: int) -> float:
     return float(samples.flatten(1).var(0).sum() / data.flatten(1).var(0).sum())
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The distance on the way; samples."""
     from distmatch.reports.style import COLOURS, legend, new_figure, styled
 
@@ -109,9 +109,9 @@ def figures(found: Results) -> Mapping[str, Figure]:
     def training() -> Figure:
         figure, [axes] = new_figure(1, 1, (4.8, 3.2))
         for (name, cell), colour in zip(NAMES.items(), COLOURS, strict=False):
-            curves = kept(found, "frechet", **cell)
-            label = label_of(name, found, "frechet", **cell)
-            band(axes, kept(found, "step", **cell)[0] if curves else [], curves, label, colour)
+            curves = kept(results, "frechet", **cell)
+            label = label_of(name, results, "frechet", **cell)
+            mean_curve(axes, kept(results, "step", **cell)[0] if curves else [], curves, label, colour)
         axes.set(xlabel="the generator's steps", ylabel="Fréchet distance (95 % over seeds)", yscale="log")
         legend(axes)
         return figure
@@ -120,7 +120,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
     def samples() -> Figure:
         figure, panels = new_figure(1, len(NAMES), (2.2, 2.4))
         for axes, (name, cell) in zip(panels, NAMES.items(), strict=True):
-            for packed in kept(found, "samples", **cell)[:1]:
+            for packed in kept(results, "samples", **cell)[:1]:
                 show(axes, unpack(packed, 28 if len(packed) > 10 * SHOWN else 8), 5)
             axes.set_title(name.replace(", batch", ",\nbatch"))
         return figure
@@ -144,7 +144,7 @@ E16 = Experiment(
             "With batch norm in the critic a WGAN does not train well.",
             f"{SOURCE}, batch norm on WGAN",
             "Fréchet distance under clipping, with batch norm less without",
-            less("frechet", CLIP_NORM, CLIP),
+            cell_difference("frechet", CLIP_NORM, CLIP),
             Expected(low=0.0),
         ),
         Claim(
@@ -158,7 +158,7 @@ E16 = Experiment(
             "Most gradients of the generator are very small, which may be related to batch norm.",
             "seed 003, figure 11",
             "log₁₀ of the mean norm of the generator's gradient under clipping, with batch norm less without",
-            less("gradient", CLIP_NORM, CLIP),
+            cell_difference("gradient", CLIP_NORM, CLIP),
             Expected(high=0.0),
         ),
         *(
@@ -186,7 +186,7 @@ E16 = Experiment(
                 f"Contrary to theory, WGANs are no better than a GAN ({name}).",
                 SOURCE,
                 f"Fréchet distance after as many steps of the generator, {name} less GAN",
-                less("frechet", cell, GAN),
+                cell_difference("frechet", cell, GAN),
                 Expected(low=0.0),
             )
             for name, cell in (("clipping", CLIP), ("gradient penalty", GP))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from distmatch.metrics import evidence_lower_bound
 from distmatch.reproduction.framework.common import (
-    bars,
+    cell_difference,
     digits_of,
     finished,
     kept,
-    less,
+    mean_rows,
     numbers,
     pack,
     show,
@@ -94,13 +94,13 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     return Numbers(values, {"samples": pack(trained.sample(SHOWN, seed))} if seed == 0 else {})
 
 
-def share_of_rate(found: Results) -> list[float]:
+def share_of_rate(results: Results) -> list[float]:
     """The strong decoder's rate over the VAE's."""
-    rates = (found.values("rate", **cell) for cell in (STRONG, VAE))
+    rates = (results.values("rate", **cell) for cell in (STRONG, VAE))
     return [a / b for a, b in zip(*rates, strict=True)]
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Bounds and rates; samples."""
     from distmatch.reports.style import COLOURS, new_figure, styled
 
@@ -110,7 +110,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
         for axes, name, label in zip(
             panels, ("elbo", "rate"), ("ELBO on held-out images", "rate KL(q(z|x) ‖ p(z))"), strict=True
         ):
-            bars(axes, {n: numbers(found, name, **cell) for n, cell in NAMES.items()}, COLOURS)
+            mean_rows(axes, {n: numbers(results, name, **cell) for n, cell in NAMES.items()}, COLOURS)
             axes.set(xlabel=f"{label}, nats")
         panels[0].set_title("means with 95 % intervals over seeds")
         panels[1].set_yticklabels([])
@@ -120,7 +120,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
     def samples() -> Figure:
         figure, panels = new_figure(1, len(NAMES), (2.1, 2.3))
         for axes, (name, cell) in zip(panels, NAMES.items(), strict=True):
-            for packed in kept(found, "samples", **cell)[:1]:
+            for packed in kept(results, "samples", **cell)[:1]:
                 show(axes, unpack(packed, 28 if len(packed) > 10 * SHOWN else 8), 5)
             axes.set_title(name)
         return figure
@@ -143,7 +143,7 @@ PIXELVAE = Experiment(
             "A PixelVAE is supposed to achieve much better results than a VAE.",
             "seed 003, section 3.1.2",
             "ELBO on held-out images, PixelVAE with a local decoder less VAE",
-            less("elbo", LOCAL, VAE),
+            cell_difference("elbo", LOCAL, VAE),
             Expected(low=0.0, unit="nats"),
         ),
         Claim(
@@ -164,7 +164,7 @@ PIXELVAE = Experiment(
             "The cured PixelVAE is still better than a VAE.",
             "seed 003, section 3.1.2, and seed 000",
             "ELBO on held-out images, PixelVAE held to a rate less VAE",
-            less("elbo", HELD, VAE),
+            cell_difference("elbo", HELD, VAE),
             Expected(low=0.0, unit="nats"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Whether any hybrid of VAE and GAN beats both at once: on codes and on samples."""
+"""Hybrids of VAE and GAN against both at once: on codes and on samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from distmatch.reproduction.framework.sweeps import (
     best,
     best_of,
     best_where_defined,
-    less,
+    difference,
     mean_of,
     rows_figure,
 )
@@ -103,26 +103,26 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 
 def winners(kl: str) -> Value:
-    """How many hybrids have a setting with a smaller KL than any VAE's and better samples than any VAE's or GAN's."""
+    """Number of hybrids with a setting of a smaller KL than any VAE's and better samples than any VAE's or GAN's."""
 
-    def value(found: Results) -> list[float]:
-        bounds = zip(best(found, kl, system="vae"), best_of("frechet", "vae", "gan")(found), strict=True)
+    def value(results: Results) -> list[float]:
+        bounds = zip(best(results, kl, system="vae"), best_of("frechet", "vae", "gan")(results), strict=True)
         return [
-            float(len({r.cell["system"] for r in of_seed(found, i) if beats(r, kl, *bound)}))
+            float(len({r.cell["system"] for r in of_seed(results, i) if beats(r, kl, *bound)}))
             for i, bound in enumerate(bounds)
         ]
 
     return value
 
 
-def of_seed(found: Results, place: int) -> list[Record]:
+def of_seed(results: Results, place: int) -> list[Record]:
     """The hybrids' runs of one seed."""
-    names = [c for c in found.cells() if c["system"] not in ("vae", "gan")]
-    return [found.of(**cell)[place] for cell in names]
+    names = [c for c in results.cells() if c["system"] not in ("vae", "gan")]
+    return [results.of(**cell)[place] for cell in names]
 
 
 def beats(record: Record, kl: str, most_kl: float, most_frechet: float) -> bool:
-    """Whether a run has both numbers below these."""
+    """True where a run has both numbers below these."""
     values = record.numbers.values
     return values.get(kl, math.inf) < most_kl and values.get("frechet", math.inf) < most_frechet
 
@@ -133,13 +133,13 @@ def tuned(name: str, system: str) -> Value:
 
 
 def mean_tuned(name: str, *systems: str) -> Value:
-    """The mean over systems of the best of each: as many tries as one system has."""
+    """The mean over systems of the best of each, which has as many tries as one system has."""
     return mean_of(*(tuned(name, system) for system in systems))
 
 
 @styled
-def plane(found: Results) -> Figure:
-    """Every run in the plane of both measures; who beats both is below and left of the lines of the best."""
+def plane(results: Results) -> Figure:
+    """Every run in the plane of both measures; those that beat both are below and left of the lines of the best."""
     figure, panels = new_figure(1, 2, (3.6, 3.6))
     kinds = {"VAE": ("vae",), "hybrid, codes": LATENT + MORE[:2], "hybrid, images": VISIBLE + MORE[2:]}
     names = {
@@ -149,7 +149,7 @@ def plane(found: Results) -> Figure:
     for axes, (kl, how) in zip(panels, names.items(), strict=True):
         for (kind, systems), colour in zip(kinds.items(), COLOURS, strict=False):
             points = [
-                (r.cell["system"], r.numbers.values) for r in found.records if r.cell["system"] in systems
+                (r.cell["system"], r.numbers.values) for r in results.records if r.cell["system"] in systems
             ]
             shown = [(str(s), v[kl], v["frechet"]) for s, v in points if kl in v and "frechet" in v]
             axes.plot([p[1] for p in shown], [p[2] for p in shown], ".", color=colour, label=kind)
@@ -157,11 +157,11 @@ def plane(found: Results) -> Figure:
                 x, y = min((p[2], p[1]) for p in shown if p[0] == system)[::-1]
                 axes.annotate(system, (x, y), (3, 2), textcoords="offset points", fontsize=6.5)
         for value, text in ((tuned("frechet", "gan"), "best GAN"), (tuned("frechet", "vae"), "best VAE")):
-            height = min(value(found))
+            height = min(value(results))
             axes.axhline(
                 height, color="#000000", linewidth=0.8, linestyle="--" if "GAN" in text else ":", label=text
             )
-        axes.axvline(min(best(found, kl, system="vae")), color="#000000", linewidth=0.8, linestyle=":")
+        axes.axvline(min(best(results, kl, system="vae")), color="#000000", linewidth=0.8, linestyle=":")
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlabel(how)
         axes.set_ylabel("Fréchet distance of samples")
@@ -169,20 +169,20 @@ def plane(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The plane, and the best of each sweep."""
-    systems = list(dict.fromkeys(str(c["system"]) for c in found.cells()))
+    systems = list(dict.fromkeys(str(c["system"]) for c in results.cells()))
     labels = {
         "Fréchet distance, lower is better": "frechet",
         f"{EMPIRICAL_KL}, nats": "kl",
         "bound of KL(q(z)‖p(z)), nats": "kl_density",
     }
     panels = {
-        label: {s: best_where_defined(found, name, system=s) for s in systems}
+        label: {s: best_where_defined(results, name, system=s) for s in systems}
         for label, name in labels.items()
     }
     colours = dict.fromkeys(systems, COLOURS[1]) | {"vae": COLOURS[0], "gan": COLOURS[2]}
-    return {"plane": plane(found), "best": rows_figure(panels, colours)}
+    return {"plane": plane(results), "best": rows_figure(panels, colours)}
 
 
 QUESTION = "seed 002, section 7, left open: clear benefit of merging variational inference with implicit distributions"
@@ -218,7 +218,7 @@ HYBRIDS_EXPERIMENT = Experiment(
             MATCHES,
             ISSUES,
             "best KL by a density model's bound: the mean of AAE, VGH, VGH++, α-GAN less the VAE",
-            less(mean_tuned("kl_density", *RATIO), tuned("kl_density", "vae")),
+            difference(mean_tuned("kl_density", *RATIO), tuned("kl_density", "vae")),
             Expected(low=0, unit="nats"),
             late=True,
         ),
@@ -226,7 +226,7 @@ HYBRIDS_EXPERIMENT = Experiment(
             SAMPLES,
             "seed 002, section 6",
             "best Fréchet distance: the mean of ALI, ALICE, VEEGAN, VGH, VGH++, α-GAN less the VAE",
-            less(mean_tuned("frechet", *VISIBLE), tuned("frechet", "vae")),
+            difference(mean_tuned("frechet", *VISIBLE), tuned("frechet", "vae")),
             Expected(high=0),
             late=True,
         ),
@@ -234,7 +234,7 @@ HYBRIDS_EXPERIMENT = Experiment(
             NO_BETTER,
             "seed 002, abstract",
             "best Fréchet distance: the mean of all hybrids less the GAN",
-            less(mean_tuned("frechet", *LATENT, *VISIBLE), tuned("frechet", "gan")),
+            difference(mean_tuned("frechet", *LATENT, *VISIBLE), tuned("frechet", "gan")),
             Expected(low=0),
             late=True,
         ),

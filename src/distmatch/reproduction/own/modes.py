@@ -17,7 +17,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.mode_coverage import covered
-from distmatch.reproduction.framework.sweeps import Value, less, rows_figure
+from distmatch.reproduction.framework.sweeps import Value, difference, rows_figure
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 
@@ -176,15 +176,15 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 def of(name: str, system: str, on: str) -> Value:
     """A number of one system."""
-    return lambda found: found.values(name, system=system, on=on)
+    return lambda results: results.values(name, system=system, on=on)
 
 
 def more_modes(system: str, than: str, on: str) -> Value:
     """Modes of one system less another's."""
-    return less(of("modes", system, on), of("modes", than, on))
+    return difference(of("modes", system, on), of("modes", than, on))
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """The table as a figure for each mixture: crosses are published numbers."""
     names = {
         "modes": "modes captured, of {}",
@@ -192,12 +192,12 @@ def figures(found: Results) -> Mapping[str, Figure]:
         "mode_kl": "KL of modes from even ones, nats",
     }
     drawn = {}
-    for on in dict.fromkeys(str(c["on"]) for c in found.cells()):
-        rows = [str(c["system"]) for c in found.cells(on=on)]
+    for on in dict.fromkeys(str(c["on"]) for c in results.cells()):
+        rows = [str(c["system"]) for c in results.cells(on=on)]
         panels, marks = {}, {}
         for name, words in names.items():
             label = words.format(TOTAL[on])
-            values = {s: _each(found, s, on, name) for s in rows}
+            values = {s: _each(results, s, on, name) for s in rows}
             if any(math.isfinite(v) for runs in values.values() for v in runs):
                 panels[label], marks[label] = values, PUBLISHED[on].get(name, {})
         colours = {s: COLOURS[1] if s in HYBRIDS + MORE_HYBRIDS else COLOURS[0] for s in rows}
@@ -205,9 +205,9 @@ def figures(found: Results) -> Mapping[str, Figure]:
     return drawn
 
 
-def _each(found: Results, system: str, on: str, name: str) -> list[float]:
+def _each(results: Results, system: str, on: str, name: str) -> list[float]:
     """A number of each seed; NaN where the run diverged."""
-    runs = found.of(system=system, on=on)
+    runs = results.of(system=system, on=on)
     return [r.numbers.values.get(name, math.nan) for r in runs]
 
 

@@ -21,7 +21,7 @@ from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import (
     EMPIRICAL_KL,
     SATURATED,
-    bars,
+    grouped_bars,
     kl_of_codes,
     model_of,
     settings,
@@ -55,42 +55,42 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         return Numbers({"diverged": 1.0})
     model = model_of(path)
     count = 100 if bench.scale == "smoke" else 10_000
-    found = kl_of_codes(model, codes=count)
+    estimates = kl_of_codes(model, codes=count)
     low = kl_of_codes(model, codes=count, leave_one_out=True)
     return Numbers(
         {
-            "kl": found.empirical_marginal_kl.value,
+            "kl": estimates.empirical_marginal_kl.value,
             "kl_low": low.empirical_marginal_kl.value,
-            "rate": found.rate.value,
-            "information": found.mutual_information.value,
+            "rate": estimates.rate.value,
+            "information": estimates.mutual_information.value,
         }
     )
 
 
-def smallest(found: Results, name: str, posterior: str) -> list[float]:
+def smallest(results: Results, name: str, posterior: str) -> list[float]:
     """For each seed, the least value over data sets and sizes of the code."""
-    columns = zip(*(found.values(name, **cell) for cell in found.cells(posterior=posterior)), strict=True)
+    columns = zip(*(results.values(name, **cell) for cell in results.cells(posterior=posterior)), strict=True)
     return [min(column) for column in columns]
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Figure 1: bars of the marginal KL, beside them what of it outlives leaving each code's own datum out."""
     from distmatch.reports.style import legend, new_figure, styled
 
     @styled
     def draw() -> Figure:
         figure, panels = new_figure(1, 2, (4.6, 3.0))
-        members = found.cells(posterior="gaussian")
+        members = results.cells(posterior="gaussian")
         names = [f"{c['data']}\n{c['latent']}" for c in members]
         for axes, name, label in (
             (panels[0], "kl", f"{EMPIRICAL_KL}, nats"),
             (panels[1], "kl_low", "own datum left out, nats"),
         ):
             values = {
-                POSTERIORS[p]: [numbers(found, name, **{**c, "posterior": p}) for c in members]
+                POSTERIORS[p]: [numbers(results, name, **{**c, "posterior": p}) for c in members]
                 for p in POSTERIORS
             }
-            bars(axes, names, values)
+            grouped_bars(axes, names, values)
             axes.set(xlabel="data set, size of the code", ylabel=label)
             legend(axes)
         return figure
@@ -116,7 +116,7 @@ E1 = Experiment(
             "That is no artefact of a finite training set: a lower bound of the population's KL is not near 0 either.",
             "ours, on seed 002, figure 1",
             f"{KL} with Gaussian posteriors, each code's own datum left out, the least over data sets and sizes",
-            lambda found: smallest(found, "kl_low", "gaussian"),
+            lambda results: smallest(results, "kl_low", "gaussian"),
             Expected(low=1.0, unit="nats"),
         ),
     ),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distmatch.metrics import Model, independent_critic, reconstruction_error
 from distmatch.metrics.generator.independent_critic import critic_distance
-from distmatch.reproduction.framework.common import less, numbers
+from distmatch.reproduction.framework.common import cell_difference, numbers
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -26,7 +26,7 @@ from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import (
     EMPIRICAL_KL,
     SATURATED,
-    bars,
+    grouped_bars,
     images_of,
     kl_of_codes,
     model_of,
@@ -72,19 +72,19 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         return Numbers({"diverged": 1.0})
     model = model_of(path)
     count, steps = CRITIC[bench.scale]
-    found = kl_of_codes(model, codes=100 if bench.scale == "smoke" else 10_000)
+    estimates = kl_of_codes(model, codes=100 if bench.scale == "smoke" else 10_000)
     return Numbers(
         {
-            "kl": found.empirical_marginal_kl.value,
-            "rate": found.rate.value,
-            "information": found.mutual_information.value,
+            "kl": estimates.empirical_marginal_kl.value,
+            "rate": estimates.rate.value,
+            "information": estimates.mutual_information.value,
             **pictures(model, count, steps),
         }
     )
 
 
 def pictures(model: Model, count: int, steps: int) -> dict[str, float]:
-    """How good reconstructions and samples are, both as the decoder's means.
+    """Quality of reconstructions and samples, both as the decoder's means.
 
     Ŵ = E f(data) - E f(samples) is that of a critic f trained on held-out images; the gap is
     E f(reconstructions) - E f(samples), of samples that f has not seen.
@@ -119,33 +119,34 @@ def _contrast(x: Tensor) -> float:
 def against(name: str, likelihood: str) -> Callable[[Results], list[float]]:
     """For each seed, a number under a likelihood less that under a Bernoulli one, on the same data."""
 
-    def difference(found: Results) -> list[float]:
-        (cell,) = found.cells(likelihood=likelihood)
-        return less(name, cell, {**cell, "likelihood": "bernoulli"})(found)
+    def difference(results: Results) -> list[float]:
+        (cell,) = results.cells(likelihood=likelihood)
+        return list(cell_difference(name, cell, {**cell, "likelihood": "bernoulli"})(results))
 
     return difference
 
 
-def samples_ratio(found: Results) -> list[float]:
+def samples_ratio(results: Results) -> list[float]:
     """For each seed, Ŵ of a quantised normal's samples over that of a Bernoulli decoder's."""
-    (cell,) = found.cells(likelihood="quantized-normal")
+    (cell,) = results.cells(likelihood="quantized-normal")
     pairs = (
-        found.values("samples", **{**cell, "likelihood": name}) for name in (cell["likelihood"], "bernoulli")
+        results.values("samples", **{**cell, "likelihood": name})
+        for name in (cell["likelihood"], "bernoulli")
     )
     return [quantised / bernoulli for quantised, bernoulli in zip(*pairs, strict=True)]
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """A panel for each number, the likelihoods side by side."""
     from distmatch.reports.style import new_figure, styled
 
     @styled
     def draw() -> Figure:
         figure, panels = new_figure(2, 2, (4.2, 2.7))
-        members = found.cells()
+        members = results.cells()
         names = [f"{NAMES[str(c['likelihood'])]}\n{c['data']}" for c in members]
         for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
-            bars(axes, names, {label: [numbers(found, name, **c) for c in members]})
+            grouped_bars(axes, names, {label: [numbers(results, name, **c) for c in members]})
             axes.set(ylabel=label)
         return figure
 

@@ -72,18 +72,18 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     assert decode is not None
     x = images_of(model, "train")
     loc, scale, _ = posteriors(model, x)
-    found = low_posterior_samples(loc, scale, lambda z: decode(z, None), draws=draws, keep=keep, seed=seed)
-    images = found.images.reshape(keep, *x.shape[1:])
+    lowest = low_posterior_samples(loc, scale, lambda z: decode(z, None), draws=draws, keep=keep, seed=seed)
+    images = lowest.images.reshape(keep, *x.shape[1:])
     groups = {
         "data": x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:DATA_SHOWN]],
         "neighbours": x[nearest_neighbours(images, x).index],
         "low": images,
     }
     values, curves = _populations(model, groups)
-    values["cosine"] = mean_cosine(found.z)
-    values["log_q_gap"] = float(found.codes_log_q.median() - found.prior_log_q.median())
-    curves |= {"log_q/prior": quantiles(found.prior_log_q), "log_q/codes": quantiles(found.codes_log_q)}
-    return Numbers(values, curves | (_shown(found, groups, model) if seed == 0 else {}))
+    values["cosine"] = mean_cosine(lowest.z)
+    values["log_q_gap"] = float(lowest.codes_log_q.median() - lowest.prior_log_q.median())
+    curves |= {"log_q/prior": quantiles(lowest.prior_log_q), "log_q/codes": quantiles(lowest.codes_log_q)}
+    return Numbers(values, curves | (_shown(lowest, groups, model) if seed == 0 else {}))
 
 
 def _populations(
@@ -116,16 +116,16 @@ def mean_cosine(z: Tensor) -> float:
     return float((unit.sum(0).square().sum() - len(z)) / (len(z) * (len(z) - 1)))
 
 
-def _shown(found: LowPosterior, groups: Mapping[str, Tensor], model: Model) -> dict[str, list[float]]:
-    """For the figures of one seed: a few small grey pictures of each population, and a t-SNE of the codes."""
+def _shown(lowest: LowPosterior, groups: Mapping[str, Tensor], model: Model) -> dict[str, list[float]]:
+    """Curves for the figures of one seed: a few small grey pictures of each population, and a t-SNE of the codes."""
     assert model.sample is not None
     pictures = {**groups, "samples": model.sample(SHOWN, 0)}
     curves = {}
     for name, images in pictures.items():
         small = interpolate(images[:SHOWN].mean(1, keepdim=True), (SIDE, SIDE), mode="area")
         curves[f"pictures/{name}"] = pack(small)
-    codes = {"prior": found.prior, "codes": found.codes, "low": found.z}
-    for name, points in code_map(codes, most=min(MAPPED, 3 * len(found.z) + 72)).groups.items():
+    codes = {"prior": lowest.prior, "codes": lowest.codes, "low": lowest.z}
+    for name, points in code_map(codes, most=min(MAPPED, 3 * len(lowest.z) + 72)).groups.items():
         curves |= {f"map/{name}/{i}": thin(points[:, i].tolist()) for i in (0, 1)}
     return curves
 
@@ -133,24 +133,24 @@ def _shown(found: LowPosterior, groups: Mapping[str, Tensor], model: Model) -> d
 def difference(what: str, first: str, kind: str) -> Callable[[Results], list[float]]:
     """For each seed, a mean over one population less that over data drawn uniformly."""
 
-    def of(found: Results) -> list[float]:
-        pairs = (found.values(f"{what}/{name}", kind=kind) for name in (first, "data"))
+    def of(results: Results) -> list[float]:
+        pairs = (results.values(f"{what}/{name}", kind=kind) for name in (first, "data"))
         return [a - b for a, b in zip(*pairs, strict=True)]
 
     return of
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Figures 2, 3, 10 to 14: pictures, distributions over the populations, and maps of the codes.
 
-    None where the seed diverged whose pictures are shown.
+    No figures where the seed diverged whose pictures are shown.
     """
-    if not all(kept(found, "pictures/low", **cell) for cell in found.cells()):
+    if not all(kept(results, "pictures/low", **cell) for cell in results.cells()):
         return {}
     return {
-        "pictures": draw_pictures(found),
-        "populations": draw_populations(found),
-        "maps": draw_maps(found),
+        "pictures": draw_pictures(results),
+        "populations": draw_populations(results),
+        "maps": draw_maps(results),
     }
 
 
@@ -234,7 +234,7 @@ E3 = Experiment(
                 SCATTERED.format(NAMES[kind]),
                 f"{SOURCE}, figure 3",
                 "mean cosine between two of them (64 independent draws of the prior: 0 ± 0.003)",
-                lambda found, kind=kind: found.values("cosine", kind=kind),  # type: ignore[misc]
+                lambda results, kind=kind: results.values("cosine", kind=kind),  # type: ignore[misc]
                 Expected(low=-0.01, high=0.01),
                 late=True,
             )

@@ -71,16 +71,16 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 def of_pair(which: str, change: Callable[[Mapping[str, float]], float]) -> Callable[[Results], list[float]]:
     """A function of one VAE's numbers, for each seed."""
-    return lambda found: [change(record.numbers.values) for record in found.of(vae=which)]
+    return lambda results: [change(record.numbers.values) for record in results.of(vae=which)]
 
 
 def relative(name: str) -> Callable[[Mapping[str, float]], float]:
-    """By which share a variant's estimate lies above the plain classifier's."""
+    """Share by which a variant's estimate lies above the plain classifier's."""
     return lambda v: (v[name] - v["plain"]) / v["plain"]
 
 
 def highest_with_noise(v: Mapping[str, float]) -> float:
-    """How far the highest estimate with noise lies above the Monte Carlo value."""
+    """The highest estimate with noise less the Monte Carlo value."""
     return max(v[f"noise {noise:g}"] for noise in NOISES) - v["monte carlo"]
 
 
@@ -155,12 +155,12 @@ CLAIMS = (
 
 
 @styled
-def _estimates(found: Results) -> Figure:
+def _estimates(results: Results) -> Figure:
     figure, panels = new_figure(1, 2, (4.2, 3.4))
     names = list(variants("cpu"))
     for axes, which in zip(panels, ("small", "large"), strict=True):
-        (cell,) = found.cells(vae=which)
-        done = [r.numbers.values for r in found.of(vae=which) if not r.numbers.values.get("diverged")]
+        (cell,) = results.cells(vae=which)
+        done = [r.numbers.values for r in results.of(vae=which) if not r.numbers.values.get("diverged")]
         for place, name in enumerate(names):
             values = [v[name] for v in done if name in v]
             if values:
@@ -181,9 +181,9 @@ def _estimates(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Figure 4 with tables 1 and 2 in it."""
-    return {"estimates": _estimates(found)}
+    return {"estimates": _estimates(results)}
 
 
 def cells(scale: Scale) -> Sequence[Cell]:

@@ -30,7 +30,7 @@ SOURCE = "seed 002, section 4.2 and figure 5"
 
 
 def cells(scale: Scale) -> list[Cell]:
-    """A system each."""
+    """A cell for each system."""
     return [{"system": name} for name in SYSTEMS]
 
 
@@ -64,16 +64,16 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 def _look(trained: Trained, system: str, bench: Bench) -> dict[str, float]:
     """KL(q̂(z)‖p(z)) by Algorithm 2, and the KL that the critic of the moment reports, E[-log of its ratio]."""
     codes = sized(bench.scale, 100, 1_000, 2_000)
-    found = {"kl": kl_of_codes(trained.as_model(), codes=codes).empirical_marginal_kl.value}
+    values = {"kl": kl_of_codes(trained.as_model(), codes=codes).empirical_marginal_kl.value}
     if system == "vae":
-        return found
+        return values
     (critic,) = trained.critics(HELD_OUT).values()
-    return found | {"estimate": -float(critic.score(*critic.model).detach().mean())}
+    return values | {"estimate": -float(critic.score(*critic.model).detach().mean())}
 
 
 def number(name: str, system: str) -> Callable[[Results], list[float]]:
     """A number of a system, for each seed."""
-    return lambda found: found.values(name, system=system)
+    return lambda results: results.values(name, system=system)
 
 
 LABELS = {
@@ -83,7 +83,7 @@ LABELS = {
 }
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Figures 5 and 23: what each system reports, and below it what its codes' KL is; a line for each seed."""
     from distmatch.reports.style import COLOURS, new_figure, styled
 
@@ -93,7 +93,7 @@ def figures(found: Results) -> Mapping[str, Figure]:
         for i, (system, name) in enumerate(SYSTEMS.items()):
             for row, what, label in ((0, "bound", LABELS[system]), (1, "kl", f"{EMPIRICAL_KL}, nats")):
                 axes = panels[row * len(SYSTEMS) + i]
-                for record in found.of(system=system):
+                for record in results.of(system=system):
                     curves = record.numbers.curves
                     if curves:
                         axes.plot(curves["step"], curves[what], color=COLOURS[i], linewidth=1.0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distmatch.metrics import latent_usage
-from distmatch.reproduction.framework.common import kept, less, numbers, sized, thin
+from distmatch.reproduction.framework.common import cell_difference, kept, numbers, sized, thin
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -20,8 +20,8 @@ from distmatch.reproduction.framework.experiment import (
 from distmatch.reproduction.framework.train import train_run
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.latents import (
-    bars,
     frechet,
+    grouped_bars,
     images_of,
     model_of,
     posteriors,
@@ -54,7 +54,7 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
     """Train; look at the Gaussians q(z|x) of held-out images, and at samples.
 
     At the scale cpu samples are those of a short training, the same for all cells, and the codes of 1,000 latents are
-    looked at after a long one, for a VAE lets go of a unit only after thousands of steps.
+    looked at after a long one, since a VAE gives up a unit only after thousands of steps.
     """
     data = sized(bench.scale, "digits", "color-mnist", "color-mnist")
     system, latent = str(cell["system"]), cell["latent"]
@@ -85,27 +85,27 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 
 def number(name: str, system: str, size: str) -> Callable[[Results], list[float]]:
     """A number of a cell, for each seed."""
-    return lambda found: found.values(name, system=system, size=size)
+    return lambda results: results.values(name, system=system, size=size)
 
 
-def wider(found: Results) -> list[float]:
+def wider(results: Results) -> list[float]:
     """For each seed, the size of an AAE's means over that of a VAE's, at 1,000 latents."""
-    pair = (found.values("mean_size", system=system, size="few") for system in ("aae", "vae"))
+    pair = (results.values("mean_size", system=system, size="few") for system in ("aae", "vae"))
     return [aae / max(vae, 1e-12) for aae, vae in zip(*pair, strict=True)]
 
 
 def growth(system: str) -> Callable[[Results], list[float]]:
     """For each seed, the samples' Fréchet distance with many latents over that with few."""
 
-    def ratio(found: Results) -> list[float]:
-        pair = (found.values("frechet", system=system, size=size) for size in ("many", "few"))
+    def ratio(results: Results) -> list[float]:
+        pair = (results.values("frechet", system=system, size=size) for size in ("many", "few"))
         return [many / few for many, few in zip(*pair, strict=True)]
 
     return ratio
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
-    """Figure 6: each unit's means and σ at 1,000 latents; and how good samples are at 1,000 and 10,000."""
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Figure 6: each unit's means and σ at 1,000 latents; and the quality of samples at 1,000 and 10,000."""
     from distmatch.reports.style import COLOURS, legend, new_figure, styled
 
     @styled
@@ -116,16 +116,16 @@ def figures(found: Results) -> Mapping[str, Figure]:
             (panels[1], "scales", "mean σ of the unit"),
         ):
             for i, (system, title) in enumerate(SYSTEMS.items()):
-                for k, curve in enumerate(kept(found, name, system=system, size="few")):
+                for k, curve in enumerate(kept(results, name, system=system, size="few")):
                     axes.plot(_shares(curve), curve, color=COLOURS[i], label=title if k == 0 else None)
             axes.set(xlabel="share of the units, in order", ylabel=label)
             legend(axes)
-        sizes = [cell["latent"] for cell in found.cells(system="vae")]
+        sizes = [cell["latent"] for cell in results.cells(system="vae")]
         series = {
-            title: [numbers(found, "frechet", system=s, latent=n) for n in sizes]
+            title: [numbers(results, "frechet", system=s, latent=n) for n in sizes]
             for s, title in SYSTEMS.items()
         }
-        bars(panels[2], [f"{n:,}" for n in sizes], series)
+        grouped_bars(panels[2], [f"{n:,}" for n in sizes], series)
         panels[2].set(xlabel="latents", ylabel="Fréchet distance of samples")
         legend(panels[2])
         return figure
@@ -167,7 +167,7 @@ E6 = Experiment(
             "The posterior means of AAEs and VAEs contrast: sparse in a VAE, dense in an AAE.",
             SOURCE,
             "share of active units at 1,000 latents, AAE less VAE",
-            less("active", {"system": "aae", "size": "few"}, {"system": "vae", "size": "few"}),
+            cell_difference("active", {"system": "aae", "size": "few"}, {"system": "vae", "size": "few"}),
             Expected(low=0.0),
         ),
         Claim(
@@ -195,11 +195,11 @@ E6 = Experiment(
             "AAEs struggle to model ColorMNIST with many latents: VAEs scale better to a latent size of 10,000.",
             SCALING,
             "log Fréchet distance of samples with 10,000 latents, AAE less VAE",
-            lambda found: [
+            lambda results: [
                 math.log(a / b)
                 for a, b in zip(
-                    found.values("frechet", system="aae", size="many"),
-                    found.values("frechet", system="vae", size="many"),
+                    results.values("frechet", system="aae", size="many"),
+                    results.values("frechet", system="vae", size="many"),
                     strict=True,
                 )
             ],

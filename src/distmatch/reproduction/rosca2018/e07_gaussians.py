@@ -21,7 +21,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
 )
 from distmatch.reproduction.framework.losses import generator_loss
-from distmatch.reproduction.framework.seed_spread import band, dots
+from distmatch.reproduction.framework.seed_spread import dots, median_curve
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.reproduction.rosca2018.gaussian_pairs import (
     Affine,
@@ -85,8 +85,8 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
 def off(d: int, distribution: str) -> Callable[[Results], list[float]]:
     """|estimate - KL| / KL of a fixed pair, for each seed."""
 
-    def value(found: Results) -> list[float]:
-        runs = [r.numbers.values for r in found.of(task="estimate", d=d, distribution=distribution)]
+    def value(results: Results) -> list[float]:
+        runs = [r.numbers.values for r in results.of(task="estimate", d=d, distribution=distribution)]
         return [abs(v["estimate"] - v["true"]) / v["true"] for v in runs]
 
     return value
@@ -95,8 +95,8 @@ def off(d: int, distribution: str) -> Callable[[Results], list[float]]:
 def change(d: int, distribution: str) -> Callable[[Results], list[float]]:
     """log₁₀ of the true KL after learning over that before, for each seed."""
 
-    def value(found: Results) -> list[float]:
-        runs = [r.numbers.values for r in found.of(task="learn", d=d, distribution=distribution)]
+    def value(results: Results) -> list[float]:
+        runs = [r.numbers.values for r in results.of(task="learn", d=d, distribution=distribution)]
         return [math.log10(v["true"] / v["start"]) for v in runs]
 
     return value
@@ -131,20 +131,22 @@ CLAIMS = (
 
 
 @styled
-def _learning(found: Results) -> Figure:
+def _learning(results: Results) -> Figure:
     figure, panels = new_figure(2, 4, (2.6, 2.5))
     for axes, (distribution, d) in zip(
         panels, ((distribution, d) for distribution in DISTRIBUTIONS for d in DIMENSIONS), strict=True
     ):
         runs = [
             r.numbers.curves
-            for r in found.of(task="learn", d=d, distribution=distribution)
+            for r in results.of(task="learn", d=d, distribution=distribution)
             if r.numbers.curves
         ]
         axes.set_title(f"d = {d:,}")
         if runs:
-            band(axes, runs[0]["step"], [c["true"] for c in runs], COLOURS[0], "true KL")
-            band(axes, runs[0]["step"], [c["estimate"] for c in runs], COLOURS[1], "estimate", ls="--")
+            median_curve(axes, runs[0]["step"], [c["true"] for c in runs], COLOURS[0], "true KL")
+            median_curve(
+                axes, runs[0]["step"], [c["estimate"] for c in runs], COLOURS[1], "estimate", ls="--"
+            )
         if d > 1:
             axes.set_yscale("symlog", linthresh=1)
         axes.set_xlabel("step")
@@ -154,11 +156,11 @@ def _learning(found: Results) -> Figure:
 
 
 @styled
-def _estimating(found: Results) -> Figure:
+def _estimating(results: Results) -> Figure:
     figure, panels = new_figure(1, 2, (3.4, 3.0))
     for axes, distribution in zip(panels, DISTRIBUTIONS, strict=True):
         for place, d in enumerate(DIMENSIONS):
-            runs = [r.numbers.values for r in found.of(task="estimate", d=d, distribution=distribution)]
+            runs = [r.numbers.values for r in results.of(task="estimate", d=d, distribution=distribution)]
             values = [v["estimate"] / v["true"] for v in runs if "true" in v]
             if values:
                 dots(axes, place, values, COLOURS[0])
@@ -170,9 +172,9 @@ def _estimating(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Figures 18 to 20."""
-    return {"estimating": _estimating(found), "learning": _learning(found)}
+    return {"estimating": _estimating(results), "learning": _learning(results)}
 
 
 def cells(scale: Scale) -> Sequence[Cell]:

@@ -79,11 +79,11 @@ WITHDRAWN = tuple(
 
 
 @styled
-def _bounds(found: Results) -> Figure:
+def _bounds(results: Results) -> Figure:
     figure, panels = new_figure(1, 2, (3.6, 3.2))
     for axes, which in zip(panels, WHICH, strict=True):
-        (cell,) = found.cells(vae=which)
-        done = [r.numbers.values for r in found.of(vae=which) if not r.numbers.values.get("diverged")]
+        (cell,) = results.cells(vae=which)
+        done = [r.numbers.values for r in results.of(vae=which) if not r.numbers.values.get("diverged")]
         for place, name in enumerate(LABELS):
             if values := [max(0.0, v[name]) for v in done if name in v]:  # no KL is below 0
                 dots(axes, place, values, INK if place < 2 else COLOURS[place - 2])
@@ -95,9 +95,9 @@ def _bounds(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Figure 21."""
-    return {"bounds": _bounds(found)}
+    return {"bounds": _bounds(results)}
 
 
 def cells(scale: Scale) -> Sequence[Cell]:

@@ -21,7 +21,7 @@ from distmatch.reproduction.framework.sweeps import (
     Value,
     best,
     best_of,
-    less,
+    difference,
     mean_of,
     rows_figure,
     worst_to_best,
@@ -69,14 +69,14 @@ METRICS = ("critic", "frechet", "inception", "diversity", "diversity_data", "mse
 
 def cells(scale: Scale) -> list[Cell]:
     """Every system at every learning rate; VAE and DCGAN on photographs too, where there is time for them."""
-    found: list[Cell] = []
+    cells: list[Cell] = []
     for on in DATA[scale]:
         for system in SYSTEMS if on == "digits" else ("vae", "dcgan"):
             for rate in RATES[scale]:
                 cell: dict[str, str | int | float] = {"on": on, "system": system, "lr": rate}
                 weights = WEIGHTS[scale] if system.startswith("vgh") else ()
-                found += [{**cell, "weight": w} for w in weights] or [cell]
-    return found
+                cells += [{**cell, "weight": w} for w in weights] or [cell]
+    return cells
 
 
 def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
@@ -95,50 +95,51 @@ def run(cell: Cell, seed: int, bench: Bench) -> Numbers:
         settings["system.weight"] = cell["weight"]
     if system == "wgan-gp":
         settings["training.critic_steps"] = CRITIC_STEPS[bench.scale]
-    wanted = METRICS if on == "digits" else ("critic", "diversity", "diversity_data", "mse")
-    return judged_run(train_run(settings, seed, bench), wanted, bench.scale, seed)
+    metrics = METRICS if on == "digits" else ("critic", "diversity", "diversity_data", "mse")
+    return judged_run(train_run(settings, seed, bench), metrics, bench.scale, seed)
 
 
 def tries(system: str) -> dict[str, str | int | float]:
-    """The cells of a system that its claims are about, on digits: as many of each, one for each learning rate."""
+    """The cells of a system that its claims are about, on digits: equally many of each, one for each learning rate."""
     weight: dict[str, str | int | float] = {"weight": 10} if system.startswith("vgh") else {}
     return {"system": system, "on": "digits", **weight}
 
 
 def critic(system: str) -> Value:
     """The best critic distance on digits."""
-    return lambda found: best(found, "critic", **tries(system))
+    return lambda results: best(results, "critic", **tries(system))
 
 
 def inception(system: str) -> Value:
     """The best inception score on digits."""
-    return lambda found: best(found, "inception", **tries(system))
+    return lambda results: best(results, "inception", **tries(system))
 
 
 def spread(system: str) -> Value:
-    """Between the worst and the best critic distance of the sweep of learning rates."""
-    return lambda found: worst_to_best(found, "critic", **tries(system))
+    """Difference of the worst and the best critic distance of the sweep of learning rates."""
+    return lambda results: worst_to_best(results, "critic", **tries(system))
 
 
-def on_photographs(found: Results) -> list[float]:
+def on_photographs(results: Results) -> list[float]:
     """The VAE's best critic distance less DCGAN's, on photographs; nothing where they were not run."""
-    if not found.cells(on="photographs"):
+    if not results.cells(on="photographs"):
         return []
-    return list(less(*(best_of("critic", s, on="photographs") for s in ("vae", "dcgan")))(found))
+    return list(difference(*(best_of("critic", s, on="photographs") for s in ("vae", "dcgan")))(results))
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
-    """As seed 002's figures 8, 9 and 24: the best of each sweep, and how far it spreads."""
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Figures as seed 002's 8, 9 and 24: the best of each sweep, and how far it spreads."""
     names = {
         "independent critic Ŵ, lower is better": "critic",
         "Fréchet distance, lower is better": "frechet",
         "inception score (digits), higher is better": "inception",
     }
     tuned = {
-        label: {s: best(found, name, system=s, on="digits") for s in SYSTEMS} for label, name in names.items()
+        label: {s: best(results, name, system=s, on="digits") for s in SYSTEMS}
+        for label, name in names.items()
     }
     spreads = {
-        f"worst less best: {label}": {s: worst_to_best(found, name, system=s, on="digits") for s in SYSTEMS}
+        f"worst less best: {label}": {s: worst_to_best(results, name, system=s, on="digits") for s in SYSTEMS}
         for label, name in (
             ("Ŵ", "critic"),
             ("Fréchet distance", "frechet"),
@@ -172,7 +173,7 @@ E9 = Experiment(
                 f"Marginal matching in visible space improves samples: {name} performs better than VAEs and AAEs.",
                 SECTION,
                 DIFFERENCE + f"{name} less the mean of VAE and AAE",
-                less(critic(system), mean_of(critic("vae"), critic("aae"))),
+                difference(critic(system), mean_of(critic("vae"), critic("aae"))),
                 Expected(high=0),
                 late=True,
             )
@@ -182,7 +183,7 @@ E9 = Experiment(
             "VAE-GAN hybrids do not outperform GANs on image quality: the critic's distance.",
             SECTION,
             DIFFERENCE + "the mean of AAE, VEEGAN, VGH, VGH++ less the mean of DCGAN and WGAN-GP",
-            less(mean_of(*map(critic, HYBRIDS)), mean_of(*map(critic, GANS))),
+            difference(mean_of(*map(critic, HYBRIDS)), mean_of(*map(critic, GANS))),
             Expected(low=0),
             late=True,
         ),
@@ -190,7 +191,7 @@ E9 = Experiment(
             "VAE-GAN hybrids do not outperform GANs on image quality: the inception score.",
             SECTION,
             "best inception score: the mean of AAE, VEEGAN, VGH, VGH++ less the mean of DCGAN and WGAN-GP",
-            less(mean_of(*map(inception, HYBRIDS)), mean_of(*map(inception, GANS))),
+            difference(mean_of(*map(inception, HYBRIDS)), mean_of(*map(inception, GANS))),
             Expected(high=0),
             late=True,
         ),
@@ -199,14 +200,14 @@ E9 = Experiment(
             SECTION,
             "worst less best critic distance over learning rates: mean of AAE, VEEGAN, VGH, VGH++ less mean of VAE, "
             "DCGAN, WGAN-GP",
-            less(mean_of(*map(spread, HYBRIDS)), mean_of(*map(spread, ("vae", *GANS)))),
+            difference(mean_of(*map(spread, HYBRIDS)), mean_of(*map(spread, ("vae", *GANS)))),
             Expected(low=0),
         ),
         Claim(
             "VGH++ consistently outperforms VGH.",
             SECTION,
             DIFFERENCE + "VGH++ less VGH",
-            less(critic("vgh++"), critic("vgh")),
+            difference(critic("vgh++"), critic("vgh")),
             Expected(high=0),
         ),
         Claim(
@@ -220,14 +221,14 @@ E9 = Experiment(
             "AdversarialVB underperforms.",
             "seed 002, section 6 and figure 24",
             DIFFERENCE + "AVB less VAE",
-            less(critic("avb"), critic("vae")),
+            difference(critic("avb"), critic("vae")),
             Expected(low=0),
         ),
         Claim(
             "The VAE-GAN hybrid (α-GAN) is competitive with GANs.",
             "seed 001, evaluating different variants",
             "best inception score: α-GAN less the mean of DCGAN and WGAN-GP; a tenth of the classes counts as equal",
-            less(inception("alpha-gan"), mean_of(*map(inception, GANS))),
+            difference(inception("alpha-gan"), mean_of(*map(inception, GANS))),
             Expected(low=-1),
             late=True,
         ),

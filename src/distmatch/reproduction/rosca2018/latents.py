@@ -1,4 +1,4 @@
-"""What the experiments on auto-encoders' codes share: their nets by scale, a run's codes, and parts of figures."""
+"""Parts of the experiments on auto-encoders' codes: their nets by scale, a run's codes, and parts of figures."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def settings(scale: Scale, data: str, steps: int, **more: Any) -> dict[str, Any]
         "cpu": {"training.steps": steps},
         "paper": {"training.steps": 200_000 if data in LONG else 100_000},
     }
-    given = {name.replace("__", "."): value for name, value in more.items()}
-    return {"system": "vae", "data.name": data, **SETTINGS[scale], **own.get(scale, {}), **given}
+    further = {name.replace("__", "."): value for name, value in more.items()}
+    return {"system": "vae", "data.name": data, **SETTINGS[scale], **own.get(scale, {}), **further}
 
 
 def model_of(path: Path) -> Model:
@@ -128,8 +128,8 @@ def frechet(model: Model, count: int) -> float:
     assert model.sample is not None
     real = images_of(model, "test", count)
     net = digits_net()
-    found = [image_features(net, x.clamp(0, 1)) for x in (real, model.sample(len(real), 0))]
-    return frechet_distance(*found, features=str(net)).value
+    features = [image_features(net, x.clamp(0, 1)) for x in (real, model.sample(len(real), 0))]
+    return frechet_distance(*features, features=str(net)).value
 
 
 def quantiles(values: Tensor, count: int = 51) -> list[float]:
@@ -143,7 +143,7 @@ def quantiles(values: Tensor, count: int = 51) -> list[float]:
     return [float(f"{v:.5g}") for v in flat[places].tolist()]
 
 
-def bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
+def grouped_bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Grouped bars: series -> for each group its values over seeds, drawn as their mean with its 95 % interval.
 
     Where a seed diverged there is no bar, and it says how many did.

@@ -108,11 +108,11 @@ def _debiased(a: Tensor, b: Tensor) -> float:
 def _surgery(trained: Trained, seed: int) -> dict[str, float]:
     """R, KL(q̂(z)‖p(z)) and I(x; z) in nats, over the training data."""
     loc, scale = gaussians(trained.as_model(), Options(seed=seed))
-    found = empirical_marginal_kl(loc, scale, samples=2, evaluate=min(len(loc), 2000), seed=seed)
+    estimates = empirical_marginal_kl(loc, scale, samples=2, evaluate=min(len(loc), 2000), seed=seed)
     return {
-        "rate": found.rate.value,
-        "kl": found.empirical_marginal_kl.value,
-        "information": found.mutual_information.value,
+        "rate": estimates.rate.value,
+        "kl": estimates.empirical_marginal_kl.value,
+        "information": estimates.mutual_information.value,
     }
 
 
@@ -127,7 +127,7 @@ def _by_critic(trained: Trained, n: int, seed: int) -> dict[str, float]:
 
 def of(model: str, change: Callable[[Mapping[str, float]], float]) -> Callable[[Results], list[float]]:
     """A function of one model's numbers, for each seed."""
-    return lambda found: [change(record.numbers.values) for record in found.of(model=model)]
+    return lambda results: [change(record.numbers.values) for record in results.of(model=model)]
 
 
 def excess(v: Mapping[str, float]) -> float:
@@ -135,8 +135,8 @@ def excess(v: Mapping[str, float]) -> float:
     return (v["cost"] - v["transport"]) / v["variance"]
 
 
-def _gap(found: Results) -> list[float]:
-    pairs = zip(of(STRONG, _codes)(found), of(WEAK, _codes)(found), strict=True)
+def _gap(results: Results) -> list[float]:
+    pairs = zip(of(STRONG, _codes)(results), of(WEAK, _codes)(results), strict=True)
     return [strong - weak for strong, weak in pairs]
 
 
@@ -144,11 +144,11 @@ def _codes(v: Mapping[str, float]) -> float:
     return v["codes"]
 
 
-def _information(found: Results) -> list[float]:
+def _information(results: Results) -> list[float]:
     def value(v: Mapping[str, float]) -> float:
         return v["information"]
 
-    return [a - b for a, b in zip(of("aae", value)(found), of("vae", value)(found), strict=True)]
+    return [a - b for a, b in zip(of("aae", value)(results), of("vae", value)(results), strict=True)]
 
 
 EXCESS = "(reconstruction cost - W_c between data and samples) over the data's variance"
@@ -209,11 +209,11 @@ WITHDRAWN = (
 
 
 @styled
-def _plane(found: Results) -> Figure:
+def _plane(results: Results) -> Figure:
     figure, (left, right) = new_figure(1, 2, (4.0, 3.8))
     ends = []
     for i, model in enumerate(MODELS):
-        runs = [r.numbers.values for r in found.of(model=model) if "cost" in r.numbers.values]
+        runs = [r.numbers.values for r in results.of(model=model) if "cost" in r.numbers.values]
         if not runs:
             continue
         shares = [[max(v[name] / v["variance"], 1e-4) for v in runs] for name in ("transport", "cost")]
@@ -236,12 +236,12 @@ def _plane(found: Results) -> Figure:
 
 
 @styled
-def _nats(found: Results) -> Figure:
+def _nats(results: Results) -> Figure:
     figure, (axes,) = new_figure(1, 1, (4.6, 3.2))
     names = {"rate": "R", "kl": EMPIRICAL_KL, "information": "I(x; z)", "kl by critic": "KL by critic"}
     for i, model in enumerate(("vae", "aae")):
         for place, name in enumerate(names):
-            values = [r.numbers.values.get(name, math.nan) for r in found.of(model=model)]
+            values = [r.numbers.values.get(name, math.nan) for r in results.of(model=model)]
             if any(map(math.isfinite, values)):
                 dots(axes, place + 0.25 * i - 0.125, values, COLOURS[i])
         axes.errorbar([], [], yerr=[], fmt="o", color=COLOURS[i], label=model)
@@ -252,9 +252,9 @@ def _nats(found: Results) -> Figure:
     return figure
 
 
-def figures(found: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Mapping[str, Figure]:
     """Cost against transport, with the codes' distance from the prior; and the surgery in nats."""
-    return {"transport": _plane(found), "surgery": _nats(found)}
+    return {"transport": _plane(results), "surgery": _nats(results)}
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
