@@ -14,7 +14,7 @@ LENGTH = 12
 
 @cache
 def revision(root: Path = ROOT) -> str | None:
-    """The revision of the checkout at `root`, with a + where a source in it is changed; None where it is not a checkout.
+    """Return the revision of the checkout at `root`, with a + where a source is changed; None where there is none.
 
     Git is asked once in a process, so that it is the revision of when it was first asked: ask before the work.
     """

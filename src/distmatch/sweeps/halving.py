@@ -39,7 +39,9 @@ def check_halving(halving: Halving, runs: Sequence[Run]) -> None:
             )
         for path in halving.within:
             if path not in layer_of(run.config.as_dict()):
-                raise BadInput(f"[halving] within names {path!r}, which is not a setting of the run {run.name}")
+                raise BadInput(
+                    f"[halving] within names {path!r}, which is not a setting of the run {run.name}"
+                )
 
 
 def rungs_of(halving: Halving, runs: Sequence[Run]) -> list[int]:
@@ -69,7 +71,9 @@ def survivors(
     going, told = set(), dict[str, str]()
     for group in groups.values():
         values = {run.name: metric_at(folder / "runs" / run.name, halving.metric, rung) for run in group}
-        badness = {name: _badness(value, -1.0 if halving.maximises else 1.0) for name, value in values.items()}
+        badness = {
+            name: _badness(value, -1.0 if halving.maximises else 1.0) for name, value in values.items()
+        }
         order = sorted(group, key=lambda run: badness[run.name])
         kept = math.ceil(len(group) / halving.eta)
         for place, run in enumerate(order, 1):
