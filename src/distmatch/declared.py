@@ -27,10 +27,10 @@ def declared(package: str, kind: type[T], first: Sequence[str] = ()) -> dict[str
     """
     names = sorted(name for _, name, _ in iter_modules(import_module(package).__path__))
     names.sort(key=lambda name: first.index(name) if name in first else len(first))
-    found: dict[str, T] = {}
+    members: dict[str, T] = {}
     for name in names:
         for value in vars(import_module(f"{package}.{name}")).values():
             for one in value if isinstance(value, tuple) else (value,):
                 if isinstance(one, kind):
-                    found.setdefault(one.name, one)  # type: ignore[attr-defined]
-    return found
+                    members.setdefault(one.name, one)  # type: ignore[attr-defined]
+    return members

@@ -14,7 +14,7 @@ LENGTH = 12
 
 @cache
 def revision(root: Path = ROOT) -> str | None:
-    """The revision of the checkout at `root`, with a + where a source in it is changed; None where it is no checkout.
+    """Return the revision of the checkout at `root`, with a + where a source is changed; None where there is none.
 
     Git is asked once in a process, so that it is the revision of when it was first asked: ask before the work.
     """
@@ -24,10 +24,10 @@ def revision(root: Path = ROOT) -> str | None:
     if told is None or told.returncode:
         return None
     lines = told.stdout.splitlines()
-    found = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
-    if found in ([], ["(initial)"]):
+    commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
+    if commits in ([], ["(initial)"]):
         return None
-    return found[0][:LENGTH] + "+" * any(not line.startswith("#") for line in lines)
+    return commits[0][:LENGTH] + "+" * any(not line.startswith("#") for line in lines)
 
 
 def holds(made_with: str, commit: str, root: Path = ROOT) -> bool:

@@ -186,7 +186,7 @@ def test_a_run_that_is_long_enough_says_nothing(words, distmatch, caplog):
 def test_shares_that_cannot_be(distmatch):
     for setting, said in (
         ("system.beta=ramp(0, 1, 0%)", "system.beta cannot be 'ramp(0, 1, 0%)': a share of a run is 0%"),
-        ("system.beta=50%", "beta is no length of time, which alone can be a share of a run"),
+        ("system.beta=50%", "beta is not a length of time, which alone can be a share of a run"),
         ("network.width=50%", "network.width is '50%'; give a whole number"),
     ):
         code, _, errors = distmatch("train", "vae", *RUN, "--steps", "6", "--set", setting)

@@ -263,7 +263,7 @@ def test_divergence_is_seen_by_all_and_said_once(ranks, here):
         (["train", "vea", *SMALL], "unknown system 'vea'"),
         (["train", "vae", "--stesp", "5"], "unrecognized options: --stesp"),
         (["evaluate", "run"], "use torchrun for train and resume"),
-        (["resume", "nowhere"], "nowhere is no run folder"),
+        (["resume", "nowhere"], "nowhere is not a run folder"),
     ],
 )
 def test_bad_input_is_said_once(ranks, here, arguments, words):
@@ -285,8 +285,8 @@ def test_what_one_rank_alone_cannot_do_is_said_by_that_rank(ranks, here):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"training.batch_size": 63}, "63 is no multiple of 2; give e.g. --batch-size 64"),
-        ({"training.batch_size": 1}, "1 is no multiple of 2; give e.g. --batch-size 2"),
+        ({"training.batch_size": 63}, "63 is not a multiple of 2; give e.g. --batch-size 64"),
+        ({"training.batch_size": 1}, "1 is not a multiple of 2; give e.g. --batch-size 2"),
         ({"system": "consensus-gan"}, "training.consensus differentiates the step of a whole batch"),
         ({"system": "unrolled-gan"}, "training.unroll differentiates the step of a whole batch"),
         ({"training.engine": "compiled"}, "takes a step that waits for nobody"),

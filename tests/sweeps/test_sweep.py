@@ -86,7 +86,7 @@ def test_what_is_in_the_folder_is_not_written_over(here):
     swept(here, {**GRID, "seeds": 1})
     with pytest.raises(BadInput, match=r"holds a sweep whose \[seeds\] is another"):
         swept(here, {**GRID, "seeds": 2})
-    with pytest.raises(BadInput, match="is no sweep"):
+    with pytest.raises(BadInput, match="is not a sweep"):
         opened(here, None)
     (here / "runs/other").mkdir()
     (here / "runs/other/notes.txt").touch()

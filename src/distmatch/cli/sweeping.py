@@ -78,7 +78,7 @@ class Sweep:
         _say_end(console, opened_sweep, table)
 
     def _machine(self) -> Machine:
-        """Where it is trained, from the options."""
+        """Return the machine that the options describe."""
         from distmatch.sweeps.sweep import Machine
 
         lanes = None if self.lanes == "auto" else _number("--lanes", self.lanes)
@@ -103,13 +103,13 @@ def _number(option: str, text: str) -> int:
 
 
 def _say_end(console: Console, sweep: Opened, table: dict[str, Any]) -> None:
-    """How many runs ended how, the best trials, and where the table and the page are."""
+    """Print the number of runs by how they ended, the best trials, and the places of table and page."""
     from distmatch.reports.sweeps import report_sweep
     from distmatch.runs.terminal import say
     from distmatch.sweeps.sweep import counts
 
-    found = counts(table)
-    words = [f"{found[state]} {word}" for state, word in WORDS.items() if found[state]]
+    number = counts(table)
+    words = [f"{number[state]} {word}" for state, word in WORDS.items() if number[state]]
     say(console, f"runs:  {len(table['runs'])}: {', '.join(words)}")
     for line in sweep.trials.best() if sweep.trials is not None else ():
         say(console, line)

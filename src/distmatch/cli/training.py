@@ -150,7 +150,7 @@ Train.__doc__ = (
 
 
 def _that_still_holds(base: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration file still says once its system, data or length has been replaced."""
+    """Return what a configuration file still says once its system, data or length has been replaced."""
 
     def changed(*paths: str) -> bool:
         return any(p in newer and newer[p] != base.get(p) for p in paths)

@@ -124,7 +124,7 @@ def _check(penalty: Penalty) -> None:
 def _paid(
     penalty: Penalty, neutral: float, theta: Tensor, psi: Tensor, noise: Quadrature, own: Quadrature
 ) -> Tensor:
-    """What the critic pays, summed over all places (θ, ψ): each integrated over both noises and the penalty's own."""
+    """Return what the critic pays, summed over places (θ, ψ), integrated over both noises and the penalty's own."""
     (points, weights), (own_points, own_weights) = noise, own
     data, model, extra = torch.meshgrid(points, points, own_points, indexing="ij")
     weight = weights[:, None, None] * weights[:, None] * own_weights

@@ -1,4 +1,4 @@
-"""What a method does on the Dirac problem: trajectories, the field on a grid, and two kinds of eigenvalues."""
+"""Dynamics of a method on the Dirac problem: trajectories, the field on a grid, and two kinds of eigenvalues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JUMP = 1e-6
 
 
 class Schedule(NamedTuple):
-    """Who moves when: `trajectory` and the others take its three parts, as in `trajectory(..., *schedule)`.
+    """The order of moves: `trajectory` and the others take its three parts, as in `trajectory(..., *schedule)`.
 
     Args:
         order: `"simultaneous"`, w ← w + h·v(w), or `"alternating"`, where who moves second sees who moved first.
@@ -185,7 +185,7 @@ def _eigenvalues(function: Update, at: tuple[float, float]) -> Tensor:
 
 
 def _jumps(method: Dirac, at: tuple[float, float]) -> bool:
-    """Whether the field differs across the point, along either axis, by more than any slope explains."""
+    """True where the field differs across the point, along either axis, by more than any slope explains."""
     step = 1e-10 * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
     values = torch.stack(method.field(*(torch.tensor(at, dtype=torch.float64) + step).unbind(-1)), -1)
     return bool((values[::2] - values[1::2]).abs().max() > JUMP)

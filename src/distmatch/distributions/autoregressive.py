@@ -52,5 +52,5 @@ class TeacherForced(Distribution):
 
     @property
     def support(self) -> constraints.Constraint | None:
-        """That of each sub-pixel."""
+        """The support of each sub-pixel."""
         return self.given(torch.zeros(*self.batch_shape, *self.event_shape)).support

@@ -1,4 +1,4 @@
-"""What the engine asks of any distribution: draws from given noise, densities at them, the KL to the prior."""
+"""Functions of any distribution: draws from given noise, densities at them, the KL to the prior."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def draw_and_score(distribution: Distribution, noise: Tensor) -> tuple[Tensor, T
 
 
 def is_diagonal_normal(q: Distribution) -> bool:
-    """Whether q is a diagonal normal over vectors.
+    """True where q is a diagonal normal over vectors.
 
     >>> is_diagonal_normal(standard_normal(3)), is_diagonal_normal(Normal(0.0, 1.0))
     (True, False)

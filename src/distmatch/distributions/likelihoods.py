@@ -1,4 +1,4 @@
-"""How a decoder's raw output becomes a distribution over x."""
+"""The distribution over x that a decoder's raw output becomes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PIXEL_SCALE_FLOOR = 1e-4  # of a scale that a net gives per pixel: a fortieth of
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How a decoder's raw output becomes a distribution over x.
+    """The distribution over x that a decoder's raw output becomes.
 
     Calling it with raw output `(B, C·channels, H, W)` or `(B, D·channels)` gives an `Independent` distribution with
     event shape `x_shape`. A location is a = raw on unbounded data, and σ(2a) = (tanh a + 1) / 2 on data in

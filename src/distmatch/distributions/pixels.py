@@ -28,7 +28,7 @@ class Levels(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each entry is a level."""
+        """Return a mask of the entries that are levels."""
         level = value * (self.n - 1)
         return (level >= -0.01) & (level <= self.n - 0.99) & ((level - level.round()).abs() < 0.01)
 
@@ -36,7 +36,7 @@ class Levels(constraints.Constraint):
 class LogitBernoulli(Bernoulli):
     """Torch's Bernoulli distribution by its logits, with a log-probability of two operations.
 
-    log p(x) = x·l - ln(1 + eˡ), in nats; a score, no log-probability, where x lies between 0 and 1. Torch's own form
+    log p(x) = x·l - ln(1 + eˡ), in nats; a score, not a log-probability, where x lies between 0 and 1. Torch's own form
     falls into a dozen operations where runs are trained as lanes (half of the time of a small VAE), and cancels where
     it is all but certain that x is 0, as on the background of digits.
 

@@ -1,4 +1,4 @@
-"""What every built-in net does with what it is given: data centred, outputs in full precision."""
+"""Inputs and outputs of every built-in net: data centred, outputs in full precision."""
 
 from __future__ import annotations
 

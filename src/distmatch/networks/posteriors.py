@@ -145,7 +145,7 @@ class Mixing(nn.Module):
 
 @dataclass(frozen=True)
 class Posterior:
-    """How an encoder's raw output `(B, latent · channels)` becomes a distribution over z.
+    """The distribution over z that an encoder's raw output `(B, latent · channels)` becomes.
 
     Arguments:
         description: one line for the reader.

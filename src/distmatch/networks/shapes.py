@@ -1,4 +1,4 @@
-"""What a net must fit: the shapes of data, code and label; and the one way in which labels enter."""
+"""Shapes of data, code and label that a net must fit, and the one way in which labels enter."""
 
 from __future__ import annotations
 

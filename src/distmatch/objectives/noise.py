@@ -1,4 +1,4 @@
-"""What is random in a step, named and made outside of it."""
+"""Noise of a step, named and made outside of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Noise:
-    """What a term takes from outside.
+    """The noise that a term takes from outside.
 
     Args:
         distribution: uniform on [0, 1), or standard normal.

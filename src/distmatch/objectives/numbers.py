@@ -12,14 +12,14 @@ from distmatch.schedules import Ramp
 
 def leaves(item: Any, kind: Any) -> dict[str, Any]:
     """The values of this kind that a term or a penalty holds, by their path, but for those marked static."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in fields(item):
         value = getattr(item, field.name)
         if isinstance(value, kind):
-            found |= {} if field.metadata.get("static") else {field.name: value}
+            values |= {} if field.metadata.get("static") else {field.name: value}
         elif is_dataclass(value) and not isinstance(value, Ramp):
-            found |= {f"{field.name}.{path}": v for path, v in leaves(value, kind).items()}
-    return found
+            values |= {f"{field.name}.{path}": v for path, v in leaves(value, kind).items()}
+    return values
 
 
 def replaced(item: Any, path: list[str], value: float | Tensor) -> Any:

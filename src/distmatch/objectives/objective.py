@@ -126,7 +126,7 @@ class Objective:
     @_once
     def critics(self) -> dict[str, tuple[str, ...]]:
         """The critics: name -> the spaces of their arguments."""
-        found: dict[str, tuple[str, ...]] = {}
+        spaces_of: dict[str, tuple[str, ...]] = {}
         rules: dict[str, Any] = {}
         for t in self.terms:
             for name, spaces in t.critics.items():
@@ -134,20 +134,20 @@ class Objective:
                     raise BadInput(
                         f"critic {name!r} is asked to minimise two different losses; name one of them differently"
                     )
-                if found.setdefault(name, spaces) != spaces:
+                if spaces_of.setdefault(name, spaces) != spaces:
                     raise BadInput(
-                        f"critic {name!r} is asked to score both {found[name]} and {spaces}; "
+                        f"critic {name!r} is asked to score both {spaces_of[name]} and {spaces}; "
                         "name one of them differently"
                     )
-        for name in found.keys() - rules:
+        for name in spaces_of.keys() - rules:
             raise BadInput(
                 f"critic {name!r} is asked for its verdict, and no term trains it: add a match that does"
             )
-        return found
+        return spaces_of
 
     @_once
     def samples(self) -> int:
-        """How many codes are drawn for each datum."""
+        """Number of codes that are drawn for each datum."""
         return max(t.samples for t in self.terms)
 
     @_once
@@ -158,9 +158,9 @@ class Objective:
     @_once
     def penalties(self) -> dict[str, tuple[str, Any]]:
         """The terms that penalise their critic: term's name -> (critic, penalty)."""
-        found = {n: getattr(t, "penalty", None) for n, t in zip(self.names, self.terms, strict=True)}
+        penalties = {n: getattr(t, "penalty", None) for n, t in zip(self.names, self.terms, strict=True)}
         critics = {n: next(iter(t.critics), "") for n, t in zip(self.names, self.terms, strict=True)}
-        return {n: (critics[n], penalty) for n, penalty in found.items() if penalty is not None}
+        return {n: (critics[n], penalty) for n, penalty in penalties.items() if penalty is not None}
 
     @_once
     def groups(self) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -173,15 +173,15 @@ class Objective:
         >>> vgh().groups
         {('encoder', 'decoder'): (0, 2), ('decoder',): (1,)}
         """
-        found: dict[tuple[str, ...], list[int]] = {}
+        groups: dict[tuple[str, ...], list[int]] = {}
         for i, t in enumerate(self.terms):
             if t.nets:
-                found.setdefault(t.nets if t.restricted else (), []).append(i)
-        if () in found:
-            free = found.pop(())
+                groups.setdefault(t.nets if t.restricted else (), []).append(i)
+        if () in groups:
+            free = groups.pop(())
             reached = tuple(p for p in MODEL_NETS if any(p in self.terms[i].nets for i in free))
-            found = {reached: sorted([*free, *found.pop(reached, [])]), **found}
-        return {nets: tuple(terms) for nets, terms in found.items()}
+            groups = {reached: sorted([*free, *groups.pop(reached, [])]), **groups}
+        return {nets: tuple(terms) for nets, terms in groups.items()}
 
     @_once
     def uses(self) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ class Objective:
 
     @property
     def needs_likelihood(self) -> bool:
-        """Whether some term evaluates the decoder's density."""
+        """True where some term evaluates the decoder's density."""
         return any(v.net == "decoder" for v in self.distributions)
 
     def __str__(self) -> str:

@@ -74,7 +74,7 @@ def parse(text: str) -> Objective:
 
 
 def read_option(build: Callable[..., Any], name: str, value: str | float | bool) -> Any:
-    """What a text, a number or a switch means as an argument of a declaration, by the argument's annotation.
+    """Return a text, a number or a switch as an argument of a declaration, read by the argument's annotation.
 
     >>> from distmatch.systems import gan, vae
     >>> read_option(gan, "penalty", "r1(10)").equation(), read_option(vae, "beta", "ramp(0, 1, 1000)").end
@@ -86,10 +86,10 @@ def read_option(build: Callable[..., Any], name: str, value: str | float | bool)
     text = value if isinstance(value, str) else str(value).lower()
     try:
         reader = _Reader(text)
-        found = reader.value(name, argument)
+        value = reader.value(name, argument)
         if reader.token.kind != "end":
             raise reader.error(reader.token.column, f"nothing is expected after it, but {reader.token}")
-        return found
+        return value
     except BadInput as error:
         sentence = str(error).splitlines()[0].partition(": ")[2]
         raise BadInput(f"system.{name} cannot be {short(text)!r}: {sentence}") from None
@@ -202,7 +202,9 @@ class _Reader:
         if name.key in ("nan", "inf", "infinity"):
             raise self.error(name.column, f"a weight is a finite number, not {name.text}")
         if name.kind == "share":
-            raise self.error(name.column, f"{name.text} of a run is no weight; write a number, such as 0.5")
+            raise self.error(
+                name.column, f"{name.text} of a run is not a weight; write a number, such as 0.5"
+            )
         if name.kind != "name":
             raise self.error(name.column, f"expected a term, such as nll, but {name}")
         term: Term = self.call(name, TERMS[self.find("term", name, TERMS)])
@@ -228,7 +230,7 @@ class _Reader:
         return term.to(*nets)
 
     def call(self, name: _Token, build: Callable[..., Any]) -> Any:
-        """What a function or a class makes of the arguments that follow, if any do."""
+        """Return what a function or a class makes of the arguments that follow, if any do."""
         known = arguments(build)
         given: dict[str, Any] = {}
 
@@ -247,7 +249,7 @@ class _Reader:
             return build(**given)
 
     def parameter(self, owner: str, known: Mapping[str, Argument], given: Mapping[str, Any]) -> Argument:
-        """Which parameter the next argument is for: its keyword is read, its value is not."""
+        """Return the parameter that the next argument is for: its keyword is read, its value is not."""
         token = self.token
         places = [a.name for a in known.values() if a.positional]
         keyword = token.kind == "name" and self.tokens[self.at + 1].text == "="
@@ -275,7 +277,7 @@ class _Reader:
                 return Share.read(self.step().text)
         if token.kind == "share":
             raise self.error(
-                token.column, f"{what} is no length of time, which alone can be a share of a run"
+                token.column, f"{what} is not a length of time, which alone can be a share of a run"
             )
         if token.kind != "number" and token.text not in ("+", "-"):
             one = "name" if argument.keeps and not argument.names else argument.one
@@ -291,7 +293,7 @@ class _Reader:
         return int(number)
 
     def named(self, argument: Argument, what: str) -> Any:
-        """What a name stands for: a constant, the result of a call, or itself."""
+        """Return what a name stands for: a constant, the result of a call, or itself."""
         token = self.name(what)
         if argument.keeps and token.key not in map(key_of, argument.names):
             return token.text

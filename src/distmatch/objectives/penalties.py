@@ -1,4 +1,4 @@
-"""What keeps a critic smooth: per-sample penalties, and projections of its weights.
+"""Penalties that keep a critic smooth: per sample, or as projections of its weights.
 
 A penalty is called for what it adds to the critic's loss, and `project` is called on the critic's weights before
 each of its steps; either may do nothing.
@@ -82,7 +82,7 @@ class GradientPenalty:
 
     @property
     def needs_noise(self) -> bool:
-        """Whether `__call__` wants noise."""
+        """True where `__call__` takes noise."""
         return self.place in ("between", "around")
 
     @property

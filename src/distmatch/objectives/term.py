@@ -54,7 +54,7 @@ class Critics:
         return self._scores[key]
 
     def features(self, name: str, variables: tuple[Variable, ...]) -> Tensor:
-        """What a critic's last hidden layer makes of a tuple of draws, `(B, F)`."""
+        """Return a critic's features of a tuple of draws, the output of its last hidden layer, `(B, F)`."""
         key = (name, variables)
         if key not in self._features:
             labels: dict[str, Any] = {} if self.draws.y is None else {"y": self.draws.y}
@@ -109,7 +109,7 @@ class Term(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """How the log and the command line call it, e.g. `match(x_gen, x)`."""
+        """Its name in the log and on the command line, e.g. `match(x_gen, x)`."""
 
     @property
     @abstractmethod
@@ -125,7 +125,7 @@ class Term(ABC):
         """Return what the model minimises, without its weight: `(B,)`, or a scalar."""
 
     def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
-        """What its critic minimises, in parts that are logged apart: each `(B,)`, or a scalar."""
+        """Return the critic's losses, in parts that are logged apart: each `(B,)`, or a scalar."""
         return {}
 
     @property
@@ -135,22 +135,22 @@ class Term(ABC):
 
     @property
     def rule(self) -> Any:
-        """What its critic minimises, None for a term that only asks it; terms that share a critic must agree."""
+        """The critic's loss; None for a term that only asks the critic. Terms that share a critic must agree."""
         return None
 
     @property
     def noise(self) -> Mapping[str, Noise]:
-        """What it takes from `draws.noise`, by name."""
+        """The noise that it takes from `draws.noise`, by name."""
         return {}
 
     @property
     def samples(self) -> int:
-        """How many codes it wants for each datum."""
+        """Number of codes that it needs for each datum."""
         return 1
 
     @property
     def pack(self) -> int:
-        """How many examples its critic is given at once."""
+        """Number of examples that its critic is given at once."""
         return 1
 
     @property
@@ -160,7 +160,7 @@ class Term(ABC):
 
     @property
     def nets(self) -> tuple[str, ...]:
-        """Who minimises it."""
+        """Names of the nets that minimise it."""
         moved = {p for v in (*self.variables, *self.distributions) for p in v.nets}
         return tuple(p for p in MODEL_NETS if p in moved and (not self.only or p in self.only))
 

@@ -141,13 +141,15 @@ class Draws:
         tensors = list(self.values.values())
         parts = []
         for name, distribution in self.distributions.items():
-            found, rebuild_law = flatten_distribution(distribution)
-            parts.append((name, slice(len(tensors), len(tensors) + len(found)), rebuild_law))
-            tensors += found
+            held, rebuild_distribution = flatten_distribution(distribution)
+            parts.append((name, slice(len(tensors), len(tensors) + len(held)), rebuild_distribution))
+            tensors += held
 
         def rebuild(tensors: list[Tensor]) -> Draws:
             values = dict(zip(self.values, tensors, strict=False))
-            distributions = {name: rebuild_law(tensors[where]) for name, where, rebuild_law in parts}
+            distributions = {
+                name: rebuild_distribution(tensors[where]) for name, where, rebuild_distribution in parts
+            }
             return replace(self, values=values, distributions=distributions)
 
         return tensors, rebuild
@@ -251,7 +253,7 @@ def _maker(nets: Mapping[str, Callable[..., Any]], v: Variable) -> Callable[...,
 def _code_noise(
     encoder: Callable[..., Any], code: Variable, noise: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """What an implicit encoder takes beside the data."""
+    """Return the noise that an implicit encoder takes beside the data; nothing for any other."""
     return {"noise": noise[code.name]} if getattr(encoder, "noise_size", 0) else {}
 
 

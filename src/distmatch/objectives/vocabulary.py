@@ -49,8 +49,10 @@ TERM_FIELDS = {f.name for f in fields(Term)}
 
 
 class Argument(NamedTuple):
-    """What a parameter of a call takes: names (`word` says of what), any other name, a number, a share of a run, or a
-    tuple of names."""
+    """The values that a parameter of a call takes.
+
+    They are names (`word` says of what), any other name, a number, a share of a run, or a tuple of names.
+    """
 
     name: str
     required: bool
@@ -64,7 +66,7 @@ class Argument(NamedTuple):
 
     @property
     def one(self) -> str:
-        """What it takes, in words."""
+        """The values that it takes, in words."""
         numbers = [self.number, "share of the run such as 50%"] if self.share else [self.number]
         return " or ".join([*numbers, *self.names]) if self.number else self.word
 
@@ -79,8 +81,8 @@ def arguments(build: Callable[..., Any]) -> dict[str, Argument]:
     """The parameters of a call that can be written in it; a term's weight and nets are written outside."""
     hints = get_type_hints(build)
     own = TERM_FIELDS if isinstance(build, type) and issubclass(build, Term) else set()
-    found = [argument_of(p, hints.get(p.name)) for p in signature(build).parameters.values()]
-    return {a.name: a for a in found if a.name not in own and (a.names or a.keeps or a.number)}
+    arguments = [argument_of(p, hints.get(p.name)) for p in signature(build).parameters.values()]
+    return {a.name: a for a in arguments if a.name not in own and (a.names or a.keeps or a.number)}
 
 
 def argument_of(parameter: Parameter, hint: Any) -> Argument:

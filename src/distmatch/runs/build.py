@@ -260,7 +260,10 @@ def _resolved_training(config: RunConfig, objective: Objective, examples: int) -
 
 
 def _resolved_arithmetic(config: RunConfig) -> TrainingConfig:
-    """Where convolutions' weights lie. The engine stays `auto`: it changes no number but by rounding."""
+    """Return the training settings with the memory layout of convolutions' weights decided.
+
+    The engine stays `auto`: it changes no number but by rounding.
+    """
     t = config.training
     if t.channels_last != "auto":
         return t

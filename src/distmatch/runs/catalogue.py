@@ -1,4 +1,4 @@
-"""What there is and what a system is, for the terminal: printed from an index, so that nothing else is loaded."""
+"""Lists and descriptions for the terminal, printed from an index, so that nothing else is loaded."""
 
 from __future__ import annotations
 

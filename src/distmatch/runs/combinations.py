@@ -1,4 +1,4 @@
-"""What cannot be combined, each in a sentence that says what to do instead."""
+"""Refusals of what cannot be combined, each in a sentence that says what to do instead."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is learned from.
+    """The data set of a run.
 
     Args:
         name: a data set (`distmatch list data`).
@@ -67,7 +67,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How it is trained.
+    """Length, optimisers and order of training.
 
     Args:
         steps: steps of the model; give this or epochs.
@@ -190,7 +190,7 @@ def read_layer(path: Path) -> dict[str, Any]:
     """A configuration file as a layer: a RunConfig as JSON, or the `config.json` of a run.
 
     Raises:
-        BadInput: it cannot be read, is no JSON object, or names what is no setting.
+        BadInput: it cannot be read, is not a JSON object, or names what is not a setting.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -200,7 +200,7 @@ def read_layer(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise BadInput(
-            f"the configuration {path} is no JSON ({error}); a run's config.json is one"
+            f"the configuration {path} is not JSON ({error}); a run's config.json is one"
         ) from error
     inner = content.get("config", content) if isinstance(content, dict) else None
     if not isinstance(inner, dict):
@@ -253,7 +253,7 @@ NUMBERS = {"seed"} | {
 
 
 def _place(path: str) -> tuple[tuple[str, ...], str]:
-    """Where in the nested configuration a path lies."""
+    """Return the sections of the nested configuration that a path names, and its last key."""
     section, dot, key = path.partition(".")
     if not dot:
         known = {f.name for f in fields(RunConfig)} - {"options", *SECTIONS}
@@ -273,15 +273,15 @@ def _place(path: str) -> tuple[tuple[str, ...], str]:
 
 def _paths() -> list[str]:
     """Every path there is, but for the options of systems and nets."""
-    found = [f.name for f in fields(RunConfig) if f.name not in ("options", *SECTIONS)]
+    paths = [f.name for f in fields(RunConfig) if f.name not in ("options", *SECTIONS)]
     for section, kind in SECTIONS.items():
-        found += [f"{section}.{f.name}" for f in fields(kind) if f.name != "options"]
-    return found
+        paths += [f"{section}.{f.name}" for f in fields(kind) if f.name != "options"]
+    return paths
 
 
 @cache
 def _adapter() -> TypeAdapter[RunConfig]:
-    """What reads nested values as a RunConfig; made once, because a sweep reads thousands."""
+    """Return the reader of nested values as a RunConfig; made once, because a sweep reads thousands."""
     from pydantic import ConfigDict, TypeAdapter
 
     for kind in (RunConfig, *SECTIONS.values()):

@@ -100,7 +100,7 @@ def _as_it_is_now(assembly: Assembly) -> Objective:
 
 
 def _scores_the_ratio(term: Term) -> bool:
-    """Whether its critic's score is, at best, log p/q itself."""
+    """True where the critic's score is, at best, log p/q itself."""
     by = getattr(term, "by", None)
     return by is not None and by.log_ratio is identity
 

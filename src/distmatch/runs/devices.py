@@ -1,4 +1,4 @@
-"""What a net on a device returns, on the CPU where it is measured."""
+"""Outputs of nets on a device, moved to the CPU where they are measured."""
 
 from __future__ import annotations
 

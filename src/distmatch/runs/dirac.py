@@ -50,7 +50,7 @@ def penalty_of(text: str) -> Penalty:
     except BadInput as error:
         raise BadInput(str(error).replace("system.penalty", "--penalty", 1)) from None
     if penalty is None:
-        raise BadInput("--penalty none is no penalty; leave it out")
+        raise BadInput("--penalty none is not a penalty; leave it out")
     return penalty
 
 

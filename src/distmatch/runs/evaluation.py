@@ -105,7 +105,7 @@ def _check_finite(trained: Trained, path: Path) -> None:
 
 
 def _earlier(folder: RunFolder) -> dict[str, Any]:
-    """What was measured before; damaged results are as good as none."""
+    """Return the results that were measured before; damaged ones count as none."""
     try:
         return folder.read_json("metrics.json") or {}
     except BadInput:

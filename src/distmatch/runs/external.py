@@ -129,15 +129,15 @@ def read_samples(path: Path, data: DataSet) -> tuple[Tensor, str]:
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        found = np.load(path, allow_pickle=False)
+        content = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile):
         raise BadInput(f"{path} is no .npy or .npz file of numbers; save one with numpy.save") from None
-    if isinstance(found, np.ndarray):
-        return found
-    with found:
-        if len(found.files) != 1:
-            raise BadInput(f"{path} holds {len(found.files)} arrays; give a file with one")
-        array: NDArray[Any] = found[found.files[0]]
+    if isinstance(content, np.ndarray):
+        return content
+    with content:
+        if len(content.files) != 1:
+            raise BadInput(f"{path} holds {len(content.files)} arrays; give a file with one")
+        array: NDArray[Any] = content[content.files[0]]
     return array
 
 

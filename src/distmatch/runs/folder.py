@@ -86,7 +86,7 @@ class RunFolder:
         """
         if not (path / "config.json").is_file():
             what = "it has no config.json" if path.is_dir() else "there is no such folder"
-            raise BadInput(f"{path} is no run folder: {what}; `distmatch train` makes one")
+            raise BadInput(f"{path} is not a run folder: {what}; `distmatch train` makes one")
         folder = cls(path)
         folder.about()
         return folder
@@ -113,10 +113,10 @@ class RunFolder:
         about = self.read_json("config.json")
         if about is None or not isinstance(about.get("config"), dict):
             raise BadInput(f"{self.path / 'config.json'} is not the configuration of a run; train a new one")
-        if (found := about.get("format")) != FORMAT:
+        if (number := about.get("format")) != FORMAT:
             version = about.get("environment", {}).get("distmatch", "another version")
             raise BadInput(
-                f"{self.path} was written by distmatch {version} in format {found}, and this is "
+                f"{self.path} was written by distmatch {version} in format {number}, and this is "
                 f"{distmatch.__version__} with format {FORMAT}: train it again, or read it with that version"
             )
         return about
@@ -239,7 +239,7 @@ def refuse_taken(path: Path) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Whether this process now has the folder to itself; where a file system knows no locks, it has."""
+    """Return True if this process now has the folder to itself; so it has where a file system knows no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -250,7 +250,7 @@ def _lock(handle: int) -> bool:
 
 
 def environment(config: RunConfig, ranks: int = 1) -> dict[str, Any]:
-    """What else fixes a run's bits: versions, machine, threads, ranks, git revision."""
+    """Return what else fixes a run's bits: versions, machine, threads, ranks, git revision."""
     return {
         "distmatch": distmatch.__version__,
         "torch": torch.__version__,

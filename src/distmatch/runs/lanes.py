@@ -126,7 +126,7 @@ class _Lane:
         self.recorder.note(None)
 
     def free(self) -> int:
-        """How many steps may be taken at once."""
+        """Number of steps that may be taken at once."""
         return max(1, min(self.recorder.free(), self.end - self.trainer.steps_done))
 
     def entered(self, logs: dict[str, Tensor]) -> bool:
@@ -173,7 +173,7 @@ def _taken_up(runs: Sequence[RunPlan], until: int | None, shared: Shared, held: 
             held.enter_context(_locked(begun[run.path]))
     left = [run for run in runs if run.path not in begun or _goes_on(run, until)]
     back_to = _newest_common([run.path for run in left])
-    found = []
+    lanes = []
     for run in left:
         if run.path in begun:
             folder = begun[run.path]
@@ -187,12 +187,12 @@ def _taken_up(runs: Sequence[RunPlan], until: int | None, shared: Shared, held: 
                 run.path, assembly.config, str(assembly.objective), notes=assembly.notes
             )
             held.enter_context(_locked(folder))
-        found.append(_Lane(assembly, folder, until))
-    return found
+        lanes.append(_Lane(assembly, folder, until))
+    return lanes
 
 
 def _goes_on(run: RunPlan, until: int | None) -> bool:
-    """Whether a run that was begun has steps to take."""
+    """True where a run that was begun has steps left to take."""
     steps = RunFolder.open(run.path).config().training.steps
     assert steps is not None
     end = steps if until is None else min(until, steps)
@@ -267,6 +267,6 @@ def _groups(members: Sequence[_Lane]) -> Iterator[list[_Lane]]:
 
 
 def _data_key(config: RunConfig) -> tuple[object, ...]:
-    """What fixes the data of a run."""
+    """Return the settings that fix the data of a run."""
     seed = None if config.data.name in SAME_FOR_ALL_SEEDS else config.seed
     return (replace(config.data, binarise="auto"), seed)

@@ -1,4 +1,4 @@
-"""What there is, what a system is, and what a run would be: as plain data, which `catalogue` prints."""
+"""Lists, descriptions of systems and plans of runs as plain data, which `catalogue` prints."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ def description_of(system: str) -> list[Line]:
     """Return a system, or an objective as text: equation, who minimises each term, critics, nets, defaults, reference.
 
     Raises:
-        BadInput: there is no such system, or the text is no objective.
+        BadInput: there is no such system, or the text is not an objective.
     """
     if not re.fullmatch(r"[\w-]+\+*", system):
         from distmatch.objectives.parser import parse
 
         return objective_lines(parse(system))
-    found = find(system)
-    options = ", ".join(f"system.{k}={v}" for k, v in found.options.items())
+    named = find(system)
+    options = ", ".join(f"system.{k}={v}" for k, v in named.options.items())
     common = {f"training.{k}": v for k, v in asdict(TrainingConfig()).items() if v is not None}
-    training = {**common, **found.defaults}
-    auto = "mlp" if found.objective().needs_likelihood else "dcgan for images of its sizes, else mlp"
-    family = found.defaults.get("network.family", auto)
+    training = {**common, **named.defaults}
+    auto = "mlp" if named.objective().needs_likelihood else "dcgan for images of its sizes, else mlp"
+    family = named.defaults.get("network.family", auto)
     latent = "as large as the data" if family in NETWORKS and NETWORKS[family].flow else DEFAULT_LATENT
     return [
-        found.summary,
-        *objective_lines(found.objective()),
+        named.summary,
+        *objective_lines(named.objective()),
         f"options:   {options or 'none'}",
         f"family:    {family}; latent {latent}",
         f"defaults:  {', '.join(f'{k}={v}' for k, v in training.items())}",
-        f"reference: {found.reference}",
+        f"reference: {named.reference}",
     ]
 
 
@@ -98,7 +98,7 @@ def objective_lines(objective: Objective) -> list[Line]:
 
 
 def plan_of(config: RunConfig, out: Path) -> list[Line]:
-    """What a run would be: its objective, sizes, data, folder and whole configuration.
+    """Return the plan of a run: its objective, sizes, data, folder and whole configuration.
 
     Raises:
         BadInput: all that `train` would raise before it trains.

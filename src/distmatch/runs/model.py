@@ -153,7 +153,7 @@ class Trained:
         return getattr(self.assembly.data, split).y if self.assembly.objective.labels else None
 
     def as_model(self) -> Model:
-        """What the metrics may ask of this run."""
+        """Return the run as the model that metrics take."""
         data, labels = self.assembly.data, self.assembly.objective.labels
         encodes, decodes = "encoder" in self.nets, "decoder" in self.nets
         autoregressive = isinstance(self.nets.get("decoder"), PixelDecoder)
@@ -189,13 +189,13 @@ class Trained:
         )
 
     def _grey_levels(self) -> int | None:
-        """What a density on [0, 1] must be divided by for each level; None where the distribution is of levels or
+        """Number of grey levels that a density on [0, 1] is spread over; None where the distribution is of levels or
         points."""
         dequantised = self.assembly.config.data.binarise == "dequantise" or self._dequantises()
         return 256 if self.assembly.data.is_image and dequantised else None
 
     def _dequantises(self) -> bool:
-        """Whether the decoder's distribution is of dequantised levels."""
+        """True where the decoder's distribution is of dequantised levels."""
         return LIKELIHOODS[self.assembly.config.network.likelihood].needs_dequantisation
 
     def _net(self, of: Variable) -> nn.Module:

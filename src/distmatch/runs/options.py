@@ -1,4 +1,4 @@
-"""How options are shown in `--help`, and read. Nothing here imports torch."""
+"""Types of options: their look in `--help`, and their reading. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 
 def option(metavar: str, read: Callable[[str], Any], what: str) -> Any:
-    """How an option that may be left out is shown and read: one word, and a plain sentence where it is wrong."""
+    """Return the type of an option that may be left out: one word, and a plain sentence where it is wrong."""
 
     def take(words: list[str]) -> Any:
         try:

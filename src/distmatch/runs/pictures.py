@@ -84,5 +84,5 @@ def save_plots(folder: Path, results: Results) -> dict[str, list[dict[str, str]]
 
 def newest_samples(folder: RunFolder) -> Path | None:
     """The last picture of samples."""
-    found = sorted(p for p in folder.samples.glob("step-*") if PICTURE.fullmatch(p.name))
-    return found[-1] if found else None
+    grids = sorted(p for p in folder.samples.glob("step-*") if PICTURE.fullmatch(p.name))
+    return grids[-1] if grids else None

@@ -40,7 +40,7 @@ def profile(config: RunConfig, path: Path) -> dict[str, Any]:
     operators = profiling.operators(watched)
     flops, traffic = profiling.work(watched)
     flop_rate, byte_rate = profiling.ceilings(watched.feed.device, chosen.training.precision)
-    found = {
+    report = {
         "steps": STEPS,
         "engine": trainer.runs,
         "ms_per_step": round(1e3 * by_engine, 4),
@@ -60,31 +60,32 @@ def profile(config: RunConfig, path: Path) -> dict[str, Any]:
     }
     folder = RunFolder.create(path, chosen, str(assembly.objective), notes=assembly.notes)
     with folder.locked():
-        folder.write_json("profile.json", found)
+        folder.write_json("profile.json", report)
         folder.write_json("status.json", {"status": "profiled, not trained yet"})
-    return found
+    return report
 
 
-def shown(found: dict[str, Any]) -> Group:
+def shown(report: dict[str, Any]) -> Group:
     """The profile as tables."""
-    spent = found["ms_per_step_by_part"]
+    spent = report["ms_per_step_by_part"]
     total = sum(spent.values()) or 1.0
     where = _table("part of a step, eager", "ms", "share")
     for name, ms in sorted(spent.items(), key=lambda item: -item[1]):
         where.add_row(name, f"{ms:.3f}", f"{100 * ms / total:.1f} %")
     top = _table("operator", "ms a step", "share", "calls a step")
-    for row in found["operators"]:
+    for row in report["operators"]:
         top.add_row(row["operator"], f"{row['ms']:.3f}", f"{100 * row['share']:.1f} %", f"{row['calls']:g}")
-    speed = f"a step takes {found['ms_per_step']:.3f} ms ({found['engine']}); {found['ms_per_step_eager']:.3f} ms eager"
+    eager = f"{report['ms_per_step_eager']:.3f} ms eager"
+    speed = f"a step takes {report['ms_per_step']:.3f} ms ({report['engine']}); {eager}"
     reached = (
-        f"its {found['gflop_per_step']:.3g} GFLOP at {found['gflop_per_second']:.4g} GFLOP/s are "
-        f"{100 * found['of_ceiling']:.1f} % of this machine's {found['ceiling_gflop_per_second']:.4g} "
-        f"(one large product, {found['precision']}), at which they would take "
-        f"{found['ms_of_products_at_ceiling']:.3f} ms"
+        f"its {report['gflop_per_step']:.3g} GFLOP at {report['gflop_per_second']:.4g} GFLOP/s are "
+        f"{100 * report['of_ceiling']:.1f} % of this machine's {report['ceiling_gflop_per_second']:.4g} "
+        f"(one large product, {report['precision']}), at which they would take "
+        f"{report['ms_of_products_at_ceiling']:.3f} ms"
     )
     moved = (
-        f"its operators read and write {found['gigabytes_per_step']:.3g} GB, which a copy of "
-        f"{found['ceiling_gigabytes_per_second']:.4g} GB/s would move in {found['ms_of_traffic_at_ceiling']:.3f} ms"
+        f"its operators read and write {report['gigabytes_per_step']:.3g} GB, which a copy of "
+        f"{report['ceiling_gigabytes_per_second']:.4g} GB/s would move in {report['ms_of_traffic_at_ceiling']:.3f} ms"
     )
     return Group(where, Text(""), top, Text(""), Text(speed), Text(reached), Text(moved))
 

@@ -25,12 +25,12 @@ def arrived(config: RunConfig, steps: int) -> RunConfig:
 
 def late(objective: Objective, nets: Mapping[str, nn.Module], steps: int) -> tuple[str, ...]:
     """A sentence on each schedule that does not arrive in so many steps: a ramp's end, a growing net's last level."""
-    found = []
+    sentences = []
     for path, ramp in objective.ramps.items():
         term, _, number = path.partition(".")
         assert isinstance(ramp.steps, int)
         if ramp.steps > steps and ramp.start != ramp.end:
-            found.append(
+            sentences.append(
                 f"{number} of {objective.names[int(term)]} goes from {ramp.start:g} to {ramp.end:g} in "
                 f"{ramp.steps:,} steps, and the run has {steps:,}: it ends at {ramp.at(steps):.3g}; "
                 "give more steps, or a share of the run, as in ramp(0, 1, 50%)"
@@ -39,11 +39,11 @@ def late(objective: Objective, nets: Mapping[str, nn.Module], steps: int) -> tup
         (m.growth.whole for n in nets.values() for m in n.modules() if isinstance(m, Growing)), default=0
     )
     if whole >= steps:
-        found.append(
+        sentences.append(
             f"the nets grow until step {whole:,}, and the run has {steps:,}: their last level is never trained alone; "
             "give more steps, or leave network.stable and network.fade out"
         )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _option(value: Any, steps: int) -> Any:

@@ -62,9 +62,9 @@ def device_of_this_rank(name: str) -> str:
         return name
     if name != "cuda":
         raise BadInput(f"each rank takes a GPU of its own, and the device is {name}; give --device cuda")
-    if local() >= (found := torch.cuda.device_count()):
+    if local() >= (there := torch.cuda.device_count()):
         raise BadInput(
-            f"rank {local()} of a machine takes its GPU of that number, and {found} are there; "
+            f"rank {local()} of a machine takes its GPU of that number, and {there} are there; "
             "start as many ranks as GPUs, or give --device cpu"
         )
     torch.cuda.set_device(local())
@@ -77,7 +77,7 @@ def _check(assembly: Assembly, count: int) -> None:
     size, alone = training.batch_size, "or train in one process"
     if size % count:
         raise BadInput(
-            f"training.batch_size is that of all ranks together, and {size} is no multiple of {count}; "
+            f"training.batch_size is that of all ranks together, and {size} is not a multiple of {count}; "
             f"give e.g. --batch-size {max(1, round(size / count)) * count}"
         )
     share = size // count

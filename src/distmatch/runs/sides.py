@@ -80,29 +80,29 @@ def sided(
 
     They are gathered over training batches, as training makes and scores them: the model in training mode too.
     """
-    found = {
+    twins = {
         name: [twin(critic_nets[name]).train() for _ in range(2 * len(terms))]
         for name, terms in taught.items()
         if gathers(critic_nets[name])
     }
-    if not found:
+    if not twins:
         return {}
     model = {n: twin(nets[n]).train() if gathers(nets[n]) else nets[n] for n in objective.uses}
     feed = assembly.trainer.feed.beside(EVALUATION_SEED)
-    with torch.no_grad(), recording(*(net for own in found.values() for net in own)):
+    with torch.no_grad(), recording(*(net for own in twins.values() for net in own)):
         for _ in range(min(RECORDED_BATCHES, feed.batches_per_epoch)):
             b = feed.next()
             draws = draw(
                 objective.variables, model, b.x, b.noise, b.y, objective.distributions, objective.samples
             )
             labels = {} if b.y is None else {"y": b.y}
-            for name, own in found.items():
+            for name, own in twins.items():
                 for i, term in enumerate(taught[name]):
                     for net, inputs in zip(
                         own[2 * i : 2 * i + 2], shown(term, draws, critic_nets), strict=True
                     ):
                         net(*inputs, **labels)
-    for own in found.values():
+    for own in twins.values():
         for net in own:
             net.eval()
-    return found
+    return twins

@@ -1,4 +1,4 @@
-"""What the commands say: plain text that a pipe gets unwrapped, progress where somebody watches."""
+"""Output of the commands: plain text that a pipe gets unwrapped, progress where somebody watches."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def sentence(box: str) -> str:
     paragraphs = [" ".join(p.split()) for p in "\n".join(lines[1:]).split("\n\n") if p.strip()]
     if not paragraphs:
         return box.strip()
-    found, near = (
+    message, near = (
         paragraphs[0].rstrip("."),
         re.search(r"Perhaps you meant:.*?(--[\w-]+)", " ".join(paragraphs)),
     )
     helped = re.search(r"(?:run|see) (.* --help)", paragraphs[-1])
-    found = re.sub(r"^Missing from ([\w ]+): (\S+) (.*?)\.? \(required\)", _missing, found)
-    text = found[0].lower() + found[1:] + (f"; did you mean {near[1]}?" if near else ";")
+    message = re.sub(r"^Missing from ([\w ]+): (\S+) (.*?)\.? \(required\)", _missing, message)
+    text = message[0].lower() + message[1:] + (f"; did you mean {near[1]}?" if near else ";")
     return f"{text} see {helped[1]}" if helped else text.rstrip(";")
 
 

@@ -1,4 +1,4 @@
-"""What torchrun tells a process: its place among the ranks of one run, and where they can find each other.
+"""The environment that torchrun sets: a process's place among the ranks of one run, and their meeting point.
 
 Without torchrun's variables nothing here does anything, and torch is not imported.
 """
@@ -50,7 +50,7 @@ def place() -> tuple[int, int] | None:
 
 
 def follows() -> bool:
-    """Whether another process writes and shows what there is to be shown."""
+    """True where another process does the writing and showing."""
     try:
         return (place() or (0, 1))[0] > 0
     except BadInput:
@@ -128,7 +128,7 @@ def _last_word() -> Iterator[None]:
 
 
 def speaks() -> bool:
-    """Whether this process says how it ended: of several ranks, only the first that asks, for it knows the cause."""
+    """True where this process says how it ended: of several ranks, only the first that asks, for it knows the cause."""
     try:
         if place() is None:
             return True

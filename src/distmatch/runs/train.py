@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended: the folder, the steps done, and what to tell the user besides."""
+    """The end of a training: the folder, the steps done, and notes for the user."""
 
     folder: RunFolder
     steps: int
@@ -142,7 +142,7 @@ def take_up(assembly: Assembly, folder: RunFolder, ranks: int = 1) -> list[str]:
 
 
 def _another(path: Path, settings: str = "") -> str:
-    """What to type for a run like this one, from its beginning."""
+    """Return the command that starts a run like this one from its beginning."""
     config, out = quote(str(path / "config.json")), quote(f"{path}-2")
     return f"start another run, e.g. `distmatch train --config {config} {settings}--out {out}`"
 
@@ -197,7 +197,7 @@ def _run(
 
 
 def what_is_kept(folder: RunFolder, config: RunConfig) -> str:
-    """What a diverged run leaves, and what to do."""
+    """Return a sentence on what a diverged run leaves, and what to do."""
     good = checkpoint.steps(folder.checkpoints)
     kept = (
         f"the last good checkpoint, of step {good[-1]}, is kept in {folder.checkpoints}"
@@ -209,7 +209,7 @@ def what_is_kept(folder: RunFolder, config: RunConfig) -> str:
 
 @dataclass(frozen=True)
 class RunRecorder:
-    """What a run keeps while it trains: its log, samples and checkpoints, each when it is due.
+    """Writer of a run's log, samples and checkpoints while it trains, each when it is due.
 
     Args:
         assembly: the run.
@@ -227,12 +227,12 @@ class RunRecorder:
     writes: bool = True
 
     def logs_next(self) -> bool:
-        """Whether the coming step is logged, and so wants its gradient norms."""
+        """True where the coming step is logged, and so needs its gradient norms."""
         done = self.assembly.trainer.steps_done + 1
         return self._due(done, self._training.log_every) or self._due(done, self._training.checkpoint_every)
 
     def free(self) -> int:
-        """How many steps may be taken at once before the next of which something is kept; at least 1."""
+        """Number of steps that may be taken at once before the next of which something is kept; at least 1."""
         done, t = self.assembly.trainer.steps_done, self._training
         every = [e for e in (t.steps, t.log_every, t.checkpoint_every, t.sample_every) if e is not None]
         return max(1, min((done // e + 1) * e for e in every) - 1 - done)
@@ -275,7 +275,7 @@ class RunRecorder:
         self.timing.write(trainer.steps_done)
 
     def note(self, status: str | None) -> None:
-        """What the folder says of the run; None while it is being trained."""
+        """The folder's note on the run; None while it is being trained."""
         if not self.writes:
             return
         if status is None:

@@ -70,15 +70,15 @@ def view_of(path: Path) -> RunView:
 def saved_plots(
     path: Path, saved: Mapping[str, list[dict[str, str]]]
 ) -> dict[str, list[tuple[str, bytes | str]]]:
-    """What each metric shows, read from its folder; a picture that is gone is left out."""
-    found: dict[str, list[tuple[str, bytes | str]]] = {}
+    """Return each metric's plots, read from the run's folder; a picture that is gone is left out."""
+    plots: dict[str, list[tuple[str, bytes | str]]] = {}
     for name, entries in saved.items():
         for entry in entries:
             file = path / entry["file"]
             if file.is_file():
                 content = file.read_text(encoding="utf-8") if file.suffix == ".svg" else file.read_bytes()
-                found.setdefault(name, []).append((entry["caption"], content))
-    return found
+                plots.setdefault(name, []).append((entry["caption"], content))
+    return plots
 
 
 def report(paths: Sequence[Path], out: Path | None = None) -> Path:
@@ -99,13 +99,13 @@ def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str
     metrics: dict[str, dict[str, Any]] = {}
     skipped: dict[str, dict[str, str]] = {}
     for path in paths:
-        found = RunFolder.open(path).read_json("metrics.json")
-        if found is None:
+        results = RunFolder.open(path).read_json("metrics.json")
+        if results is None:
             raise BadInput(
                 f"{path} has not been measured yet; run `distmatch evaluate {quote(str(path))}` first"
             )
         name = str(path) if any(p != path and p.name == path.name for p in paths) else path.resolve().name
-        metrics[name], skipped[name] = found.get("metrics", {}), found.get("skipped", {})
+        metrics[name], skipped[name] = results.get("metrics", {}), results.get("skipped", {})
     return metrics, skipped
 
 

@@ -1,4 +1,4 @@
-"""What a structure costs on this machine: seconds a step alone and in lanes, and memory, from a short measurement."""
+"""Cost of a structure on this machine: seconds a step alone and in lanes, and memory, by a short measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 256
 
 @dataclass(frozen=True)
 class Cost:
-    """What one structure costs.
+    """Seconds and bytes that one structure takes.
 
     Args:
         step: number of lanes -> seconds for a step of all of them; 1 is a run alone.
@@ -104,7 +104,7 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
-            found = dict(line.split(":", 1) for line in file)
-        return int(found["MemAvailable"].split()[0]) * 1024
+            sizes = dict(line.split(":", 1) for line in file)
+        return int(sizes["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

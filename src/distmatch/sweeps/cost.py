@@ -1,4 +1,4 @@
-"""What a sweep would cost here, before it is trained: `distmatch sweep --plan`. Nothing is written."""
+"""Cost estimate of a sweep on this machine, before it is trained: `distmatch sweep --plan`. Nothing is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from distmatch.sweeps.sweep import Machine, costs_of, jobs_of
 
 @dataclass(frozen=True)
 class Price:
-    """What the runs of one structure cost.
+    """Estimated cost of the runs of one structure.
 
     Args:
         name: of the first of them.

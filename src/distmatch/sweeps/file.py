@@ -49,7 +49,7 @@ OF_SYSTEMS = ("base", "grid", "random", "optuna")
 
 @dataclass(frozen=True)
 class Part:
-    """What one system has of its own, or all have.
+    """The settings that one system has of its own, or that all have.
 
     Args:
         base: settings, by path.
@@ -98,7 +98,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not text"
         raise BadInput(f"cannot read the sweep file {path} ({why}); name another file") from error
     try:
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -232,14 +232,14 @@ def _table(where: str, value: Any) -> Mapping[str, Any]:
 
 def _flat(section: str, content: Any, prefix: str = "") -> dict[str, Any]:
     """Nested tables as paths; a range is a leaf."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in _table(section, content).items():
         path = f"{prefix}{key}"
         nested = isinstance(value, Mapping) and not value.keys() & {"low", "high"}
         for place, item in (_flat(section, value, f"{path}.") if nested else {path: value}).items():
-            if place in found:
+            if place in settings:
                 raise BadInput(f"[{section}] {place} is given twice; leave one out")
             if not nested and not isinstance(item, bool | int | float | str | list | Mapping | None):
                 raise BadInput(f"[{section}] {place} is {item}; give a number, true, false, text or a list")
-            found[place] = item
-    return found
+            settings[place] = item
+    return settings

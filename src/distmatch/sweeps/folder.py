@@ -89,7 +89,7 @@ def opened(source: Path, out: Path | None, evaluate: Sequence[str] = (), samples
             raise BadInput(f"{source} is the folder of a sweep, and goes on there; leave --out out")
         if not (source / KEPT).is_file():
             raise BadInput(
-                f"{source} is no sweep: it has no {KEPT}; name a sweep file, or the folder of a sweep"
+                f"{source} is not a sweep: it has no {KEPT}; name a sweep file, or the folder of a sweep"
             )
         kept = _kept_in(source)
         content, folder, name = dict(kept["file"]), source, str(source / KEPT)
@@ -154,15 +154,15 @@ def _check_folder(sweep: Sweep) -> None:
     for run in sweep.runs:
         path = sweep.folder / "runs" / run.name
         if (path / "config.json").exists():
-            found = RunFolder(path).config()
-            layers = (layer_of(config.as_dict()) for config in (found, run.asked, run.config))
+            kept = RunFolder(path).config()
+            layers = (layer_of(config.as_dict()) for config in (kept, run.asked, run.config))
             if (odd := differs(*layers)) is not None:
                 raise BadInput(
                     f"{path} holds another run than this sweep's ({odd} differs); give another --out"
                 )
 
 
-def differs(found: Mapping[str, Any], asked: Mapping[str, Any], resolved: Mapping[str, Any]) -> str | None:
+def differs(kept: Mapping[str, Any], asked: Mapping[str, Any], resolved: Mapping[str, Any]) -> str | None:
     """The first setting in which a run is neither as asked for nor as resolved here; what was left open may be any.
 
     >>> differs({"training.lr": 0.2, "device": "cpu"}, {"training.lr": 0.1, "device": "auto"}, {"training.lr": 0.1})
@@ -170,7 +170,7 @@ def differs(found: Mapping[str, Any], asked: Mapping[str, Any], resolved: Mappin
     """
     for path, value in asked.items():
         given = path != "device" and value not in (None, "auto")
-        if given and found.get(path) not in (value, resolved.get(path)):
+        if given and kept.get(path) not in (value, resolved.get(path)):
             return path
     return None
 

@@ -39,7 +39,9 @@ def check_halving(halving: Halving, runs: Sequence[Run]) -> None:
             )
         for path in halving.within:
             if path not in layer_of(run.config.as_dict()):
-                raise BadInput(f"[halving] within names {path!r}, which is no setting of the run {run.name}")
+                raise BadInput(
+                    f"[halving] within names {path!r}, which is not a setting of the run {run.name}"
+                )
 
 
 def rungs_of(halving: Halving, runs: Sequence[Run]) -> list[int]:
@@ -50,7 +52,7 @@ def rungs_of(halving: Halving, runs: Sequence[Run]) -> list[int]:
 def survivors(
     halving: Halving, runs: Sequence[Run], folder: Path, rung: int
 ) -> tuple[list[Run], dict[str, str]]:
-    """Who goes on after a rung.
+    """Return the runs that go on after a rung.
 
     Args:
         halving: how.
@@ -68,12 +70,14 @@ def survivors(
         groups.setdefault(tuple(str(layer.get(path)) for path in halving.within), []).append(run)
     going, told = set(), dict[str, str]()
     for group in groups.values():
-        found = {run.name: metric_at(folder / "runs" / run.name, halving.metric, rung) for run in group}
-        badness = {name: _badness(value, -1.0 if halving.maximises else 1.0) for name, value in found.items()}
+        values = {run.name: metric_at(folder / "runs" / run.name, halving.metric, rung) for run in group}
+        badness = {
+            name: _badness(value, -1.0 if halving.maximises else 1.0) for name, value in values.items()
+        }
         order = sorted(group, key=lambda run: badness[run.name])
         kept = math.ceil(len(group) / halving.eta)
         for place, run in enumerate(order, 1):
-            value = found[run.name]
+            value = values[run.name]
             if place <= kept and value is not None:
                 going.add(run.name)
             elif value is not None:
@@ -100,10 +104,10 @@ def metric_at(path: Path, metric: str, step: int) -> float | None:
 
 def stop(folder: Path, run: Run, rung: int, why: str) -> None:
     """Say in a run's folder that it was stopped; `distmatch resume` goes on with it by hand."""
-    found = RunFolder(folder / "runs" / run.name)
-    status = str((found.read_json("status.json") or {}).get("status", ""))
+    folder_of_run = RunFolder(folder / "runs" / run.name)
+    status = str((folder_of_run.read_json("status.json") or {}).get("status", ""))
     if not status.startswith(("finished", "diverged", "stopped")):
-        found.write_json("status.json", {"status": f"stopped at step {rung}: {why}"})
+        folder_of_run.write_json("status.json", {"status": f"stopped at step {rung}: {why}"})
 
 
 def _badness(value: float | None, sign: float) -> float:
@@ -111,6 +115,6 @@ def _badness(value: float | None, sign: float) -> float:
 
 
 def steps_of(config: RunConfig) -> int:
-    """How many steps a resolved run takes."""
+    """Number of steps that a resolved run takes."""
     assert config.training.steps is not None
     return config.training.steps

@@ -88,13 +88,13 @@ class Trials:
 
     def known(self) -> list[Run]:
         """The runs of all trials so far."""
-        found: list[Run] = []
+        runs: list[Run] = []
         for cell in self.cells if self._studies else ():
             for trial in self._studies[cell.label].get_trials(deepcopy=False):
                 about = trial.user_attrs
                 if "settings" in about and "refused" not in about:
-                    found += self._runs(cell, trial.number, about["settings"])
-        return found
+                    runs += self._runs(cell, trial.number, about["settings"])
+        return runs
 
     def batch(self) -> list[tuple[Cell, Trial, list[Run]]]:
         """The next trials of each cell, with their runs: first those that were asked for and never told."""
@@ -122,7 +122,7 @@ class Trials:
         return asked
 
     def more(self) -> bool:
-        """Whether trials are left."""
+        """True while trials are left."""
         return any(
             len(study.get_trials(deepcopy=False)) < self.search.trials
             or any(not t.state.is_finished() for t in study.get_trials(deepcopy=False))
@@ -130,14 +130,14 @@ class Trials:
         )
 
     def tell(self, cell: Cell, trial: Trial, runs: Sequence[Run]) -> None:
-        """How a trial did: the mean over its runs; one of which a run diverged or has no value failed."""
+        """Tell Optuna a trial's value, the mean over its runs; it has failed where a run diverged or has no value."""
         assert self.folder is not None
-        found = [value_of(row_of(self.folder / "runs" / run.name, run), self.search.metric) for run in runs]
+        values = [value_of(row_of(self.folder / "runs" / run.name, run), self.search.metric) for run in runs]
         study = self._studies[cell.label]
-        if any(value is None or not math.isfinite(value) for value in found):
+        if any(value is None or not math.isfinite(value) for value in values):
             study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
         else:
-            study.tell(trial, fmean(value for value in found if value is not None))
+            study.tell(trial, fmean(value for value in values if value is not None))
 
     def best(self) -> list[str]:
         """The best trial of each cell, a line each."""

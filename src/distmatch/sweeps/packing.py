@@ -16,7 +16,7 @@ from distmatch.training import checkpoint
 
 @dataclass(frozen=True)
 class How:
-    """How tasks are made.
+    """Settings by which tasks are made.
 
     Args:
         slots: how many are performed at a time.
@@ -63,12 +63,12 @@ def even(members: Sequence[Run], most: int) -> list[list[Run]]:
     """
     count = math.ceil(len(members) / max(1, most))
     size, more = divmod(len(members), max(1, count))
-    found, at = [], 0
+    packs, at = [], 0
     for number in range(count):
         end = at + size + (number < more)
-        found.append(list(members[at:end]))
+        packs.append(list(members[at:end]))
         at = end
-    return found
+    return packs
 
 
 def _step(path: Path) -> int:

@@ -106,10 +106,10 @@ class Checker:
     def said(self) -> tuple[str, ...]:
         """Notes on the runs so far, each once, with the first settings that it holds for."""
         more = {
-            note: f" and {len(found) - 1} more" if len(found) > 1 else ""
-            for note, found in self.notes.items()
+            note: f" and {len(names) - 1} more" if len(names) > 1 else ""
+            for note, names in self.notes.items()
         }
-        return tuple(f"{found[0]}{more[note]}: {note}" for note, found in self.notes.items())
+        return tuple(f"{names[0]}{more[note]}: {note}" for note, names in self.notes.items())
 
     def _data_of(self, config: RunConfig) -> DataSet:
         """The data, those of the first seed for all: what is asked of them here does not depend on it."""
@@ -121,7 +121,7 @@ class Checker:
 
 def cells(file: SweepFile) -> list[Cell]:
     """Every combination of the grid, system by system."""
-    found = []
+    cells = []
     for system, part in _systems(file):
         grid = {**file.common.grid, **part.grid}
         grid.pop("system", None)
@@ -131,8 +131,8 @@ def cells(file: SweepFile) -> list[Cell]:
             if system is not None and len(_systems(file)) > 1:
                 varied = {"system": system, **varied}
             settings = {**base, **varied, **({} if system is None else {"system": system})}
-            found.append(Cell(settings, tuple(varied), label_of(varied), {**file.common.space, **part.space}))
-    return found
+            cells.append(Cell(settings, tuple(varied), label_of(varied), {**file.common.space, **part.space}))
+    return cells
 
 
 def varied_paths(file: SweepFile) -> list[str]:
@@ -179,7 +179,7 @@ def corners(cell: Cell) -> Iterator[dict[str, Value]]:
 
 
 def structure_of(config: RunConfig) -> Structure:
-    """What two runs must share to be lanes: all but the seed, learning rates and numbers of the objective."""
+    """Return what two runs must share to be lanes: all but the seed, learning rates and numbers of the objective."""
     objective = objective_of(config)
     objective = objective.with_numbers(dict.fromkeys(objective.numbers(), ANY_NUMBER))
     about = config.as_dict()
@@ -278,7 +278,7 @@ def _absolute(settings: Mapping[str, Value]) -> dict[str, Any]:
 
 def by_structure(runs: Iterable[Run]) -> dict[Structure, list[Run]]:
     """Runs that can be lanes of one program, together, in order."""
-    found: dict[Structure, list[Run]] = {}
+    groups: dict[Structure, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.structure, []).append(run)
-    return found
+        groups.setdefault(run.structure, []).append(run)
+    return groups

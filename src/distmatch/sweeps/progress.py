@@ -1,4 +1,4 @@
-"""What a sweep says while it is trained: bars where somebody watches, a line for each run that ends where nobody does.
+"""Progress of a sweep: bars where somebody watches, a line for each run that ends where nobody does.
 
 How far a run is, is read from the end of its log, whoever trains it and wherever.
 """

@@ -1,4 +1,4 @@
-"""How many runs at random, how Optuna searches, how hopeless runs are stopped: the sections that are not settings."""
+"""Sections of a sweep file that are not settings: random draws, Optuna's search, early stopping of hopeless runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Search:
 
     @property
     def maximises(self) -> bool:
-        """Whether more is better."""
+        """True where a larger value is better."""
         return DIRECTIONS[self.direction] == "maximize"
 
 
@@ -78,7 +78,7 @@ class Halving:
 
     @property
     def maximises(self) -> bool:
-        """Whether more is better."""
+        """True where a larger value is better."""
         return DIRECTIONS[self.direction] == "maximize"
 
     def rungs(self, steps: int) -> list[int]:
@@ -87,11 +87,11 @@ class Halving:
         >>> Halving("nll", first=100, eta=3).rungs(1000)
         [100, 300, 900]
         """
-        found, at = [], self.first
+        rungs, at = [], self.first
         while at < steps:
-            found.append(at)
+            rungs.append(at)
             at *= self.eta
-        return found
+        return rungs
 
 
 def read_draws(content: Mapping[str, Any]) -> tuple[Draws, Space]:

@@ -1,4 +1,4 @@
-"""What a sweep searches: ranges and lists of values, by paths of a run's configuration."""
+"""The search space of a sweep: ranges and lists of values, by paths of a run's configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """True where only whole numbers are meant."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def draw(self, source: random.Random) -> float:
@@ -70,19 +70,19 @@ def read_space(section: str, content: Mapping[str, Any]) -> Space:
     >>> read_space("random", {"training.lr": {"low": 1e-4, "high": 1e-2, "log": True}})
     {'training.lr': Range(low=0.0001, high=0.01, log=True)}
     """
-    found: Space = {}
+    space: Space = {}
     for path, value in content.items():
         where = f"[{section}] {path}"
         if isinstance(value, list):
-            found[path] = Choice(tuple(values_of(where, value)))
+            space[path] = Choice(tuple(values_of(where, value)))
         elif isinstance(value, Mapping):
-            found[path] = _range(where, value)
+            space[path] = _range(where, value)
         else:
             raise BadInput(
                 f"{where} is {value!r}; give a list of values or a range, such as "
                 "{low = 1e-4, high = 1e-2, log = true}, and put a single value under [base]"
             )
-    return found
+    return space
 
 
 def values_of(where: str, values: Any) -> list[Value]:

@@ -32,7 +32,7 @@ Watch = Callable[[Sequence[Run], Task | None, Sequence[Task]], None]
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a sweep is trained; nothing of it changes what comes out, but for rounding.
+    """The machine and the way in which a sweep is trained; nothing of it changes the results, but for rounding.
 
     Args:
         jobs: workers here; None for one on each processor that this process may use, or one for a GPU.
@@ -75,7 +75,7 @@ def perform(sweep: Sweep, machine: Machine, watch: Watch | None = None) -> dict[
 
 
 def costs_of(sweep: Sweep, machine: Machine) -> dict[Structure, Cost]:
-    """What each structure costs on this machine."""
+    """Return the cost of each structure on this machine."""
     jobs = jobs_of(sweep, machine)
     return {s: calibrate(runs, jobs, machine.lanes) for s, runs in sweep.examples.items()}
 
@@ -90,7 +90,7 @@ def jobs_of(sweep: Sweep, machine: Machine) -> int:
 
 
 def counts(table: Mapping[str, Any]) -> Counter[str]:
-    """How many runs are in each state."""
+    """Return the number of runs in each state."""
     return Counter(row["state"] for row in table["runs"])
 
 
@@ -121,7 +121,7 @@ def _phases(sweep: Sweep, engine: Engine, how: How, watch: Watch) -> None:
 def _train(
     sweep: Sweep, runs: Sequence[Run], engine: Engine, how: How, watch: Watch, until: int | None = None
 ) -> None:
-    """What of these runs has steps to take, or is not measured yet."""
+    """Train those of these runs that have steps left to take, or are not measured yet."""
     left = [run for run in runs if not _done(sweep, run, until)]
     if left:
         known = sweep.runs if sweep.trials is None else sweep.trials.known()

@@ -96,8 +96,8 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
         "why": status.partition(": ")[2] or None if state in ("diverged", "stopped") else None,
         "losses": {k: _finite(v) for k, v in losses.items()},
         "metrics": {
-            name: {k: _finite(v) for k, v in found.items()}
-            for name, found in measured.get("metrics", {}).items()
+            name: {k: _finite(v) for k, v in estimate.items()}
+            for name, estimate in measured.get("metrics", {}).items()
         },
         "not_measured": refused,
         "seconds": None if seconds is None else round(seconds / clock.get("lanes", 1), 3),
@@ -126,16 +126,16 @@ def flat(table: Mapping[str, Any]) -> str:
         cells += [row[key] for key in ("state", "step", "steps", "seconds")]
         cells += [row["losses"].get(name) for name in losses]
         for name in metrics:
-            found = row["metrics"].get(name, {})
-            cells += [found.get("value"), found.get("standard_error")]
+            estimate = row["metrics"].get(name, {})
+            cells += [estimate.get("value"), estimate.get("standard_error")]
         out.writerow(["" if cell is None else cell for cell in (*cells, row["why"])])
     return text.getvalue()
 
 
 def value_of(row: Mapping[str, Any], metric: str) -> float | None:
     """A row's metric, or the last value of a loss of this name."""
-    found = row["metrics"].get(metric)
-    return found["value"] if found is not None else row["losses"].get(metric)
+    estimate = row["metrics"].get(metric)
+    return estimate["value"] if estimate is not None else row["losses"].get(metric)
 
 
 def _read(folder: RunFolder, name: str) -> dict[str, Any]:

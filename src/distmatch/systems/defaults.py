@@ -1,4 +1,4 @@
-"""What papers train their systems with, where several systems share it: dotted paths of a run's configuration."""
+"""Settings of papers that several systems share, as dotted paths of a run's configuration."""
 
 from __future__ import annotations
 

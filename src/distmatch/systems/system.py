@@ -1,4 +1,4 @@
-"""What the command line knows of a system: its declaration, choices, defaults and source."""
+"""The declaration of a system: its objective, choices, defaults and source."""
 
 from __future__ import annotations
 

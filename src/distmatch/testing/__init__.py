@@ -1,4 +1,4 @@
-"""What a member of a registry must satisfy, as checks that say in one sentence what is wrong.
+"""Checks of the members of registries, which say in one sentence what is wrong.
 
 A new critic loss is ten lines and one call:
 

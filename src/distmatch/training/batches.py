@@ -132,7 +132,7 @@ class Feed:
 
     @property
     def epoch(self) -> int:
-        """How many times the data have been gone through."""
+        """Number of times the data have been gone through."""
         return self.taken // self.batches_per_epoch
 
     def beside(self, seed: int) -> Feed:
@@ -147,7 +147,7 @@ class Feed:
         return self.batch(self.places())
 
     def places(self) -> Tensor:
-        """Where the next batch lies in the data, `(B,)`; it is taken."""
+        """Return the next batch's places in the data, `(B,)`, and count it as taken."""
         epoch, place = divmod(self.taken, self.batches_per_epoch)
         if epoch != self._ordered:
             shuffler = torch.Generator().manual_seed(_stream(self.seed, epoch + 1))
@@ -174,23 +174,23 @@ class Feed:
         return {k: ranks.share(e, copies.get(k, 1)) if e.dim() else e for k, e in noise.items()}
 
     def noise(self, x: Tensor) -> dict[str, Tensor]:
-        """What the draws and terms of one round need, for data `(B, *x_shape)`."""
+        """Return the noise that the draws and terms of one round need, for data `(B, *x_shape)`."""
         size, objective = len(x), self.objective
-        found: dict[str, Tensor] = {}
+        noise_by_name: dict[str, Tensor] = {}
         for v in objective.variables:
             if v is Z_PRIOR:
-                found[v.name] = self.prior(self._normal(size, self.latent))
+                noise_by_name[v.name] = self.prior(self._normal(size, self.latent))
             elif v is Z_CODE:
-                found[v.name] = self._normal(objective.samples * size, self.code_noise)
+                noise_by_name[v.name] = self._normal(objective.samples * size, self.code_noise)
             elif v.space == "z":
-                found[v.name] = self._normal(size, self.code_noise if v.net else self.latent)
+                noise_by_name[v.name] = self._normal(size, self.code_noise if v.net else self.latent)
         sizes = {"x": tuple(x.shape), "z": (size, self.latent)}
         for term in objective.terms:
             for name, noise in term.noise.items():
-                found[name] = noise.draw(sizes, self.generator)
+                noise_by_name[name] = noise.draw(sizes, self.generator)
         if self.dequantise:
-            found["dequantise"] = self._uniform(*x.shape)
-        return found
+            noise_by_name["dequantise"] = self._uniform(*x.shape)
+        return noise_by_name
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator, device=self.device)

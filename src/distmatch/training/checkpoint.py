@@ -44,7 +44,7 @@ def write(folder: Path, step: int, tensors: Mapping[str, Tensor], info: Mapping[
 
 def steps(folder: Path) -> list[int]:
     """The steps of all finished checkpoints, oldest first."""
-    return sorted(int(found[1]) for p in folder.glob("step-*.json") if (found := NAME.fullmatch(p.name)))
+    return sorted(int(name[1]) for p in folder.glob("step-*.json") if (name := NAME.fullmatch(p.name)))
 
 
 def read_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:

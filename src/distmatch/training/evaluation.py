@@ -72,10 +72,10 @@ def by_draw(
             draw(values, everyone, b.x, b.noise, b.y, distributions, objective.samples)
     for net in twins.values():
         net.eval()
-    found: dict[str, Net] = {}
+    nets_by_draw: dict[str, Net] = {}
     for name, role in PASSES.items():
         if role in normalised:
             first = next(n for n, p in made.items() if p == role)
-            found[name] = running.get(name, running[first])
-            found.setdefault(role, running[first])
-    return found
+            nets_by_draw[name] = running.get(name, running[first])
+            nets_by_draw.setdefault(role, running[first])
+    return nets_by_draw

@@ -135,7 +135,7 @@ class Optimiser(ABC):
 
     @cached_property
     def _plain(self) -> bool:
-        """Whether no number but the learning rate is a tensor."""
+        """True where no number but the learning rate is a tensor."""
         return not any(isinstance(getattr(self, f.name), Tensor) for f in fields(self) if f.name != "lr")
 
 
@@ -321,7 +321,7 @@ def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def dense(t: Tensor) -> bool:
-    """Whether its elements lie in memory one after the other, in some order.
+    """True where a tensor's elements lie in memory one after the other, in some order.
 
     >>> dense(torch.zeros(2, 3).T), dense(torch.zeros(2, 3)[:, :2])
     (True, False)

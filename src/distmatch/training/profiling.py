@@ -1,4 +1,4 @@
-"""Where a step's time goes, and how far it is from what the machine can do.
+"""Profile of a step: its time by part, beside what the machine can do.
 
 The parts of a step are timed as it runs eager; on a CUDA device each is waited for, which costs the overlap of host and
 device but tells the parts apart. Ceilings are measured there and then, by one large product of matrices and one copy.
@@ -158,7 +158,7 @@ class _Work(TorchDispatchMode):
 
 
 def work(trainer: Trainer) -> tuple[int, int]:
-    """What one step asks for: floating point operations of products and convolutions, and bytes that all operators
+    """Return the work of one step: floating point operations of products and convolutions, and bytes that all operators
     read and write, if none of it stays in a cache; the trainer takes that step, and must be eager."""
     with _Work() as counted:
         trainer.advance()
@@ -166,7 +166,7 @@ def work(trainer: Trainer) -> tuple[int, int]:
 
 
 def ceilings(device: torch.device, precision: str = "float32", repeats: int = 5) -> tuple[float, float]:
-    """What this machine does at best: FLOP/s of a large product of matrices in this precision, bytes/s of a copy."""
+    """Return what this machine does at best: FLOP/s of a large matrix product in this precision, bytes/s of a copy."""
     on_cuda = device.type == "cuda"
     size = 8192 if on_cuda else 1024
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -181,14 +181,14 @@ def ceilings(device: torch.device, precision: str = "float32", repeats: int = 5)
 
 def _best(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
     run()
-    found = []
+    seconds = []
     for _ in range(repeats):
         wait(device)
         start = time.perf_counter()
         run()
         wait(device)
-        found.append(time.perf_counter() - start)
-    return min(found)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def wait(device: torch.device) -> None:

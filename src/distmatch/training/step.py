@@ -60,7 +60,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a step is taken.
+    """Optimisers, order and arithmetic of a step.
 
     Args:
         model: the optimiser of the model's nets: encoder, decoder, learned prior, lens.
@@ -279,10 +279,10 @@ class _Functions:
                     values = self._map(partial(self._model_losses, unrolled=looks_ahead), again, ahead)
                     return self._weighted(values, terms), values
 
-                found, values = _gradients(total, moved, True)
+                slopes, values = _gradients(total, moved, True)
             else:
-                found = _pull(self._weighted(values, terms), moved, keep=k + 1 < len(groups))
-            _add(gradients, found)
+                slopes = _pull(self._weighted(values, terms), moved, keep=k + 1 < len(groups))
+            _add(gradients, slopes)
         logs.update({k: v.detach() for k, v in values.items()})
         return gradients
 
@@ -292,8 +292,8 @@ class _Functions:
         names = tuple(critics)
         for _ in range(self.settings.unroll):
             critics = self._projected(critics)
-            found, _ = grad(self._critics_total, has_aux=True)(critics, draws)
-            grads = _flat(found, names)
+            slopes, _ = grad(self._critics_total, has_aux=True)(critics, draws)
+            grads = _flat(slopes, names)
             if self.settings.clip_gradient is not None:
                 grads = _clipped(grads, _norm(grads, self.settings.lanes), self.settings.clip_gradient)
             flat, moments = self.settings.critics.updated(_flat(critics, names), grads, moments)
@@ -323,9 +323,9 @@ class _Functions:
             moves: Params = {}
             for group, terms in self.objective.groups.items():
                 moved = {p: moving[p] for p in group}
-                found, values = grad(of_the_model, has_aux=True)(moved, moving, critics, terms)
-                _add(moves, found)
-            all_of_it = [g for found in (field, moves) for net in found.values() for g in net.values()]
+                slopes, values = grad(of_the_model, has_aux=True)(moved, moving, critics, terms)
+                _add(moves, slopes)
+            all_of_it = [g for side in (field, moves) for net in side.values() for g in net.values()]
             return 0.5 * self._sum([g.square().sum() for g in all_of_it]), (field, moves, parts | values)
 
         correction, (field, moves, values) = grad(half_square, has_aux=True)((critics, moving))
@@ -345,7 +345,7 @@ class _Functions:
                     state.buffers[n][k].copy_(value)
 
     def _project(self, critics: Params) -> None:
-        """What a penalty does to the weights before its critic's step."""
+        """Project the critics' weights as their penalties say, before their step, in place."""
         with torch.no_grad():
             for critic, penalty in self.current.penalties.values():
                 penalty.project(list(critics[critic].values()))
@@ -360,12 +360,12 @@ class _Functions:
         return new
 
     def _critics_total(self, critics: Params, draws: _Record) -> tuple[Tensor, Logs]:
-        """What all critics minimise together, and its parts."""
+        """Return the sum of all critics' losses, and its parts."""
         parts = self._map(self._critic_losses, draws, critics)
         return self._sum([v for k, v in parts.items() if k.startswith("critic/")]), parts
 
     def _critic_losses(self, draws: Draws, critics: Mapping[str, Bound], objective: Objective) -> Logs:
-        """What the critics minimise, by `critic/<name>/<part>`; mean scores too if the logs want them."""
+        """Return the critics' losses by `critic/<name>/<part>`; mean scores too if the logs need them."""
         at_work = Critics(critics, draws)
         parts: Logs = {}
         for t in objective.terms:
@@ -475,9 +475,9 @@ def _gradients(
     return _pull(total, leaves, keep=False), parts
 
 
-def _add(gradients: Params, found: Params) -> None:
+def _add(gradients: Params, more: Params) -> None:
     """Sum gradients net by net, into the first."""
-    for n, grads in found.items():
+    for n, grads in more.items():
         old = gradients.get(n)
         gradients[n] = {k: old[k] + g for k, g in grads.items()} if old else grads
 

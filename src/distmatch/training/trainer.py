@@ -152,7 +152,7 @@ class Trainer:
         return logs
 
     def _stepper_of(self, engine: Engine) -> Stepper:
-        """What takes the steps; where they are not captured as asked, it says so."""
+        """Return what takes the steps; where they are not captured as asked, say so."""
         if engine not in get_args(Engine):
             raise unknown("engine", engine, get_args(Engine))
         compiled = engine == "compiled"
@@ -172,7 +172,7 @@ class Trainer:
 
     @property
     def runs(self) -> Engine:
-        """How steps run, where the engine may be auto or not what was asked for."""
+        """The engine by which steps run, where `engine` is auto or cannot be used."""
         return "compiled" if self.engine == "compiled" else "captured" if self._stepper.recorder else "eager"
 
     def rehoused(self) -> None:
@@ -182,7 +182,7 @@ class Trainer:
 
     @property
     def records(self) -> bool:
-        """Whether steps are recorded and replayed."""
+        """True where steps are recorded and replayed."""
         return self._stepper.recorder is not None
 
     def tell_nets(self) -> None:
@@ -265,7 +265,7 @@ class Trainer:
     def losses(self, feed: Feed, batches: int) -> dict[str, float]:
         """Each term without a critic (likelihood, KL, distance) on other data, with the weights as they are.
 
-        Terms with a critic are left out: a critic's verdict is no measure. In float32, whatever the precision. Batch
+        Terms with a critic are left out: a critic's score is not a measure. In float32, whatever the precision. Batch
         norm has the statistics of training batches (`by_draw`), so that an example's loss is its own; they are taken
         beside the run's own feed, and neither it nor the nets are changed.
         """
@@ -375,9 +375,9 @@ def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         BadInput: names, shapes or types differ.
     """
     expected = {k: (v.shape, v.dtype) for k, v in own.items()}
-    found = {k: (v.shape, v.dtype) for k, v in given.items()}
-    if expected != found:
-        odd = min(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    came = {k: (v.shape, v.dtype) for k, v in given.items()}
+    if expected != came:
+        odd = min(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k))
         raise BadInput(f"the checkpoint is of other nets, settings or another kind of device: {odd} differs")
     with torch.no_grad():
         for key, target in own.items():
@@ -385,7 +385,7 @@ def _copy(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
 
 
 def _check_pure(name: str, net: nn.Module) -> None:
-    """Raise `BadInput` for a net that is no pure function of its parameters while it trains."""
+    """Raise `BadInput` for a net that is not a pure function of its parameters while it trains."""
     for module in net.modules():
         kind = type(module).__name__
         if isinstance(module, _BatchNorm) and module.track_running_stats:

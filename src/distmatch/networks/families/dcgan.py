@@ -139,7 +139,7 @@ PLANS: Mapping[int, Plan] = MappingProxyType(
 
 
 def fits(shape: tuple[int, ...]) -> bool:
-    """Whether there are nets for data of this shape.
+    """True where there are nets for data of this shape.
 
     >>> fits((1, 28, 28)), fits((1, 30, 30)), fits((2,))
     (True, False, False)

@@ -1,4 +1,4 @@
-"""What a family of nets declares."""
+"""The declaration of a family of nets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a growing net grows: its level and the blend of its newest layers, as functions of the step."""
+"""Growth of a net: its level and the blend of its newest layers, as functions of the step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Time = int | Share | None
 
 
 class Stage(NamedTuple):
-    """Where a growing net stands: its level, and the share in [0, 1] that the level's layers have."""
+    """The state of a growing net: its level, and the share in [0, 1] that the level's layers have."""
 
     level: int
     share: float
@@ -72,7 +72,7 @@ class Growth:
         return Stage(level, 1.0 if level == 0 or into >= fade else into / fade)
 
     def starts(self, step: int) -> bool:
-        """Whether the step after `step` steps is the first of a new level.
+        """True where the step after `step` steps is the first of a new level.
 
         >>> [step for step in range(100) if Growth(top=2, stable=10, fade=4).starts(step)]
         [10, 24]
@@ -114,5 +114,5 @@ class Growing(nn.Module):
         self.share.fill_(share)
 
     def resets_at(self, step: int) -> bool:
-        """Whether the optimisers start anew before the step that follows `step` steps, as a level begins."""
+        """True where the optimisers start anew before the step that follows `step` steps, as a level begins."""
         return self.growth.starts(step)

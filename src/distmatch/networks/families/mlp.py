@@ -85,7 +85,7 @@ class MLPOptions:
         check_norms(self)
         if self.critic_maxout == 1:
             raise BadInput(
-                "critic_maxout is 1, which is no activation at all; give 2 pieces or more, or 0 for none"
+                "critic_maxout is 1, which is not an activation; give 2 pieces or more, or 0 for none"
             )
         if self.initial_std is not None and not self.initial_std > 0:
             raise BadInput(f"initial_std is {self.initial_std!r}; give a number above 0, or leave it out")
@@ -126,7 +126,7 @@ def check_norms(options: _Norms) -> None:
 
 
 def critic_batch_norm(options: _Norms) -> bool:
-    """Whether critics that see x have batch norm: as said, or as the other nets where there is no spectral norm.
+    """True where critics that see x have batch norm: as said, or as the other nets where there is no spectral norm.
 
     >>> critic_batch_norm(MLPOptions(batch_norm=True)), critic_batch_norm(MLPOptions(spectral_norm=True))
     (True, False)

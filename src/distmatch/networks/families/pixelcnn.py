@@ -272,7 +272,7 @@ def decoder(shapes: Shapes, likelihood: Likelihood, options: PixelCNNOptions) ->
     """p(x|z) of images of any size, pixel by pixel.
 
     Raises:
-        BadInput: data that is no image, fewer maps than colours, or an implicit likelihood.
+        BadInput: data that is not an image, fewer maps than colours, or an implicit likelihood.
 
     >>> net = decoder(Shapes((1, 4, 4), latent=2), LIKELIHOODS["bernoulli"], PixelCNNOptions(width=4, layers=2))
     >>> x = net.ancestral(torch.zeros(5, 2), torch.rand(5, 1, 4, 4))

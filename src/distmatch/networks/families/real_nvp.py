@@ -225,7 +225,7 @@ def critic(shapes: Shapes, spaces: tuple[str, ...], options: RealNVPOptions) -> 
 
 
 def dcgan_options(options: RealNVPOptions) -> DCGANOptions:
-    """What dcgan's encoder and critic are built with."""
+    """Return the options with which dcgan's encoder and critic are built."""
     return DCGANOptions(
         width=options.critic_width or DCGANOptions.width,
         batch_norm=options.critic_batch_norm,
@@ -235,7 +235,7 @@ def dcgan_options(options: RealNVPOptions) -> DCGANOptions:
 
 
 def mlp_options(options: RealNVPOptions) -> MLPOptions:
-    """What mlp's encoder and critic are built with."""
+    """Return the options with which mlp's encoder and critic are built."""
     return MLPOptions(
         width=options.critic_width or MLPOptions.width,
         batch_norm=options.critic_batch_norm,

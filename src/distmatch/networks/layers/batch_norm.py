@@ -89,12 +89,12 @@ class BatchNorm(Gathers):
 
 
 def _readable(t: Tensor) -> bool:
-    """Whether the values of `t` may be looked at: not while compiling, nor inside a function transform."""
+    """True where the values of `t` may be looked at: not while compiling, nor inside a function transform."""
     return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(t))
 
 
 def mixes_batch(net: nn.Module) -> bool:
-    """Whether any layer of `net` mixes the rows of a batch, so that its output for a row depends on the others.
+    """True where a layer of `net` mixes the rows of a batch, so that its output for a row depends on the others.
 
     A layer that does says so by `mixes_batch = True`; torch's own batch norm counts too.
 
@@ -114,7 +114,7 @@ def judges_batches(net: nn.Module) -> bool:
 
 
 def refuses_penalties(net: nn.Module) -> bool:
-    """Whether a per-sample penalty of `net` means nothing, because some layer mixes the rows of a batch.
+    """True where a per-sample penalty of `net` means nothing, because some layer mixes the rows of a batch.
 
     A layer that mixes them and was published with such a penalty says so by `bears_penalties = True`.
 

@@ -17,7 +17,7 @@ def colour_groups(maps: int, colours: int) -> Tensor:
 
 
 def row_mask(inputs: Tensor, outputs: Tensor, reach: int, own: bool) -> Tensor:
-    """What a convolution over the `reach` pixels to the left and the pixel itself may use.
+    """Return the mask of a convolution over the `reach` pixels to the left and the pixel itself.
 
     Everything of the pixels to the left. In the pixel itself, maps of an earlier colour, and those of the same
     colour only where they hold no value of it (mask B; mask A, `own` False, is for x itself).

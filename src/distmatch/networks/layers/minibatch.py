@@ -72,7 +72,7 @@ class MinibatchStddev(nn.Module):
         self.group = group
 
     def size(self, rows: int) -> int:
-        """How many of a batch of so many make a group."""
+        """Number of examples of a batch that make a group."""
         return max(g for g in range(1, self.group + 1) if rows % g == 0)
 
     def forward(self, h: Tensor) -> Tensor:

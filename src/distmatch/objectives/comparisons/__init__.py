@@ -1,4 +1,4 @@
-"""How two distributions are compared: pairs of functions of a critic's scores, and kernels that need no critic.
+"""Comparisons of two distributions: pairs of functions of a critic's scores, and kernels that need no critic.
 
 A comparison is read off its two `Sides`: what the critic minimises and what the model minimises,
 each a function applied to the scores on samples of the target p and of the model q, unreduced.

@@ -49,7 +49,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a critic tells the target p from the model q, and what the model does about it.
+    """A critic's loss, by which it tells the target p from the model q, and the generator loss of the model.
 
     Args:
         name: its name in code and on the command line.

@@ -1,4 +1,4 @@
-"""Integral probability metrics and their margins: the score f is no log-ratio.
+"""Integral probability metrics and their margins: the score f is not a log-ratio.
 
 W₁(p, q) = sup over 1-Lipschitz f of E_p[f] - E_q[f]; a penalty keeps f Lipschitz.
 """

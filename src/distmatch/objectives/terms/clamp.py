@@ -54,7 +54,7 @@ class Clamp(Term):
         return f"E[({number_text(self.low)} ≤ ‖{X_GEN} - {X_NEAR}‖ ≤ {number_text(self.high)})²]"
 
     def loss(self, draws: Draws, critics: Critics) -> Tensor:
-        """How far each slope is outside, squared, `(B,)`. Where two samples coincide the gradient is 0."""
+        """Return each slope's squared distance from the band, `(B,)`. Where two samples coincide the gradient is 0."""
         square = draws.units(X_GEN) ** 2 * (draws[X_GEN] - draws[X_NEAR]).flatten(1).square().sum(1)
         slope = square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
         return relu(slope - now(self.high)).square() + relu(now(self.low) - slope).square()

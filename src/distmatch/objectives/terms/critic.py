@@ -113,7 +113,7 @@ class AdaptiveContrast(Term):
 
     @property
     def rule(self) -> Sides:
-        """What its critic minimises."""
+        """The critic's loss."""
         return self.by.critic
 
     @property
@@ -222,7 +222,7 @@ class MixedBatch(Term):
 
     @property
     def rule(self) -> tuple[str, str]:
-        """What its critic minimises."""
+        """The critic's loss."""
         return ("mixed_batch", self.average)
 
     @property

@@ -112,7 +112,7 @@ class Match(Term):
 
     @property
     def rule(self) -> Sides | None:
-        """What its critic minimises."""
+        """The critic's loss."""
         return self.by.critic if self.teach else None
 
     @property
@@ -127,21 +127,21 @@ class Match(Term):
 
     @property
     def noise(self) -> Mapping[str, Noise]:
-        """What its penalty needs, and instance noise for each argument of the critic."""
+        """The noise of its penalty, and instance noise for each argument of the critic."""
         blurred = () if self.instance_noise is None else (*self.q, *self.p)
-        found = {f"{self._own_noise}/{i}": Noise("normal", _shape(v)) for i, v in enumerate(blurred)}
+        noise = {f"{self._own_noise}/{i}": Noise("normal", _shape(v)) for i, v in enumerate(blurred)}
         if self.penalty is not None and self.penalty.needs_noise:
             distribution, own = self.penalty.noise, f"penalty/{self.name}"
-            found |= (
+            noise |= (
                 {own: distribution}
                 if distribution.shape == "each"
                 else {f"{own}/{i}": Noise(distribution.distribution, _shape(v)) for i, v in enumerate(self.p)}
             )
-        return found
+        return noise
 
     @property
     def _own_noise(self) -> str:
-        """Where its instance noise lies; one draw has fresh noise at each place where the critic sees it."""
+        """The name of its instance noise; one draw has fresh noise at each place where the critic sees it."""
         return f"instance/{self.critic}/{self.name}"
 
     @property
@@ -169,7 +169,7 @@ class Match(Term):
         return sum(sides[1:], sides[0])
 
     def critic_losses(self, draws: Draws, critics: Critics) -> dict[str, Tensor]:
-        """What the critic minimises, in parts `(B,)`: on the target, on the model, and its penalty."""
+        """Return the critic's losses, in parts `(B,)`: on the target, on the model, and its penalty."""
         losses: dict[str, Tensor] = {}
         if not self.teach:
             return losses

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distmatch.metrics import jacobian_spectrum
-from distmatch.reproduction.framework.common import Judge, Value, correlation, digits_of, sized, thin, watched
+from distmatch.reproduction.framework.common import Judge, correlation, digits_of, sized, thin, watched
 from distmatch.reproduction.framework.experiment import (
     Bench,
     Cell,
@@ -20,6 +20,7 @@ from distmatch.reproduction.framework.experiment import (
     Scale,
     Withdrawn,
 )
+from distmatch.reproduction.framework.sweeps import Value
 from distmatch.reproduction.framework.verdict import Expected
 from distmatch.runs.model import Trained
 

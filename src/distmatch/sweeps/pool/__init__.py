@@ -1,1 +1,1 @@
-"""Who performs a sweep's tasks: processes on this machine, or a Ray cluster."""
+"""Pools that perform a sweep's tasks: processes on this machine, or a Ray cluster."""

@@ -1,4 +1,4 @@
-"""What runs tasks: workers on this machine, or a Ray cluster."""
+"""The protocol of a pool of workers, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does, wherever it is: train a pack of runs, and measure those that are finished.
+"""The work of one worker, wherever it is: train a pack of runs, and measure those that are finished.
 
 All that it leaves is in the run folders; what it returns only says how it ended. A task may be given again at any
 time, after a kill or a success: what is done is not done again.
@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a task ended: done; interrupted; out of memory; bad input; or an error, with its text."""
+    """The end of a task: done; interrupted; out of memory; bad input; or an error, with its text."""
 
     kind: Literal["done", "interrupted", "memory", "bad", "error"]
     text: str = ""
@@ -103,11 +103,11 @@ def measure(path: Path, names: Iterable[str], samples: int, shared: Shared) -> N
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a run has taken all of its steps."""
+    """True where a run has taken all of its steps."""
     return (RunFolder(path).read_json("status.json") or {}).get("status") == "finished"
 
 
 def is_measured(path: Path, names: Iterable[str], samples: int) -> bool:
-    """Whether these metrics have been run on it, or do not apply."""
+    """True where these metrics have been measured on a run, or do not apply."""
     asked = RunFolder(path).read_json(MEASURED) or {}
     return set(names) <= set(asked.get("metrics", ())) and asked.get("samples") == samples

@@ -48,7 +48,7 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """True for the rank that writes files and messages."""
         return self.rank == 0
 
     @contextmanager
@@ -104,7 +104,7 @@ class Ranks:
         return self._wishes.item() > 0
 
     def told(self, content: bytes = b"") -> bytes:
-        """What the leader says, which the others need not know before. All wait for each other here.
+        """Return what the leader says, which the others need not know before. All wait for each other here.
 
         Raises:
             Lost: a rank has gone.
@@ -124,7 +124,7 @@ class Ranks:
 
 @contextmanager
 def _or_lost() -> Iterator[None]:
-    """What torch.distributed raises when a rank is gone, as `Lost`."""
+    """Raise what torch.distributed raises when a rank is gone as `Lost`."""
     try:
         yield
     except RuntimeError as error:

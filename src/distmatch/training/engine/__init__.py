@@ -1,1 +1,1 @@
-"""How a step is run: as it is, compiled, or as a CUDA graph."""
+"""Ways to run a step: as it is, compiled, or as a CUDA graph."""

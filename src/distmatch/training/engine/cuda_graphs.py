@@ -1,4 +1,4 @@
-"""How a trainer's step runs: as it is, compiled, or recorded once as a CUDA graph and replayed.
+"""Runners of a trainer's step: as it is, compiled, or recorded once as a CUDA graph and replayed.
 
 A step is a function of the places of its examples in the data, of the numbers that change with time, and of the
 state, which it writes in place. Nothing in it asks the host. So a graph holds all of it: the gather of a batch from
@@ -34,7 +34,7 @@ BLOCK = 8  # steps in one graph where nothing has to be looked at in between
 
 
 class Recorder(Protocol):
-    """What makes graphs."""
+    """The protocol of what records graphs."""
 
     def warm(self, run: Callable[[], Logs]) -> Logs:
         """Run it once, as it will be recorded."""
@@ -60,7 +60,7 @@ class CudaGraphs:
         self.before = self._outside()
 
     def _outside(self) -> tuple[torch.cuda.Stream, list[Tensor]]:
-        """What a recording may leave changed: the stream, and the generators' states."""
+        """Put back what a recording may leave changed: the stream, and the generators' states."""
         return torch.cuda.current_stream(self.device), [f.generator.get_state() for f in self.feeds]
 
     def warm(self, run: Callable[[], Logs]) -> Logs:
@@ -134,7 +134,7 @@ class Stepper:
         self._graphs: dict[tuple[int, bool], _Graph] = {}
 
     def fits(self, most: int, norms: bool) -> int:
-        """How many of the coming steps are taken at once, of at most this many."""
+        """Number of the coming steps that are taken at once, of at most this many."""
         return BLOCK if self.recorder and not norms and most >= BLOCK and self._warm(norms) else 1
 
     def steps(
@@ -243,7 +243,7 @@ def _python_number(t: Tensor) -> bool:
 
 
 def cannot_be_captured(feed: Feed, changing: bool) -> str | None:
-    """Why no graph can hold a step, as far as it can be told beforehand.
+    """Return the reason why no graph can hold a step, as far as it is known beforehand; None where one can.
 
     >>> from distmatch.objectives.terms.likelihood import KL
     >>> cannot_be_captured(Feed(KL() + KL(), torch.zeros(9, 1), latent=1, batch_size=3), changing=False)

@@ -45,12 +45,12 @@ class Bound:
         self.noise_size = getattr(net, "noise_size", 0)
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:
-        """What the net returns at these parameters."""
+        """Return the net's output at these parameters."""
         if self.half:
             held = next(chain(self.params.values(), self.net.parameters()), None)
             with torch.autocast("cpu" if held is None else held.device.type, torch.bfloat16):
-                found = self._called(*inputs, **given)
-            return _full(found)
+                output = self._called(*inputs, **given)
+            return _full(output)
         return self._called(*inputs, **given)
 
     def _called(self, *inputs: Any, **given: Any) -> Any:
@@ -98,12 +98,12 @@ def held_by_this_thread(nets: Iterable[nn.Module]) -> Iterator[None]:
                 del _AT_WORK[net]
 
 
-def _full(found: Any) -> Any:
+def _full(output: Any) -> Any:
     """A tensor or a distribution in float32, where autocast left it in fewer bits."""
-    if isinstance(found, Tensor):
-        return found.float() if found.dtype == torch.bfloat16 else found
-    tensors, rebuild = flatten_distribution(found)
-    return rebuild([_full(t) for t in tensors]) if any(t.dtype == torch.bfloat16 for t in tensors) else found
+    if isinstance(output, Tensor):
+        return output.float() if output.dtype == torch.bfloat16 else output
+    tensors, rebuild = flatten_distribution(output)
+    return rebuild([_full(t) for t in tensors]) if any(t.dtype == torch.bfloat16 for t in tensors) else output
 
 
 def bind(net: nn.Module, params: Mapping[str, Tensor], half: bool = False) -> Bound:
@@ -126,14 +126,14 @@ def evolved(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         net: the module, whose own parameters and buffers are used only where they are not given (frozen ones).
         tensors: parameters and buffers by their names in the net.
     """
-    found: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
     for name, module in net.named_modules():
         if getattr(module, "evolving", ()):
             home = f"{name}." if name else ""
             own = {**module._parameters, **module._buffers}
             at = {key: tensors.get(home + key, value) for key, value in own.items()}
-            found |= {home + key: value for key, value in module.evolve(at).items()}
-    return found
+            buffers |= {home + key: value for key, value in module.evolve(at).items()}
+    return buffers
 
 
 def evolving(net: nn.Module) -> dict[str, Tensor]:
@@ -147,7 +147,7 @@ def evolving(net: nn.Module) -> dict[str, Tensor]:
 
 
 def _slots(net: nn.Module) -> Slots:
-    """Where each parameter and evolving buffer lives: its module's own dict, its key there, its name.
+    """Return the home of each parameter and evolving buffer: its module's own dict, its key there, its name.
 
     Parameters that are tied have one name.
     """

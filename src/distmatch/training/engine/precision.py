@@ -1,4 +1,4 @@
-"""How exact the arithmetic of a run is."""
+"""Precision of the arithmetic of a run."""
 
 from __future__ import annotations
 

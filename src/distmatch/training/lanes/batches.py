@@ -41,12 +41,12 @@ class LaneFeed:
         self._at_once: bool | None = None  # whether preparing all lanes' examples at once gives the same
 
     def show(self, lanes: Sequence[int]) -> None:
-        """Which feed each lane is given from now on; one that is given to none is left alone."""
+        """Give each lane the feed of this number from now on; a feed that is given to none is left alone."""
         self.shown = list(lanes)
         self._offsets = self._starts[self.shown][:, None]
 
     def places(self) -> Tensor:
-        """Where each lane's next batch lies in its data, `(K, B)`; they are taken."""
+        """Return the places of each lane's next batch in its data, `(K, B)`, and count them as taken."""
         return torch.stack(self._each(lambda feed, lane: feed.places()))
 
     def batch(self, places: Tensor) -> Batch:
@@ -59,15 +59,15 @@ class LaneFeed:
         x = self._prepared(stored, uniform)
         noise = self._each(lambda feed, lane: feed.noise(x[lane]))
         y = None if self.y is None else self.y[index.to(self.y.device)]
-        return Batch(x, {n: torch.stack([found[n] for found in noise]) for n in noise[0]}, y)
+        return Batch(x, {n: torch.stack([of_lane[n] for of_lane in noise]) for n in noise[0]}, y)
 
     def _each(self, make: Callable[[Feed, int], T]) -> list[T]:
-        """What each lane is given, made once for each feed that is shown."""
+        """Return what `make` gives for each lane, made once for each feed that is shown."""
         made = {k: make(self.feeds[k], self.shown.index(k)) for k in dict.fromkeys(self.shown)}
         return [made[k] for k in self.shown]
 
     def _prepared(self, stored: Tensor, uniform: Sequence[Tensor]) -> Tensor:
-        """What the nets see, of all lanes' examples `(K, B, ...)`."""
+        """Return all lanes' examples as the nets see them, `(K, B, ...)`."""
         prepare = self.feeds[self.shown[0]].prepare
         joined = torch.stack(list(uniform)).flatten(0, 1) if uniform else None
         if self._at_once:

@@ -1,4 +1,4 @@
-"""Whether lanes pay: how long a step of a pack takes, and how much memory a run needs."""
+"""Benchmark of lanes: the time of a step of a pack, and the memory that a run needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pace:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast lanes are."""
+        """Ratio of the time of runs alone to that of lanes."""
         return self.loop / self.lanes
 
     @property
@@ -102,7 +102,7 @@ class Memory:
     step: int
 
     def lanes(self, room: int) -> int:
-        """How many lanes fit into so many bytes; at least one.
+        """Number of lanes that fit into so many bytes; at least one.
 
         >>> Memory(state=100, step=300).lanes(room=1000)
         2

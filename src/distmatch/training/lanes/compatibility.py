@@ -1,4 +1,4 @@
-"""Whether two trainers may be lanes of one program: they compute the same thing, at other numbers."""
+"""Compatibility of two trainers as lanes of one program: they compute the same thing, at other numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 def alike(a: Trainer, b: Trainer) -> str | None:
-    """Why two trainers cannot share lanes; None if they can.
+    """Return the reason why two trainers cannot share lanes; None if they can.
 
     They may differ in seed, data of one shape, weights that are trained, learning rates, and the numbers of the
     objective (`Objective.numbers`, ramps). Nets, frozen weights, fixed buffers, the order of updates and the shapes of
@@ -121,7 +121,7 @@ def _modules(ours: Mapping[str, nn.Module], theirs: Mapping[str, nn.Module]) -> 
 
 
 def same(a: Any, b: Any, seen: frozenset[tuple[int, int]] = frozenset()) -> bool:
-    """Whether two values do the same, as far as it can be told: functions by their code and what they close over.
+    """True where two values do the same, as far as can be told: functions by their code and what they close over.
 
     >>> same(partial(max, 1), partial(max, 1)), same(partial(max, 1), partial(max, 2))
     (True, False)
@@ -148,7 +148,7 @@ def same(a: Any, b: Any, seen: frozenset[tuple[int, int]] = frozenset()) -> bool
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
-    """What a function is made of; nothing for what is no function."""
+    """Return the parts of a function; nothing for what is not a function."""
     if isinstance(value, partial):
         return value.func, value.args, value.keywords
     if isinstance(value, MethodType):

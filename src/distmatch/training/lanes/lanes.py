@@ -99,9 +99,9 @@ class Lanes:
         Raises:
             BadInput: a trainer has moved by itself, or was restored to another step than the others'.
         """
-        found: list[dict[str, Tensor]] = [{} for _ in self.trainers]
+        losses: list[dict[str, Tensor]] = [{} for _ in self.trainers]
         if not self.alive:
-            return found
+            return losses
         if self._stale:
             self._tidy()
         moving = [self.trainers[lane] for lane in self.alive]
@@ -120,8 +120,8 @@ class Lanes:
             trainer.steps_done += count
             trainer.keys = trainer.keys or losses_of(list(logs))
             trainer.pending.extend(row[slot] for row in own)
-            found[lane] = {name: of_each[slot] for name, of_each in apart.items()}
-        return found
+            losses[lane] = {name: of_each[slot] for name, of_each in apart.items()}
+        return losses
 
     def freeze(self, lane: int) -> None:
         """This lane no longer moves (`Pack.freeze`)."""
@@ -200,17 +200,17 @@ class Loop:
 
     def advance(self, norms: bool = False, most: int = 1) -> list[dict[str, Tensor]]:
         """One step of every lane that still moves (`Pack.advance`); all take as many as the first."""
-        found: list[dict[str, Tensor]] = [{} for _ in self.trainers]
+        losses: list[dict[str, Tensor]] = [{} for _ in self.trainers]
         count = 0
         for lane in self.alive:
             trainer = self.trainers[lane]
             end = trainer.steps_done + count
             while not count or trainer.steps_done < end:
                 before = trainer.steps_done
-                found[lane] = trainer.advance(norms, end - before if count else most)
+                losses[lane] = trainer.advance(norms, end - before if count else most)
                 if not count:
                     count, end = trainer.steps_done - before, trainer.steps_done
-        return found
+        return losses
 
     def freeze(self, lane: int) -> None:
         """This lane no longer moves (`Pack.freeze`)."""

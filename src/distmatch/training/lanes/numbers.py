@@ -44,7 +44,7 @@ class LaneNumbers:
         return replace(settings, lanes=True, **rates)
 
     def show(self, lanes: Sequence[int]) -> None:
-        """Which of the trainers each lane has the numbers of, from now on; tensors stay in their place."""
+        """Give each lane the numbers of this trainer from now on; tensors stay in their place."""
         shown = [self.trainers[lane] for lane in lanes]
         for path, held in self._fixed.items():
             held.copy_(self._of([_value(t, path) for t in shown]))
@@ -53,12 +53,12 @@ class LaneNumbers:
 
     def at(self, step: int) -> dict[str, float]:
         """Those that change with time, after this many steps; lane by lane where lanes do not share them."""
-        found = {path: ramp.at(step) for path, ramp in self._shared.items() if isinstance(ramp, Ramp)}
+        numbers = {path: ramp.at(step) for path, ramp in self._shared.items() if isinstance(ramp, Ramp)}
         for path in self.changing:
             for k, trainer in enumerate(self.trainers):
                 value = _value(trainer, path)
-                found[f"{path}@{k}"] = value.at(step) if isinstance(value, Ramp) else value
-        return found
+                numbers[f"{path}@{k}"] = value.at(step) if isinstance(value, Ramp) else value
+        return numbers
 
     def of_lanes(self, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All that are not the same plain number in all lanes, `(K,)` each; `now`: what `at` said, as tensors."""
