@@ -16,6 +16,7 @@ from distmatch.objectives.term import Critics
 from distmatch.objectives.terms.match import Match
 from distmatch.objectives.variables import X_GEN, Z_CODE, Z_PRIOR, X, draw
 from distmatch.schedules import Ramp
+from distmatch.testing import check_penalty
 from distmatch.training.optimisers import SGD
 from distmatch.training.step import Settings, init, step
 
@@ -23,9 +24,7 @@ B, H = 6, 1e-6
 DOUBLE = {"dtype": torch.float64}
 every = pytest.mark.parametrize("make", PENALTIES.values(), ids=PENALTIES)
 SMOOTH = [n for n, make in PENALTIES.items() if make().per_sample]
-PROJECTIONS = [n for n in PENALTIES if n not in SMOOTH]
 smooth = pytest.mark.parametrize("make", [PENALTIES[n] for n in SMOOTH], ids=SMOOTH)
-projection = pytest.mark.parametrize("make", [PENALTIES[n] for n in PROJECTIONS], ids=PROJECTIONS)
 joint = pytest.mark.parametrize("shapes", [((3,),), ((1, 2, 2),), ((3,), (2,))], ids=["x", "image", "joint"])
 
 
@@ -68,6 +67,11 @@ def held(
             v + 0.5 * v.std() * u for v, u in zip(p, noise, strict=True)
         ]
     return penalty, p
+
+
+@every
+def test_it_keeps_the_contract(make):
+    check_penalty(make())
 
 
 @smooth
@@ -138,29 +142,6 @@ def test_its_first_number_is_a_factor_and_may_differ_from_lane_to_lane(make):
     torch.testing.assert_close(lanes(factors), factors[:, None] * one)
 
 
-@smooth
-def test_no_graph_is_needed_to_look_at_it(make):
-    penalty = make()
-    weights, p, q, noise = case(((3,),), penalty)
-    paid = penalty(critic(((3,),), weights), p, q, noise)
-    with torch.no_grad():
-        torch.testing.assert_close(penalty(critic(((3,),), weights), p, q, noise), paid)
-
-
-@projection
-def test_a_projection_is_done_in_place_and_once(make):
-    g = generator()
-    weights = [torch.randn(4, 3, generator=g), torch.randn(3, generator=g)]
-    kept = [w.clone() for w in weights]
-    places = [w.data_ptr() for w in weights]
-    make().project(weights)
-    assert [w.data_ptr() for w in weights] == places
-    assert not torch.equal(weights[0], kept[0])
-    once = [w.clone() for w in weights]
-    make().project(weights)
-    assert all(torch.equal(a, b) for a, b in zip(weights, once, strict=True))
-
-
 @pytest.mark.parametrize("by", COMPARISONS.values(), ids=COMPARISONS)
 @every
 def test_a_term_takes_it_with_any_comparison(make, by):
@@ -209,8 +190,3 @@ def test_it_prints_and_may_have_a_ramp(make):
     assert make().equation()
     assert isinstance(make().per_sample, bool)
     assert len(Objective(Match(X_GEN, X, penalty=make(Ramp(1, 2, 10)))).ramps) == 1
-
-
-def test_projections_add_no_loss():
-    assert PROJECTIONS
-    assert all(PENALTIES[n]()(torch.sum, [], [], None) is None for n in PROJECTIONS)

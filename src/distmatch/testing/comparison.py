@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,20 +18,28 @@ LARGEST = 1e3  # scores are sought in [-LARGEST, LARGEST]
 def check_comparison(comparison: Comparison) -> None:
     """Raise `AssertionError` with one sentence where a comparison breaks its contract.
 
-    Both model sides are there; losses are finite and of the scores' shape and dtype, and go through vmap; the critic
-    scores the target up and the model down, the model's nets the other way. Where there is a `log_ratio`, the critic
-    is best at the true one, and its nets' loss falls along the way from q to p.
+    - It names its source, and its equation has both distributions.
+    - Both model sides are there; losses are finite, of the scores' shape and dtype, and the same under vmap.
+    - The critic scores the target up and the model down, the generator loss the other way.
+    - With a `log_ratio`: that is finite and does not fall; the critic is best at the true one; with the best critic the
+      generator loss falls all the way from q to p, where it is stationary.
+    - Without one: a model that is p, shifted, comes back under the critic f(u) = u.
 
     >>> from distmatch.objectives.comparisons import WASSERSTEIN
     >>> check_comparison(WASSERSTEIN)
     """
     name = f"comparison {comparison.name!r}"
+    assert comparison.reference, f"{name}: it has no reference; name the paper, or say that it is your own"
+    text = comparison.equation("q", "p")
+    assert {"q", "p"} <= set(text), f"{name}: its equation is {text!r}; it must have both distributions"
     for who, sides in (("critic", comparison.critic), ("model", comparison.generator)):
         assert sides.model is not None, f"{name}: the {who}'s loss on the model is None; give one"
         _check_sides(f"{name}: the {who}'s loss on the", sides)
     if comparison.log_ratio is None:
         _check_signs(name, comparison, GRID)
+        _check_shift(name, comparison)
         return
+    _check_log_ratio(name, comparison.log_ratio)
     _check_signs(name, comparison, best_scores(comparison, GRID))
     _check_optimum(name, comparison)
     _check_descent(name, comparison)
@@ -54,6 +64,21 @@ def best_scores(comparison: Comparison, log_ratios: Tensor) -> Tensor:
         "log_ratio must rise with the score and reach every number"
     )
     return high
+
+
+def _check_log_ratio(name: str, log_ratio: Callable[[Tensor], Tensor]) -> None:
+    for dtype in (torch.float32, torch.float64):
+        scores = torch.tensor([-1e4, -100, -2, -1, 0, 0.5, 1, 2, 100, 1e4], dtype=dtype, requires_grad=True)
+        values = log_ratio(scores)
+        (slope,) = torch.autograd.grad(values.sum(), scores)
+        came, expected = (tuple(values.shape), values.dtype), (tuple(scores.shape), dtype)
+        assert came == expected, (
+            f"{name}: its log_ratio is {came} for scores {expected}; it must be of each score"
+        )
+        bad = scores[~(values.isfinite() & slope.isfinite() & (slope >= 0))]
+        assert not len(bad), (
+            f"{name}: its log_ratio at s = {bad[0].item():g} is not finite, or falls; it must be finite and not fall"
+        )
 
 
 def _total(sides: Sides, scores: Tensor, p: Tensor, q: Tensor) -> Tensor:
@@ -120,4 +145,24 @@ def _check_descent(name: str, comparison: Comparison) -> None:
     share = int(losses.diff().argmax()) / 20
     assert (losses.diff() < 0).all(), (
         f"{name}: the generator loss does not fall at {share:.0%} of the way from q to p; with the best critic it must"
+    )
+    near = [P + t * (Q - P) for t in (-1e-4, 1e-4)]
+    before, after = (_total(comparison.generator, best_scores(comparison, (P / q).log()), P, q) for q in near)
+    assert abs(after - before) < 1e-9, (
+        f"{name}: the generator loss changes by {(after - before).item():.2g} about q = p; it must be stationary there"
+    )
+
+
+def _check_shift(name: str, comparison: Comparison) -> None:
+    """Under f(u) = u, which is 1-Lipschitz and the best critic of a model to the left, the model goes right."""
+    u = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)
+    mean = torch.full_like(u, 1 / len(u))
+
+    def loss(shift: Tensor) -> Tensor:
+        parts = zip(comparison.generator, (u, u - shift), strict=True)
+        return torch.stack([(mean * side(f)).sum() for side, f in parts if side is not None]).sum()
+
+    losses = torch.stack([loss(s) for s in torch.linspace(2, 0, 11, dtype=torch.float64)])
+    assert (losses.diff() < 0).all(), (
+        f"{name}: a model that is p, shifted, is not brought back by f(u) = u; it must be"
     )

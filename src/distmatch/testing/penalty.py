@@ -16,9 +16,9 @@ ROWS, FEATURES, H = 6, 3, 1e-6
 def check_penalty(penalty: Penalty) -> None:
     """Raise `AssertionError` with one sentence where a penalty breaks its contract.
 
-    One number is paid for each sample, which other samples do not change (their common deviation may), and its
-    gradient in the critic's weights equals finite differences. One that is not `per_sample` pays nothing, and
-    projects weights in place, where a second time changes nothing.
+    - One number is paid for each sample, which other samples do not change (their common deviation may).
+    - Its gradient in the critic's weights equals finite differences, and its value is the same under `no_grad`.
+    - One that is not `per_sample` pays nothing, and projects weights in place, where a second time changes nothing.
 
     >>> from distmatch.objectives.penalties import gradient_penalty
     >>> check_penalty(gradient_penalty(10))
@@ -53,6 +53,11 @@ def check_penalty(penalty: Penalty) -> None:
         same = torch.allclose(paid(weights, *turned)[others], before[others], rtol=1e-12, atol=0)
         assert same, f"{name}: sample {i} changes what others pay; each must pay for itself"
     _check_slope(name, lambda w: paid(w, p, q).mean(), weights)
+    with torch.no_grad():
+        same = torch.allclose(paid(weights, p, q), before, rtol=1e-12, atol=0)
+    assert same, (
+        f"{name}: it is another under torch.no_grad(), where validation computes it; it must be the same"
+    )
 
 
 def _check_slope(name: str, value: Callable[[Tensor], Tensor], weights: Tensor) -> None:
