@@ -15,7 +15,7 @@ class BadInput(ValueError):
 
 
 class Doubt(UserWarning):
-    """What may be meant, but seldom is: a warning in Python, a note on the command line.
+    """A warning of what may be meant, but seldom is; the command line shows it as a note.
 
     >>> issubclass(Doubt, UserWarning)
     True

@@ -1,4 +1,4 @@
-"""What a net's distribution must be: one for each example, over what the data or the latent space hold."""
+"""Checks of a net's distribution: one for each example, over values of the data's or the latent's shape."""
 
 from __future__ import annotations
 

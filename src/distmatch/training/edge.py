@@ -153,14 +153,14 @@ def _drawn(objective: Objective, nets: Mapping[str, Any], batch: Batch) -> Draws
 
 
 def _losses(objective: Objective, draws: Draws, critics: Critics) -> dict[str, list[Tensor]]:
-    """What each net minimises, unweighted: by the net's name."""
-    found: dict[str, list[Tensor]] = {}
+    """Return the losses of each net, without their weights, by the net's name."""
+    losses: dict[str, list[Tensor]] = {}
     for term in objective.terms:
         for name in term.nets:
-            found.setdefault(name, []).append(term.loss(draws, critics).mean())
+            losses.setdefault(name, []).append(term.loss(draws, critics).mean())
         for part in term.critic_losses(draws.detach(), Critics(critics.nets, draws.detach())).values():
-            found.setdefault(next(iter(term.critics)), []).append(part.mean())
-    return found
+            losses.setdefault(next(iter(term.critics)), []).append(part.mean())
+    return losses
 
 
 def _check_weights(objective: Objective) -> None:
