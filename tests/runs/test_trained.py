@@ -162,3 +162,33 @@ def test_moving_keeps_the_graph():
     loc = torch.zeros(2, requires_grad=True)
     on_cpu(Normal(loc, 1.0)).log_prob(torch.ones(2)).sum().backward()
     assert loc.grad.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("system", "more"),
+    [
+        ("gan", {"network.latent": 3}),
+        ("gan", {"network.latent": 3, "network.prior": "sphere"}),
+        ("vae", {"network.latent": 5, "network.prior": "mixture", "terms": "nll + kl(prior=learned)"}),
+        ("cvae", {"network.latent": 3}),
+        (
+            "pixelvae",
+            {
+                "data.name": "digits",
+                "data.limit": 64,
+                "network.width": 4,
+                "network.layers": 2,
+                "network.latent": 3,
+            },
+        ),
+    ],
+    ids=["normal", "sphere", "learned", "labels", "autoregressive"],
+)
+def test_the_first_samples_are_the_same_however_many_are_drawn(system, more):
+    run = trained(None if "terms" in more else system, **more)
+    whole = run.sample(130, seed=7)
+    for n in (1, 2, 10, 15, 17, 33, 63, 64, 65, 100, 127):
+        torch.testing.assert_close(run.sample(n, seed=7), whole[:n], rtol=1e-5, atol=1e-6)
+        assert torch.equal(run.prior_draws(n, 7), run.prior_draws(130, 7)[:n])
+    assert not torch.equal(run.sample(10, seed=8), whole[:10])
+    assert len({tuple(row.flatten().tolist()) for row in run.prior_draws(130, 7)}) == 130

@@ -27,6 +27,7 @@ from distmatch.training import FIXED_PRIORS, checkpoint
 from distmatch.training.evaluation import EVALUATION_SEED, by_draw
 
 CHUNK = 1000
+BLOCK = 64  # draws of the prior at once; a multiple of 16, up to which torch's order depends on the size
 PREPARED = {"train": 2**30, "validation": 2**30 + 1, "test": 2**30 + 2}  # seeds of what is random there
 
 
@@ -67,12 +68,16 @@ class Trained:
         return latent
 
     def prior_draws(self, n: int, seed: int = 0) -> Tensor:
-        """n draws of z from the prior, fixed or learned, `(n, latent)`."""
+        """Return n draws of z from the prior, fixed or learned, `(n, latent)`.
+
+        The first ones are those of a smaller n. They are made in whole blocks, since torch draws the last values of a tensor by another rule.
+        """
+        whole = -(-n // BLOCK) * BLOCK
         if (distribution := self.prior()) is None:
-            noise = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(seed))
-            return FIXED_PRIORS[self.assembly.config.network.prior](noise)
+            noise = torch.randn(whole, self.latent, generator=torch.Generator().manual_seed(seed))
+            return FIXED_PRIORS[self.assembly.config.network.prior](noise[:n])
         with torch.no_grad(), own_randomness(seed):
-            return distribution.sample((n,)).cpu()
+            return torch.cat([distribution.sample((BLOCK,)).cpu() for _ in range(whole // BLOCK)])[:n]
 
     def prior(self) -> Distribution | None:
         """m(z), where the prior was learned; its weights are held still."""
