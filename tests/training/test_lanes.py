@@ -20,7 +20,10 @@ from contracts.toys import assert_same, generator
 from distmatch.errors import BadInput
 from distmatch.networks import Shapes, build
 from distmatch.objectives.objective import Objective
+from distmatch.objectives.terms.clamp import Clamp
 from distmatch.objectives.terms.likelihood import KL, NLL
+from distmatch.objectives.terms.match import Match
+from distmatch.objectives.variables import X_GEN, X
 from distmatch.schedules import Ramp
 from distmatch.systems import gan, vae, vgh_plus_plus, wgan, wgan_gp
 from distmatch.training import SGD, Adam, Diverged, Feed, RMSProp, Settings, Trainer
@@ -638,6 +641,14 @@ UNLIKE: dict[str, tuple[Pair, str]] = {
         "their engines differ: eager and compiled",
     ),
 }
+
+
+def test_numbers_beyond_one_another_do_not_part_lanes():
+    """Clamp's low end must be below its high end; structures are compared without any number of theirs."""
+    lows = [Objective(Match(X_GEN, X), Clamp(low=low, high=high)) for low, high in ((1.5, 20.0), (2.0, 3.0))]
+    first, second = (trainer(objective, seed) for seed, objective in enumerate(lows))
+    assert alike(first, second) is None
+    assert Lanes([first, second]).run(3)
 
 
 @pytest.mark.parametrize(("pair", "why"), UNLIKE.values(), ids=UNLIKE)

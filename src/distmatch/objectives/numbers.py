@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, tensor
 
 from distmatch.schedules import Ramp
+
+ANY_NUMBER: Tensor = tensor(1.0)
+"""What stands for each number where only the structure of objectives is compared; no term checks a tensor's range."""
 
 
 def leaves(item: Any, kind: Any) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class Trained:
     def prior_draws(self, n: int, seed: int = 0) -> Tensor:
         """Return n draws of z from the prior, fixed or learned, `(n, latent)`.
 
-        The first ones are those of a smaller n. They are made in whole blocks, since torch draws the last values of a tensor by another rule.
+        The first ones are those of a smaller n. They are made in whole blocks, since torch draws the last values of a
+        tensor by another rule.
         """
         whole = -(-n // BLOCK) * BLOCK
         if (distribution := self.prior()) is None:

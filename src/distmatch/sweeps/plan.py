@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, tensor
-
 from distmatch.data import DataSet
 from distmatch.errors import BadInput
 from distmatch.metrics import BETTER
+from distmatch.objectives.numbers import ANY_NUMBER
 from distmatch.objectives.objective import Objective
 from distmatch.runs.build import assemble, data_of, layered, objective_of, resolved
 from distmatch.runs.config import RunConfig
@@ -24,7 +23,6 @@ from distmatch.sweeps.file import Part, SweepFile
 from distmatch.sweeps.space import Choice, Range, Space, Value, draws
 
 LONGEST_NAME = 120
-ANY_NUMBER: Tensor = tensor(1.0)
 Structure = tuple[Objective, str]
 """What runs must have in common to be lanes of one program, as far as a configuration tells."""
 

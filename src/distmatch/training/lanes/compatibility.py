@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distmatch.objectives.numbers import ANY_NUMBER
 from distmatch.training.batches import Feed
 from distmatch.training.engine.functional import evolving
 from distmatch.training.optimisers import Optimiser
@@ -36,10 +37,10 @@ def alike(a: Trainer, b: Trainer) -> str | None:
 
 
 def _structure(trainer: Trainer) -> Any:
-    """The objective with every number replaced by the same one, and which numbers there are."""
+    """Return the objective with `ANY_NUMBER` for every number, and the numbers' paths."""
     objective = trainer.objective
     paths = sorted({*objective.numbers(), *objective.ramps})
-    return paths, objective.with_numbers(dict.fromkeys(paths, 1.0))
+    return paths, objective.with_numbers(dict.fromkeys(paths, ANY_NUMBER))
 
 
 def _settings(a: Settings, b: Settings) -> str | None:
