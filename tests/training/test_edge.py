@@ -317,6 +317,24 @@ def test_data_that_are_not_finite_are_named_by_their_place(bad):
         trainer(x=x)
 
 
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.rand(50, 8, 8, 3), r"look like \(N, H, W, C\), and nets take \(N, C, H, W\): x.movedim"),
+        (torch.rand(12, 300), r"12 examples of 300 values: if they are \(D, N\), give x.T"),
+    ],
+)
+def test_dimensions_in_another_order_are_noted(x, said):
+    size = x[0].numel()
+    nets = vae_nets(encoder=As(lambda h: Independent(Normal(h, 1.0), 1), size, LATENT))
+    nets["encoder"].forward = lambda h, net=nets["encoder"]: net.make(net.net(h.flatten(1)))
+    nets["decoder"] = As(
+        lambda h: Independent(Normal(h.view(-1, *x.shape[1:]), 1.0), x.ndim - 1), LATENT, size
+    )
+    with pytest.warns(Doubt, match=said):
+        trainer(nets=nets, x=x)
+
+
 def test_a_critic_that_ends_in_a_sigmoid():
     """Its log-ratio would stay between 0 and 1: a GAN that ends at a tenth of its slope."""
     squashed = Critic(lambda s: s.sigmoid().squeeze(-1))

@@ -14,10 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 
-from distmatch.distributions.checks import check_distribution, check_support, unvalidated
-from distmatch.distributions.flatten import flatten_distribution
+from distmatch.distributions.checks import check_support, unvalidated
 from distmatch.errors import BadInput
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.term import MODEL_NETS, Critics
@@ -25,9 +23,9 @@ from distmatch.objectives.variables import X_GEN, X_REC, Draws, draw
 from distmatch.random import own_randomness
 from distmatch.training.batches import Feed
 from distmatch.training.step import Batch
+from distmatch.training.watched import Watched, check_apart, check_repeats
 
 EDGE_SEED = 1_618_033  # of the tiny batch's noise, which is apart from the run's
-LIKE = 1e-3  # two calls of one function differ by rounding alone, of this share of their range at most
 
 
 def check_run(objective: Objective, nets: Mapping[str, nn.Module], feed: Feed) -> list[str]:
@@ -46,79 +44,20 @@ def check_run(objective: Objective, nets: Mapping[str, nn.Module], feed: Feed) -
     _check_sharing(nets)
     _check_labels(feed, nets)
     batch = _tiny_batch(objective, feed)
-    watched = {name: _Watched(name, net, objective, batch, feed.latent) for name, net in nets.items()}
+    shape = tuple(batch.x.shape[1:])
+    watched = {name: Watched(name, net, objective, shape, feed.latent) for name, net in nets.items()}
     with _graph(), unvalidated(), own_randomness(EDGE_SEED):
         draws = _drawn(objective, watched, batch)
         critics = Critics({n: watched[n] for n in objective.critics}, draws)
         losses = _losses(objective, draws, critics)
         _check_gradients(nets, losses)
         for net in watched.values():
-            _check_repeats(net)
+            check_repeats(net)
         for critic, penalty in objective.penalties.values():
             if penalty.per_sample:
-                _check_apart(watched[critic])
+                check_apart(watched[critic])
         notes = [_sigmoid(objective, watched[name]) for name in objective.critics]
-    return [note for note in (_frozen(objective, nets), *_of_data(draws), *notes) if note]
-
-
-class _Watched:
-    """A net that checks the shape of whatever it returns, and keeps it."""
-
-    def __init__(self, name: str, net: nn.Module, objective: Objective, batch: Batch, latent: int) -> None:
-        self.name, self.net, self.who = (
-            name,
-            net,
-            f"the {name}" if name in objective.uses else f"the critic {name!r}",
-        )
-        self.spaces = objective.critics.get(name)
-        self.x, self.latent = tuple(batch.x.shape[1:]), latent
-        self.call: tuple[tuple[Any, ...], dict[str, Any], Any] | None = (
-            None  # the first: inputs, labels, output
-        )
-
-    def __getattr__(self, key: str) -> Any:
-        return getattr(self.net, key)
-
-    def __call__(self, *inputs: Any, **more: Any) -> Any:
-        tensors = [v for v in (*inputs, *more.values()) if isinstance(v, Tensor)]
-        try:
-            made = self.net(*inputs, **more)
-        except BadInput:
-            raise
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-            raise BadInput(
-                f"{self.who} cannot be called with inputs of shape {shapes}"
-                f"{' and the labels y' if 'y' in more else ''}: {' '.join(str(error).split())}"
-            ) from error
-        self.check(made, len(tensors[0]) if tensors else 1, more)
-        if self.call is None and not any(is_functorch_wrapped_tensor(t) for t in tensors):
-            self.call = inputs, more, made
-        return made
-
-    def check(self, made: Any, batch: int, more: Mapping[str, Any]) -> None:
-        """Raise `BadInput` unless the output is what a net of this role returns for `batch` examples."""
-        if self.spaces is not None:
-            _check_scores_of(self.who, made, batch, bool(more.get("hidden")))
-        elif self.name == "encoder":
-            check_distribution(made, batch, (self.latent,), self.who)
-        elif self.name == "decoder":
-            check_distribution(made, batch, self.x, self.who)
-        elif self.name == "lens" and (not isinstance(made, Tensor) or made.shape != (batch, *self.x)):
-            came = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-            raise BadInput(
-                f"the lens returned {came} for data of shape {(batch, *self.x)}; it must return that shape"
-            )
-
-
-def _check_scores_of(who: str, made: Any, batch: int, hidden: bool) -> None:
-    came = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-    if not isinstance(made, Tensor) or made.ndim != 1 + hidden or len(made) != batch:
-        remedy = (
-            "return .squeeze(-1)" if came.endswith(f"({batch}, 1)") else "return one score for each example"
-        )
-        wanted = f"features ({batch}, F)" if hidden else f"({batch},)"
-        raise BadInput(f"{who} returned {came} for {batch} examples; it must return {wanted}: {remedy}")
+    return [note for note in (_frozen(objective, nets), _layout(feed.x), *_of_data(draws), *notes) if note]
 
 
 @contextmanager
@@ -217,9 +156,10 @@ def _check_labels(feed: Feed, nets: Mapping[str, nn.Module]) -> None:
 
 def _check_gradients(nets: Mapping[str, nn.Module], losses: Mapping[str, list[Tensor]]) -> None:
     """Raise `BadInput` for a net with parameters to learn that no gradient of its losses reaches."""
-    for name, parts in sorted(
-        losses.items(), key=lambda item: item[0] in MODEL_NETS
-    ):  # critics cut others off
+    for name in sorted(
+        losses, key=MODEL_NETS.__contains__
+    ):  # critics first: one that detaches cuts others off
+        parts = losses[name]
         params = [p for p in nets[name].parameters() if p.requires_grad]
         total = sum(parts[1:], parts[0])
         if not params:
@@ -236,48 +176,7 @@ def _check_gradients(nets: Mapping[str, nn.Module], losses: Mapping[str, list[Te
             )
 
 
-def _check_repeats(net: _Watched) -> None:
-    """Raise `BadInput` for a net that answers one input in two ways."""
-    if net.call is None:
-        return
-    inputs, more, made = net.call
-    if not _alike(made, net.net(*inputs, **more)):
-        raise BadInput(
-            f"{net.who} returns different values for the same input, so it draws random numbers of its own "
-            "(dropout, randn) or changes itself at each call: leave that out, since all randomness is the run's"
-        )
-
-
-def _check_apart(critic: _Watched) -> None:
-    """Raise `BadInput` for a critic whose score of one example depends on the others of the batch.
-
-    A layer that was published with such a penalty says so by `bears_penalties = True`.
-    """
-    if critic.call is None or any(getattr(m, "bears_penalties", False) for m in critic.net.modules()):
-        return
-    inputs, more, made = critic.call
-    others = [torch.cat([v[:1], 2 * v[1:].flip(0)]) if v.is_floating_point() else v for v in inputs]
-    if not _alike(made[:1], critic.net(*others, **more)[:1]):
-        raise BadInput(
-            f"{critic.who} mixes the examples of a batch (batch norm, minibatch features), and its penalty is one for "
-            "each example: take a norm of each example alone (LayerNorm, GroupNorm), or leave the penalty out"
-        )
-
-
-def _alike(a: Any, b: Any) -> bool:
-    """True where two outputs, tensors or distributions, are equal to rounding."""
-    pairs = zip(
-        *(([v] if isinstance(v, Tensor) else flatten_distribution(v)[0]) for v in (a, b)), strict=True
-    )
-    return all(_close(u.detach(), v.detach()) for u, v in pairs if u.numel())
-
-
-def _close(u: Tensor, v: Tensor) -> bool:
-    scale = float(u.abs().nan_to_num(0.0, 0.0, 0.0).max())
-    return bool(torch.isclose(u, v, rtol=0, atol=LIKE * scale + 1e-12, equal_nan=True).all())
-
-
-def _sigmoid(objective: Objective, critic: _Watched) -> str | None:
+def _sigmoid(objective: Objective, critic: Watched) -> str | None:
     """Return a note on a critic whose scores are squashed to (0, 1); raise `BadInput` where they must be logits."""
     if critic.call is None or not _ends_in_sigmoid(critic.call[2]):
         return None
@@ -311,3 +210,15 @@ def _of_data(draws: Draws) -> Iterator[str | None]:
             x = draws.values["x"]
             copies = math.prod(made.batch_shape) // len(x) if len(x) else 1
             yield check_support(made, x.repeat(copies, *[1] * (x.ndim - 1)), "the decoder")
+
+
+def _layout(x: Tensor) -> str | None:
+    """Return a note on data whose dimensions stand in another order than nets take them."""
+    shape = tuple(x.shape)
+    if len(shape) == 4 and shape[1] > 4 and shape[3] in (1, 3, 4):
+        return (
+            f"the data of shape {shape} look like (N, H, W, C), and nets take (N, C, H, W): x.movedim(-1, 1)"
+        )
+    if len(shape) == 2 and shape[1] > 10 * shape[0]:
+        return f"the data have {shape[0]} examples of {shape[1]} values: if they are (D, N), give x.T"
+    return None
