@@ -34,9 +34,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'distmatch' has no attribute {name!r}")
     module, attribute = _homes()[name]
     home = None if module == "distmatch" else import_module(module)
-    found = getattr(home, attribute, None) or import_module(f"{module}.{attribute}")
-    globals()[name] = found
-    return found
+    value = getattr(home, attribute, None) or import_module(f"{module}.{attribute}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

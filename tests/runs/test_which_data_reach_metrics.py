@@ -18,6 +18,7 @@ from distmatch.metrics import Options
 from distmatch.metrics import evaluate as bench
 from distmatch.networks.priors import NormalMixture
 from distmatch.objectives.variables import X_GEN
+from distmatch.reports.table import comparison_rows
 from distmatch.runs import critics
 from distmatch.runs import model as trained
 from distmatch.runs.build import assemble, layered
@@ -26,10 +27,12 @@ from distmatch.runs.external import diagnose, model_of, read_samples
 from distmatch.runs.folder import FORMAT, RunFolder
 from distmatch.runs.model import finalize, load_trained
 from distmatch.runs.train import train
-from distmatch.runs.view import measured
+from distmatch.runs.view import measured, report
 from distmatch.sweeps.file import SweepFile, parse
 from distmatch.sweeps.packing import How
+from distmatch.sweeps.plan import Run as RunPlanned
 from distmatch.sweeps.pool.worker import Task
+from distmatch.sweeps.table import row_of
 
 VALUES = {"train": 1.0, "validation": 2.0, "test": 3.0}
 SIZES = {"train": 60, "validation": 24, "test": 40}
@@ -360,7 +363,10 @@ def test_a_run_is_measured_with_the_seed_that_was_given(tmp_path):
         alone = bench(run.as_model(), ["mmd"], samples=40, seed=seed)
         assert found.metrics == alone.metrics
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())
-    assert (kept["seed"], kept["metrics"]["mmd"]["value"]) == (4, alone.metrics["mmd"].value)
+    assert (kept["metrics"]["mmd"]["seed"], kept["metrics"]["mmd"]["value"]) == (
+        4,
+        alone.metrics["mmd"].value,
+    )
     content = {**kept, "metrics": {"mse": {"value": 7.0}, "mmd": {"value": 8.0}}}
     (tmp_path / "r" / "metrics.json").write_text(json.dumps(content))
     evaluate(tmp_path / "r", ["mmd"], samples=40, seed=4)
@@ -372,6 +378,42 @@ def test_a_run_is_measured_with_the_seed_that_was_given(tmp_path):
     kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
     assert "mse" not in kept  # it is of another step
     assert any("were of step 1 and are dropped" in note for note in notes)
+
+
+def test_each_result_carries_how_it_was_measured(tmp_path):
+    """A later call's seed and number of samples are not an earlier one's."""
+    config = layered({"system": "gan", "data.name": "ring", "data.limit": 200, **SMALL, "training.steps": 3})
+    train(config, tmp_path / "r")
+    evaluate(tmp_path / "r", ["mmd"], samples=40, seed=4)
+    evaluate(tmp_path / "r", ["sliced_wasserstein"], samples=30, seed=2)
+    kept = json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"]
+    made = {
+        name: [kept[name][key] for key in ("step", "samples", "seed")]
+        for name in ("mmd", "sliced_wasserstein")
+    }
+    assert made == {"mmd": [3, 40, 4], "sliced_wasserstein": [3, 30, 2]}
+
+
+def test_results_of_an_older_step_are_not_shown_as_the_runs(tmp_path, capsys):
+    """Measured at step 3, then trained to step 6: the number stays, says so, and is ranked with no other."""
+    config = layered({"system": "vae", "data.name": "ring", "data.limit": 200, **SMALL, "training.steps": 6})
+    for name in ("old", "new"):
+        train(config, tmp_path / name)
+    evaluate(tmp_path / "new", ["mse"], samples=40)
+    evaluate(tmp_path / "old", ["mse"], samples=40)
+    path = tmp_path / "old" / "metrics.json"
+    content = json.loads(path.read_text())
+    content["metrics"]["mse"] |= {"step": 3, "value": 1e-6, "standard_error": 1e-9}
+    path.write_text(json.dumps(content))
+    metrics, _ = measured([tmp_path / "old", tmp_path / "new"])
+    assert "WARNING: measured at step 3, and the run is at step 6" in metrics["old"]["mse"]["how"]
+    assert "WARNING" not in metrics["new"]["mse"]["how"]
+    assert not any(cell.clear for cell in comparison_rows(metrics)["mse"])
+    page = report([tmp_path / "old", tmp_path / "new"], tmp_path / "page.html").read_text()
+    assert "measured at step 3, and the run is at step 6" in page
+    row = row_of(tmp_path / "old", RunPlanned("old", {}, config, config, ("", "")))
+    assert row["metrics"] == {}
+    assert row["not_measured"]["mse"] == "measured at step 3 of 6"
 
 
 def test_as_many_examples_are_measured_wherever_one_does_not_say():

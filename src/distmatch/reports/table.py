@@ -211,7 +211,7 @@ def _clear_best(entries: Mapping[str, Mapping[str, Any] | None]) -> str | None:
     sign = {"lower": 1.0, "higher": -1.0}.get(
         next((e["better"] for e in present.values() if e.get("better")), "")
     )
-    if sign is None or len(present) < 2:
+    if sign is None or len(present) < 2 or any(e.get("stale") for e in present.values()):
         return None
     intervals = {}
     for run, e in present.items():

@@ -66,8 +66,9 @@ def evaluate(
         )
     step = trained.assembly.trainer.steps_done
     after = results.as_dict()
-    for measured in after["metrics"].values():
-        measured["revision"] = made_with
+    made = {"step": step, "samples": samples, "seed": seed, "revision": made_with}
+    for estimate in after["metrics"].values():
+        estimate |= made | ({} if net is None else {"features": str(net)})
     if before.get("step") == step:
         after["metrics"] = {**before.get("metrics", {}), **after["metrics"]}
         after["skipped"] = {k: v for k, v in before.get("skipped", {}).items() if k not in (only or ())}
@@ -75,7 +76,7 @@ def evaluate(
         notes.append(
             f"earlier results were of step {before.get('step')} and are dropped; these are of step {step}"
         )
-    about = {"step": step, "data": trained.assembly.data.bits, "samples": samples, "seed": seed}
+    about = {"step": step, "data": trained.assembly.data.bits}
     shown = {
         **(before.get("plots", {}) if before.get("step") == step else {}),
         **save_plots(folder.path, results),

@@ -21,6 +21,7 @@ from distmatch.files import cannot_write, put
 from distmatch.revision import revision
 from distmatch.runs.config import RunConfig
 from distmatch.runs.layers import configure, layer_of
+from distmatch.training import checkpoint
 
 FORMAT = 2  # of what a run folder holds; a folder of another one is refused
 
@@ -128,6 +129,29 @@ class RunFolder:
             return configure(layer_of(self.about()["config"]))
         except BadInput as error:
             raise BadInput(f"{self.path / 'config.json'} cannot be used: {error}") from error
+
+    def newest_step(self) -> int | None:
+        """The step of the newest checkpoint; None where there is none."""
+        return max(checkpoint.steps(self.checkpoints), default=None)
+
+    def results(self) -> dict[str, Any] | None:
+        """Return what was measured, as in `metrics.json`; None where nothing was.
+
+        An estimate of an older checkpoint than the newest says so in its `how`, and is `stale`, so that no other is ranked with it.
+        """
+        results = self.read_json("metrics.json")
+        newest = self.newest_step()
+        if results is None or newest is None:
+            return results
+        metrics = {}
+        for name, estimate in results.get("metrics", {}).items():
+            step = estimate.get("step", results.get("step", newest))
+            if step != newest:
+                stale = f"WARNING: measured at step {step}, and the run is at step {newest}"
+                how = "; ".join(part for part in (estimate.get("how"), stale) if part)
+                estimate = {**estimate, "how": how, "stale": True}
+            metrics[name] = estimate
+        return {**results, "metrics": metrics}
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None if it is not there."""

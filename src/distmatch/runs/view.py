@@ -35,7 +35,7 @@ def view_of(path: Path) -> RunView:
     about = folder.about()
     config = folder.config()
     objective = objective_of(config)
-    measured = folder.read_json("metrics.json") or {}
+    measured = folder.results() or {}
     pictures: dict[str, bytes] = {}
     figures: dict[str, str] = {}
     newest = newest_samples(folder)
@@ -99,7 +99,7 @@ def measured(paths: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str
     metrics: dict[str, dict[str, Any]] = {}
     skipped: dict[str, dict[str, str]] = {}
     for path in paths:
-        results = RunFolder.open(path).read_json("metrics.json")
+        results = RunFolder.open(path).results()
         if results is None:
             raise BadInput(
                 f"{path} has not been measured yet; run `distmatch evaluate {quote(str(path))}` first"

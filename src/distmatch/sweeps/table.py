@@ -81,6 +81,9 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
         losses |= {k: v for k, v in line.items() if k not in NO_LOSS and not k.startswith(EXTRA)}
     measured = _read(folder, "metrics.json") if state == "finished" else {}
     refused = _read(folder, MEASURED).get("not_measured", {}) if state == "finished" else {}
+    newest = folder.newest_step()
+    steps = {k: v.get("step", measured.get("step", newest)) for k, v in measured.get("metrics", {}).items()}
+    stale = {k: f"measured at step {step} of {newest}" for k, step in steps.items() if step != newest}
     clock = _read(folder, "timing.json")
     seconds = clock.get("seconds")
     return {
@@ -99,8 +102,9 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
         "metrics": {
             name: {k: _finite(v) for k, v in estimate.items()}
             for name, estimate in measured.get("metrics", {}).items()
+            if name not in stale
         },
-        "not_measured": refused,
+        "not_measured": {**refused, **stale},
         "seconds": None if seconds is None else round(seconds / clock.get("lanes", 1), 3),
     }
 
