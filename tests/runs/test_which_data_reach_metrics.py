@@ -412,7 +412,7 @@ def test_results_of_an_older_step_are_not_shown_as_the_runs(tmp_path, capsys):
     page = report([tmp_path / "old", tmp_path / "new"], tmp_path / "page.html").read_text()
     assert "measured at step 3, and the run is at step 6" in page
     row = row_of(tmp_path / "old", RunPlanned("old", {}, config, config, ("", "")))
-    assert row["metrics"] == {}
+    assert list(row["metrics"]) == ["l1"]
     assert row["not_measured"]["mse"] == "measured at step 3 of 6"
 
 

@@ -137,7 +137,8 @@ class RunFolder:
     def results(self) -> dict[str, Any] | None:
         """Return what was measured, as in `metrics.json`; None where nothing was.
 
-        An estimate of an older checkpoint than the newest says so in its `how`, and is `stale`, so that no other is ranked with it.
+        An estimate of an older checkpoint than the newest says so in its `how`, and is `stale`: no other is ranked with
+        it.
         """
         results = self.read_json("metrics.json")
         newest = self.newest_step()
