@@ -35,7 +35,7 @@ from distmatch.reports.grids import image_grid
 from distmatch.reports.mends import explained, made_before, read_mends, revisions_of
 from distmatch.reports.table import format_estimate
 from distmatch.runs.build import objective_of
-from distmatch.runs.layers import configure, layer_of
+from distmatch.runs.config import configure, layer_of
 
 HERE = Path(__file__).parent
 KEPT = HERE / "zoo"

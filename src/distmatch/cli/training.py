@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
-from distmatch.runs.layers import settings_text
+from distmatch.runs.config import settings_text
 from distmatch.runs.options import Binarise, Count, Name, Place, Precision, Real, Run, option
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Train:
 
     def layers(self) -> list[dict[str, Any]]:
         """The configuration's layers: file, options, --set."""
-        from distmatch.runs.layers import assignment, read_layer
+        from distmatch.runs.config import assignment, read_layer
 
         options = {
             "system": self.system,

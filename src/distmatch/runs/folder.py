@@ -19,8 +19,7 @@ import distmatch
 from distmatch.errors import BadInput
 from distmatch.files import cannot_write, put
 from distmatch.revision import revision
-from distmatch.runs.config import RunConfig
-from distmatch.runs.layers import configure, layer_of
+from distmatch.runs.config import RunConfig, configure, layer_of
 
 FORMAT = 2  # of what a run folder holds; a folder of another one is refused
 

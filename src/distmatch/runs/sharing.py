@@ -13,8 +13,7 @@ from distmatch.networks import mixes_batch
 from distmatch.networks.layers.minibatch import MinibatchDiscrimination, MinibatchStddev
 from distmatch.networks.layers.symmetric import Symmetric
 from distmatch.runs.build import Assembly, assemble
-from distmatch.runs.config import RunConfig
-from distmatch.runs.layers import configure, layer_of
+from distmatch.runs.config import RunConfig, configure, layer_of
 from distmatch.runs.torchrun import local
 from distmatch.training.distributed.ranks import Ranks
 

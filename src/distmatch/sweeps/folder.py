@@ -14,8 +14,8 @@ import distmatch
 from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.runs.build import usable_device
+from distmatch.runs.config import layer_of
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.layers import layer_of
 from distmatch.sweeps.file import SweepFile, parse, read
 from distmatch.sweeps.halving import check_halving
 from distmatch.sweeps.optuna import Trials

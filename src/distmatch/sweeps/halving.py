@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from distmatch.errors import BadInput
-from distmatch.runs.config import RunConfig
+from distmatch.runs.config import RunConfig, layer_of
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.layers import layer_of
 from distmatch.sweeps.plan import Run, check_metric
 from distmatch.sweeps.search import Halving
 

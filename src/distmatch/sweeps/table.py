@@ -37,9 +37,8 @@ from typing import Any
 
 from distmatch.errors import BadInput
 from distmatch.files import put
-from distmatch.runs.config import RunConfig
+from distmatch.runs.config import RunConfig, layer_of
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.layers import layer_of
 from distmatch.sweeps.plan import Run
 from distmatch.sweeps.pool.worker import MEASURED
 
