@@ -36,7 +36,7 @@ from distmatch.objectives.variables import (
     draw,
 )
 from distmatch.runs.build import assemble
-from distmatch.runs.config import configure
+from distmatch.runs.layers import configure
 from distmatch.runs.model import finalize
 from distmatch.training.engine.functional import bind
 

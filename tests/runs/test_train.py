@@ -8,8 +8,8 @@ import torch
 
 from distmatch.revision import revision
 from distmatch.runs.build import assemble, layered
-from distmatch.runs.config import assignment
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.layers import assignment
 from distmatch.runs.model import finalize, load_trained
 from distmatch.training import checkpoint
 

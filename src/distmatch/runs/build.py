@@ -28,7 +28,8 @@ from distmatch.networks.families.dcgan import fits
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.parser import parse
 from distmatch.runs.combinations import check
-from distmatch.runs.config import RunConfig, TrainingConfig, configure
+from distmatch.runs.config import RunConfig, TrainingConfig
+from distmatch.runs.layers import configure
 from distmatch.runs.schedules import arrived, late
 from distmatch.systems import find
 from distmatch.training import FIXED_PRIORS, OPTIMISERS, SCHEDULES, Feed, Settings, Trainer

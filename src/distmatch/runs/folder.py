@@ -19,7 +19,8 @@ import distmatch
 from distmatch.errors import BadInput
 from distmatch.files import cannot_write, put
 from distmatch.revision import revision
-from distmatch.runs.config import RunConfig, configure, layer_of
+from distmatch.runs.config import RunConfig
+from distmatch.runs.layers import read_config
 
 FORMAT = 2  # of what a run folder holds; a folder of another one is refused
 
@@ -124,7 +125,7 @@ class RunFolder:
     def config(self) -> RunConfig:
         """The resolved configuration of the run."""
         try:
-            return configure(layer_of(self.about()["config"]))
+            return read_config(self.about()["config"])
         except BadInput as error:
             raise BadInput(f"{self.path / 'config.json'} cannot be used: {error}") from error
 

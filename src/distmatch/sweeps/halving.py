@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from distmatch.errors import BadInput
-from distmatch.runs.config import RunConfig, layer_of
+from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.layers import layer_of
 from distmatch.sweeps.plan import Run, check_metric
 from distmatch.sweeps.search import Halving
 
@@ -38,7 +39,7 @@ def check_halving(halving: Halving, runs: Sequence[Run]) -> None:
                 f"at step {halving.first}; set training.{name}={halving.first}, or [halving] first to {every} or more"
             )
         for path in halving.within:
-            if path not in layer_of(run.config.as_dict()):
+            if path not in layer_of(run.config):
                 raise BadInput(
                     f"[halving] within names {path!r}, which is not a setting of the run {run.name}"
                 )
@@ -66,7 +67,7 @@ def survivors(
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        layer = layer_of(run.config.as_dict())
+        layer = layer_of(run.config)
         groups.setdefault(tuple(str(layer.get(path)) for path in halving.within), []).append(run)
     going, told = set(), dict[str, str]()
     for group in groups.values():

@@ -37,8 +37,9 @@ from typing import Any
 
 from distmatch.errors import BadInput
 from distmatch.files import put
-from distmatch.runs.config import RunConfig, layer_of
+from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.layers import layer_of
 from distmatch.sweeps.plan import Run
 from distmatch.sweeps.pool.worker import MEASURED
 
@@ -85,7 +86,7 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "settings": run.settings,
-        "config": layer_of(config.as_dict()),
+        "config": layer_of(config),
         "system": config.system or config.terms,
         "seed": config.seed,
         "revision": environment.get("revision"),
