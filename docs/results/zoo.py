@@ -35,7 +35,7 @@ from distmatch.reports.grids import image_grid
 from distmatch.reports.mends import explained, made_before, read_mends, revisions_of
 from distmatch.reports.table import format_estimate
 from distmatch.runs.build import objective_of
-from distmatch.runs.layers import configure, layer_of
+from distmatch.runs.layers import read_config
 
 HERE = Path(__file__).parent
 KEPT = HERE / "zoo"
@@ -234,7 +234,7 @@ def section(row: Row, found: dict) -> Iterator[str]:
     yield f"### {row.name}"
     yield ""
     yield f"`{found['equation']}`"
-    objective = objective_of(configure(layer_of(found["config"])))
+    objective = objective_of(read_config(found["config"]))
     for _, penalty in objective.penalties.values():
         yield f"with the critic's `{penalty.equation()}`"
     yield ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
-from distmatch.runs.options import Name, Place, Run, Runs, one_of, option
+from distmatch.runs.options import DataDir, Name, Place, Run, Runs, one_of, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,8 +70,7 @@ class Diagnose:
     [0, 1] or [-1, 1]; or points (n, d)."""
     data: Annotated[str, option("NAME", str, "a name")]
     """The data set that the model was trained on (`distmatch list data`)."""
-    data_dir: Place = None
-    """The folder of its files: PATH/<name>/ and PATH itself are looked in. Without it, a cache with downloads."""
+    data_dir: DataDir = None
     only: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME ...", help_behavior_hint="")
     ] = ()
@@ -172,8 +171,7 @@ class Reproduce:
     """Each setting is run with the seeds 0, 1, ..."""
     jobs: Annotated[int, option("N", int, "a whole number")] = 1
     """Runs at a time, each in a process of one thread."""
-    data_dir: Place = None
-    """The folder of the data sets' files: PATH/<name>/ and PATH itself are looked in."""
+    data_dir: DataDir = None
     work: Annotated[Path, option("PATH", Path, "a path")] = Path("runs/reproduce")
     """Where the runs go."""
     out: Annotated[Path, option("PATH", Path, "a path")] = Path("docs/results/experiments")

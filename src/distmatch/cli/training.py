@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg
 
 from distmatch.errors import BadInput
-from distmatch.runs.layers import settings_text
-from distmatch.runs.options import Binarise, Count, Name, Place, Precision, Real, Run, option
+from distmatch.runs.options import Count, DataDir, Place, Run, option, setting
+from distmatch.runs.settings import SHORT, settings_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,39 +25,24 @@ class Train:
 
     system: Annotated[Positional[str | None], arg(metavar="SYSTEM", help_behavior_hint="")] = None
     """A named system (`distmatch list systems`); leave it out with --terms."""
-    terms: Name = None
-    """An objective of your own, e.g. "nll + 0.5*match(z_code, z_prior, by=wasserstein, penalty=gp(10))"."""
+    terms: Annotated[str | None, *setting("terms")] = None
     labels: bool = False
     """Give every net the label (any system; cvae and cgan do so by themselves)."""
-    data: Name = None
-    """A data set (`distmatch list data`)."""
-    data_dir: Place = None
-    """The folder of its files: PATH/<name>/ and PATH itself are looked in. Without it, a cache with downloads."""
-    limit: Count = None
-    """Use only the first examples of each split (all)."""
-    binarise: Binarise = None
-    """What is done to images: nothing, x > 1/2, a draw from Bernoulli(x) at each step, or (255x + u)/256 (auto: this
-    for a flow, nothing otherwise)."""
-    steps: Count = None
-    """Steps of the model."""
-    epochs: Real = None
-    """Times through the data (20 if neither is given)."""
-    batch_size: Count = None
-    """Examples a step (64)."""
-    latent: Count = None
-    """The size of z (20; for a flow that of the data)."""
-    network: Name = None
-    """A family of nets (`distmatch list networks`); auto suits data and objective (auto)."""
-    likelihood: Name = None
-    """p(x|z): bernoulli, gaussian, laplace, quantized-normal, categorical, implicit, ... (auto)."""
-    seed: Count = None
-    """Of everything random (0)."""
+    data: Annotated[str | None, *setting("data")] = None
+    data_dir: DataDir = None
+    limit: Annotated[int | None, *setting("limit")] = None
+    binarise: Annotated[str | None, *setting("binarise")] = None
+    steps: Annotated[int | None, *setting("steps")] = None
+    epochs: Annotated[float | None, *setting("epochs")] = None
+    batch_size: Annotated[int | None, *setting("batch_size")] = None
+    latent: Annotated[int | None, *setting("latent")] = None
+    network: Annotated[str | None, *setting("network")] = None
+    likelihood: Annotated[str | None, *setting("likelihood")] = None
+    seed: Annotated[int | None, *setting("seed")] = None
     out: Place = None
     """The run folder (runs/<system>-<data>, or runs/terms-<data>)."""
-    device: Name = None
-    """auto, cpu, cuda, cuda:1, ... (auto)."""
-    precision: Precision = None
-    """Of the nets: float32, tf32 on a CUDA device, or bf16, which runs them under autocast (float32)."""
+    device: Annotated[str | None, *setting("device")] = None
+    precision: Annotated[str | None, *setting("precision")] = None
     set: Annotated[
         UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="PATH=VALUE ...", help_behavior_hint="")
     ] = ()
@@ -75,27 +59,12 @@ class Train:
 
     def layers(self) -> list[dict[str, Any]]:
         """The configuration's layers: file, options, --set."""
-        from distmatch.runs.layers import assignment, read_layer
+        from distmatch.runs.layers import absolute, assignment, read_layer
 
-        options = {
-            "system": self.system,
-            "terms": self.terms,
-            "labels": self.labels or None,
-            "data.name": self.data,
-            "data.dir": None if self.data_dir is None else os.fspath(self.data_dir.expanduser().resolve()),
-            "data.limit": self.limit,
-            "data.binarise": self.binarise,
-            "training.steps": self.steps,
-            "training.epochs": self.epochs,
-            "training.batch_size": self.batch_size,
-            "training.precision": self.precision,
-            "network.latent": self.latent,
-            "network.family": self.network,
-            "network.likelihood": self.likelihood,
-            "seed": self.seed,
-            "device": self.device,
-        }
-        given = {k: v for k, v in options.items() if v is not None}
+        options = {path: getattr(self, name) for name, path in SHORT.items()}
+        given = absolute(
+            {path: value for path, value in options.items() if value is not None and value is not False}
+        )
         base = {} if self.config is None else read_layer(self.config.expanduser())
         settings = [assignment(text) for texts in self.set for text in texts]
         newer = given | {path: value for layer in settings for path, value in layer.items()}

@@ -83,6 +83,8 @@ def read_option(build: Callable[..., Any], name: str, value: str | float | bool)
     argument = argument_of(signature(build).parameters[name], get_type_hints(build)[name])
     if isinstance(value, int | float) and argument.takes(value):
         return float(value) if argument.number == "number" else int(value)
+    if isinstance(value, bool) and any(entry is value for entry in argument.names.values()):
+        return value
     text = value if isinstance(value, str) else str(value).lower()
     try:
         reader = _Reader(text)

@@ -42,7 +42,7 @@ class RunView:
         name: of the run; `system`: such as "vgh++", or "terms".
         equation: the objective, in unicode.
         terms: (term, the nets that minimise it, its critic or "").
-        config: nested and resolved; `environment`: versions, seed, git revision, device, threads.
+        config: by path, resolved; `environment`: versions, seed, git revision, device, threads.
         log: parsed lines of `log.jsonl`.
         metrics: name -> {"value", "standard_error", "n", "unit", "how"[, "better": "lower" or "higher"]}.
         skipped: metric -> why it was not run; `missing`: metric -> why there is no value.

@@ -20,7 +20,7 @@ from distmatch.errors import BadInput
 from distmatch.files import cannot_write, put
 from distmatch.revision import revision
 from distmatch.runs.config import RunConfig
-from distmatch.runs.layers import configure, layer_of
+from distmatch.runs.layers import read_config
 from distmatch.training import checkpoint
 
 FORMAT = 2  # of what a run folder holds; a folder of another one is refused
@@ -126,7 +126,7 @@ class RunFolder:
     def config(self) -> RunConfig:
         """The resolved configuration of the run."""
         try:
-            return configure(layer_of(self.about()["config"]))
+            return read_config(self.about()["config"])
         except BadInput as error:
             raise BadInput(f"{self.path / 'config.json'} cannot be used: {error}") from error
 

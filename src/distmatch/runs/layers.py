@@ -1,37 +1,25 @@
-"""Layers of settings, `path -> value`, and the configuration that they make.
+"""Configurations from layers of `path -> value`, where a path such as `training.lr` names one setting.
 
-Values are merged, later over earlier: the defaults of `RunConfig`, the system's defaults, a configuration file, options
-of the command line, `--set`. A path such as `training.lr` names one value.
+Layers are merged, later over earlier: the defaults in `config`, the system's defaults, a configuration file, options of
+the command line, `--set`.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
+import os
 from collections.abc import Mapping
-from dataclasses import fields
-from functools import cache
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distmatch.errors import BadInput, unknown
-from distmatch.runs.config import SECTIONS, RunConfig, check_ranges
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-
-NUMBERS = {"seed"} | {
-    f"{section}.{f.name}"
-    for section, kind in SECTIONS.items()
-    for f in fields(kind)
-    if str(f.type).startswith(("int", "float"))
-}
+from distmatch.runs.config import RunConfig, adapter
+from distmatch.runs.settings import SETTINGS
 
 
 def configure(*layers: Mapping[str, Any]) -> RunConfig:
-    """The configuration that results from these layers of `path -> value`, later over earlier.
+    """Return the configuration that results from these layers of `path -> value`, later over earlier.
 
     Raises:
         BadInput: a path that does not exist, with the nearest that does; a value of the wrong kind or range.
@@ -46,22 +34,32 @@ def configure(*layers: Mapping[str, Any]) -> RunConfig:
             target = nested
             for part in where:
                 target = target.setdefault(part, {})
-            if isinstance(value, bool) and path in NUMBERS:
+            if isinstance(value, bool) and path in SETTINGS and SETTINGS[path].is_number:
                 raise BadInput(f"{path} is {str(value).lower()}; give a number")
             target[key] = value
     config = _validated(nested)
-    check_ranges(config)
+    _check_numbers(config)
+    _check_together(config)
     return config
 
 
-def layer_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested configuration, as JSON holds it, as one layer of `path -> value`.
+def read_config(content: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that `RunConfig.as_dict` wrote.
+
+    Raises:
+        BadInput: it is another version's, or damaged.
+    """
+    return configure(layer_of(content))
+
+
+def layer_of(config: RunConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration, or one nested as JSON holds it, as one layer of `path -> value`.
 
     >>> layer_of({"system": "vae", "options": {"beta": 4.0}, "data": {"name": "ring"}})
     {'system': 'vae', 'system.beta': 4.0, 'data.name': 'ring'}
     """
     layer: dict[str, Any] = {}
-    for key, value in config.items():
+    for key, value in (config.as_dict() if isinstance(config, RunConfig) else config).items():
         section = "system" if key == "options" else key
         for path, item in value.items() if isinstance(value, Mapping) else ():
             if path == "options" and isinstance(item, Mapping):
@@ -74,7 +72,7 @@ def layer_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_layer(path: Path) -> dict[str, Any]:
-    """A configuration file as a layer: a RunConfig as JSON, or the `config.json` of a run.
+    """Return a configuration file as a layer: a RunConfig as JSON, or the `config.json` of a run.
 
     Raises:
         BadInput: it cannot be read, is not a JSON object, or names what is not a setting.
@@ -102,7 +100,7 @@ def read_layer(path: Path) -> dict[str, Any]:
 
 
 def assignment(text: str) -> dict[str, Any]:
-    """One `--set path=value` as a layer; the value is JSON where it can be, else text.
+    """Return one `--set path=value` as a layer; the value is JSON where it can be, else text.
 
     >>> assignment("training.betas=[0.5, 0.9]"), assignment("network.family=mlp")
     ({'training.betas': [0.5, 0.9]}, {'network.family': 'mlp'})
@@ -116,62 +114,31 @@ def assignment(text: str) -> dict[str, Any]:
         return {path.strip(): value.strip()}
 
 
-def settings_text() -> str:
-    """Every setting that `--set` takes, a line each, from the docstrings of the structure.
-
-    >>> print(settings_text().splitlines()[0])
-    data.name: a data set (`distmatch list data`).
-    """
-    lines = []
-    for section, kind in SECTIONS.items():
-        text = inspect.cleandoc(kind.__doc__ or "").partition("Args:")[2]
-        for entry in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE):
-            lines.append(f"{section}.{entry[0]}: {' '.join(entry[1].split())}")
-    return "\n".join(lines)
+def absolute(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the layer with a folder of data that is the same from wherever one goes on."""
+    folder = layer.get("data.dir")
+    if not isinstance(folder, str | os.PathLike):
+        return dict(layer)
+    return {**layer, "data.dir": str(Path(folder).expanduser().resolve())}
 
 
 def _place(path: str) -> tuple[tuple[str, ...], str]:
-    """Return the sections of the nested configuration that a path names, and its last key."""
+    """Return where in the nested configuration a path lies: its sections, and its key."""
     section, dot, key = path.partition(".")
-    if not dot:
-        known = {f.name for f in fields(RunConfig)} - {"options", *SECTIONS}
-        if section not in known:
-            raise unknown("setting", path, _paths())
-        return (), section
-    if section == "system":
+    if path in SETTINGS:
+        return ((section,), key) if dot else ((), section)
+    if section == "system" and dot:
         return ("options",), key
-    if section not in SECTIONS:
-        raise unknown("setting", path, _paths())
-    if key in {f.name for f in fields(SECTIONS[section])} - {"options"}:
-        return (section,), key
     if section == "network" and key.isidentifier():
         return ("network", "options"), key
-    raise unknown("setting", path, _paths())
-
-
-def _paths() -> list[str]:
-    """Every path there is, but for the options of systems and nets."""
-    paths = [f.name for f in fields(RunConfig) if f.name not in ("options", *SECTIONS)]
-    for section, kind in SECTIONS.items():
-        paths += [f"{section}.{f.name}" for f in fields(kind) if f.name != "options"]
-    return paths
-
-
-@cache
-def _adapter() -> TypeAdapter[RunConfig]:
-    """Return the reader of nested values as a RunConfig; made once, because a sweep reads thousands."""
-    from pydantic import ConfigDict, TypeAdapter
-
-    for kind in (RunConfig, *SECTIONS.values()):
-        kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
-    return TypeAdapter(RunConfig)
+    raise unknown("setting", path, SETTINGS)
 
 
 def _validated(nested: dict[str, Any]) -> RunConfig:
     from pydantic import ValidationError
 
     try:
-        return _adapter().validate_python(nested)
+        return adapter().validate_python(nested)
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
@@ -181,3 +148,26 @@ def _validated(nested: dict[str, Any]) -> RunConfig:
             message = "give a number, true, false, or text"
         where = ".".join(path).replace("network.options.", "network.").replace("options.", "system.")
         raise BadInput(f"{where} is {first['input']!r}: {message}") from error
+
+
+def _check_numbers(config: RunConfig) -> None:
+    """Raise `BadInput` for a number beyond the bound that is declared with its setting."""
+    for path, setting in SETTINGS.items():
+        value = attrgetter(path)(config)
+        if setting.bound is not None and value is not None and not setting.bound.holds(value):
+            shown = f"{value:g}" if isinstance(value, float) else value
+            raise BadInput(f"{path} is {shown}; {setting.bound.ask}")
+
+
+def _check_together(config: RunConfig) -> None:
+    """Raise `BadInput` for settings that leave something out, or contradict each other."""
+    t = config.training
+    if t.consensus and t.unroll:
+        raise BadInput("training.consensus and training.unroll are both given; leave one of them out")
+    if t.steps is not None and t.epochs is not None:
+        raise BadInput("both --steps and --epochs are given; give one of them")
+    if (config.system is None) == (config.terms is None):
+        both = "a system and --terms are both given" if config.terms else "nothing says what to train"
+        raise BadInput(f"{both}; give either a system's name (`distmatch list systems`) or --terms")
+    if not config.data.name:
+        raise BadInput("no data set is named; give --data, one of those that `distmatch list data` shows")

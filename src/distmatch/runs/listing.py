@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 from distmatch.data import DATA_SETS
@@ -14,8 +13,9 @@ from distmatch.networks import NETWORKS
 from distmatch.objectives.objective import Objective
 from distmatch.runs.build import DEFAULT_LATENT, assemble
 from distmatch.runs.catalogue import Content, Line, table
-from distmatch.runs.config import RunConfig, TrainingConfig
+from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import refuse_taken
+from distmatch.runs.settings import SETTINGS
 from distmatch.runs.view import terms_of
 from distmatch.systems import SYSTEMS, find
 
@@ -69,7 +69,11 @@ def description_of(system: str) -> list[Line]:
         return objective_lines(parse(system))
     named = find(system)
     options = ", ".join(f"system.{k}={v}" for k, v in named.options.items())
-    common = {f"training.{k}": v for k, v in asdict(TrainingConfig()).items() if v is not None}
+    common = {
+        path: s.default
+        for path, s in SETTINGS.items()
+        if path.startswith("training.") and s.default is not None
+    }
     training = {**common, **named.defaults}
     auto = "mlp" if named.objective().needs_likelihood else "dcgan for images of its sizes, else mlp"
     family = named.defaults.get("network.family", auto)

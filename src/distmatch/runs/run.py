@@ -19,19 +19,11 @@ from distmatch.runs import evaluation, view
 from distmatch.runs.build import layered
 from distmatch.runs.config import RunConfig
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.layers import absolute
 from distmatch.runs.model import Trained, load_trained
+from distmatch.runs.settings import SHORT
 from distmatch.runs.train import Progress, resume
 from distmatch.runs.train import train as train_config
-
-SHORT = {  # arguments of `train` -> paths of a configuration
-    "steps": "training.steps",
-    "epochs": "training.epochs",
-    "batch_size": "training.batch_size",
-    "latent": "network.latent",
-    "network": "network.family",
-    "likelihood": "network.likelihood",
-    "data_dir": "data.dir",
-}
 
 
 class Run:
@@ -111,7 +103,7 @@ def train(
         terms: in place of a system, such as `"nll + kl"`.
         settings: any setting by its path, such as `{"training.lr": 1e-4, "system.weight": 5}`.
         progress: called after each logged step with the step, all steps, and the losses.
-        given: `seed`, `device`, `steps`, `epochs`, `batch_size`, `latent`, `network`, `likelihood`, `data_dir`.
+        given: other settings, as `distmatch train` calls them: `seed`, `device`, `steps`, `latent`, `limit`, ...
 
     Raises:
         BadInput: what cannot be run, in one sentence; no folder is left behind.
@@ -122,15 +114,14 @@ def train(
     >>> run.status, run.sample(3).shape
     ('finished', torch.Size([3, 1, 8, 8]))
     """
-    known = {"seed", "device", *SHORT}
-    if unknown := set(given) - known:
+    if unknown := set(given) - set(SHORT):
         raise BadInput(
-            f"train knows no {', '.join(sorted(unknown))}; give {', '.join(sorted(known))}, "
+            f"train knows no {', '.join(sorted(unknown))}; give {', '.join(sorted(SHORT))}, "
             "or any path in `settings`"
         )
-    options = {"system": system, "terms": terms, "data.name": data}
-    options |= {SHORT.get(name, name): value for name, value in given.items()}
-    config = layered({path: value for path, value in options.items() if value is not None}, settings or {})
+    options = {"system": system, "terms": terms, "data": data, **given}
+    layer = {SHORT[name]: value for name, value in options.items() if value is not None}
+    config = layered(absolute(layer), settings or {})
     path = Path("runs") / f"{config.system or 'terms'}-{data}" if out is None else Path(out)
     return Run(train_config(config, path, progress).folder.path)
 

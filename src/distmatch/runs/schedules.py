@@ -12,6 +12,7 @@ from distmatch.networks.families.growth import Growing
 from distmatch.objectives.objective import Objective
 from distmatch.objectives.parser import in_steps
 from distmatch.runs.config import RunConfig
+from distmatch.schedules import Share
 
 
 def arrived(config: RunConfig, steps: int) -> RunConfig:
@@ -47,6 +48,7 @@ def late(objective: Objective, nets: Mapping[str, nn.Module], steps: int) -> tup
 
 
 def _option(value: Any, steps: int) -> Any:
-    if not isinstance(value, str) or (text := in_steps(value, steps)) == value:
+    """Return a system's option for a run of this many steps: a share of the run, or a text that names some."""
+    if not isinstance(value, str):
         return value
-    return int(text) if text.isdecimal() else text
+    return Share.read(value).of(steps) if value.endswith("%") else in_steps(value, steps)

@@ -14,7 +14,7 @@ from distmatch.networks.layers.minibatch import MinibatchDiscrimination, Minibat
 from distmatch.networks.layers.symmetric import Symmetric
 from distmatch.runs.build import Assembly, assemble
 from distmatch.runs.config import RunConfig
-from distmatch.runs.layers import configure, layer_of
+from distmatch.runs.layers import read_config
 from distmatch.runs.torchrun import local
 from distmatch.training.distributed.ranks import Ranks
 
@@ -41,7 +41,7 @@ def assemble_share(config: RunConfig, ranks: Ranks | None) -> Assembly:
 def same_config(config: RunConfig | None, ranks: Ranks) -> RunConfig:
     """The leader's configuration, on every rank."""
     said = b"" if config is None else json.dumps(config.as_dict()).encode()
-    return configure(layer_of(json.loads(ranks.told(said))))
+    return read_config(json.loads(ranks.told(said)))
 
 
 def start_alike(assembly: Assembly, ranks: Ranks) -> None:

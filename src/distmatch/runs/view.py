@@ -16,6 +16,7 @@ from distmatch.reports.html import RunView, write_report
 from distmatch.reports.table import comparison_table
 from distmatch.runs.build import objective_of
 from distmatch.runs.folder import RunFolder
+from distmatch.runs.layers import layer_of
 from distmatch.runs.pictures import newest_samples
 
 
@@ -53,7 +54,7 @@ def view_of(path: Path) -> RunView:
         system=config.system or "terms",
         equation=str(objective),
         terms=terms_of(objective),
-        config=about["config"],
+        config=layer_of(config),
         environment={**about.get("environment", {}), "seed": config.seed, "data": measured.get("data", "")},
         log=folder.read_log(),
         metrics=measured.get("metrics", {}),

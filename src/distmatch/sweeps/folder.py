@@ -15,7 +15,7 @@ from distmatch.errors import BadInput
 from distmatch.files import put
 from distmatch.runs.build import usable_device
 from distmatch.runs.folder import RunFolder
-from distmatch.runs.layers import layer_of
+from distmatch.runs.layers import absolute, layer_of
 from distmatch.sweeps.file import SweepFile, parse, read
 from distmatch.sweeps.halving import check_halving
 from distmatch.sweeps.optuna import Trials
@@ -120,11 +120,7 @@ def _with_options(content: dict[str, Any], evaluate: Sequence[str], samples: int
         content = {**content, "evaluate": list(dict.fromkeys([*names, *evaluate]))}
     if samples is not None:
         content = {**content, "samples": samples}
-    base = dict(content.get("base", {}))
-    if isinstance(base.get("data.dir"), str):
-        base["data.dir"] = str(Path(base["data.dir"]).expanduser().resolve())
-        content = {**content, "base": base}
-    return content
+    return {**content, "base": absolute(content["base"])} if "base" in content else content
 
 
 def _kept_in(folder: Path) -> dict[str, Any]:
@@ -140,8 +136,8 @@ def _refuse_other(folder: Path, file: SweepFile) -> None:
     there = parse(_kept_in(folder)["file"], str(folder / KEPT))
     measured = ("evaluate", "samples")
     mine, other = ({k: v for k, v in f.content.items() if k not in measured} for f in (file, there))
-    if json.loads(json.dumps(mine)) != other:
-        odd = next(k for k in {**mine, **other} if json.loads(json.dumps(mine.get(k))) != other.get(k))
+    if mine != other:
+        odd = next(k for k in {**mine, **other} if mine.get(k) != other.get(k))
         raise BadInput(
             f"{folder} holds a sweep whose [{odd}] is another; give another --out, or name the folder to go on with it"
         )
@@ -155,7 +151,7 @@ def _check_folder(sweep: Sweep) -> None:
         path = sweep.folder / "runs" / run.name
         if (path / "config.json").exists():
             kept = RunFolder(path).config()
-            layers = (layer_of(config.as_dict()) for config in (kept, run.asked, run.config))
+            layers = (layer_of(config) for config in (kept, run.asked, run.config))
             if (odd := differs(*layers)) is not None:
                 raise BadInput(
                     f"{path} holds another run than this sweep's ({odd} differs); give another --out"

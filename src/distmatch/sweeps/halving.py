@@ -39,7 +39,7 @@ def check_halving(halving: Halving, runs: Sequence[Run]) -> None:
                 f"at step {halving.first}; set training.{name}={halving.first}, or [halving] first to {every} or more"
             )
         for path in halving.within:
-            if path not in layer_of(run.config.as_dict()):
+            if path not in layer_of(run.config):
                 raise BadInput(
                     f"[halving] within names {path!r}, which is not a setting of the run {run.name}"
                 )
@@ -67,7 +67,7 @@ def survivors(
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        layer = layer_of(run.config.as_dict())
+        layer = layer_of(run.config)
         groups.setdefault(tuple(str(layer.get(path)) for path in halving.within), []).append(run)
     going, told = set(), dict[str, str]()
     for group in groups.values():

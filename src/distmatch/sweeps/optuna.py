@@ -26,7 +26,7 @@ from distmatch.sweeps.plan import (
     folder_name,
 )
 from distmatch.sweeps.search import DIRECTIONS, Search
-from distmatch.sweeps.space import Axis, Range, Value
+from distmatch.sweeps.space import Axis, Range, Value, significant
 from distmatch.sweeps.table import row_of, value_of
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _suggest(trial: Trial, path: str, axis: Axis) -> Value:
     if isinstance(axis, Range):
         if axis.whole:
             return trial.suggest_int(path, int(axis.low), int(axis.high), log=axis.log)
-        return float(f"{trial.suggest_float(path, axis.low, axis.high, log=axis.log):.6g}")
+        return significant(trial.suggest_float(path, axis.low, axis.high, log=axis.log))
     if any(isinstance(value, list) for value in axis.values):
         return axis.values[trial.suggest_categorical(path, list(range(len(axis.values))))]
     return trial.suggest_categorical(path, list(axis.values))  # type: ignore[arg-type]

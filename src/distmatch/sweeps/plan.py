@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from distmatch.data import DataSet
@@ -19,6 +18,7 @@ from distmatch.objectives.numbers import ANY_NUMBER
 from distmatch.objectives.objective import Objective
 from distmatch.runs.build import assemble, data_of, layered, objective_of, resolved
 from distmatch.runs.config import RunConfig
+from distmatch.runs.layers import absolute
 from distmatch.sweeps.file import Part, SweepFile
 from distmatch.sweeps.space import Choice, Range, Space, Value, draws
 
@@ -77,7 +77,7 @@ class Checker:
             BadInput: it cannot be run; the sentence names the run.
         """
         try:
-            asked = layered(_absolute(settings))
+            asked = layered(absolute(settings))
             data = self._data_of(asked)
             config = resolved(replace(asked, device="cpu"), data)
             structure = structure_of(config)
@@ -265,13 +265,6 @@ def _systems(file: SweepFile) -> list[tuple[str | None, Part]]:
 
 def _ends(axis: Range | Choice) -> list[Value]:
     return [axis.low, axis.high] if isinstance(axis, Range) else list(axis.values)
-
-
-def _absolute(settings: Mapping[str, Value]) -> dict[str, Any]:
-    """With a folder of data that is the same from wherever one goes on."""
-    folder = settings.get("data.dir")
-    more = {"data.dir": str(Path(folder).expanduser().resolve())} if isinstance(folder, str) else {}
-    return {**settings, **more}
 
 
 def by_structure(runs: Iterable[Run]) -> dict[Structure, list[Run]]:

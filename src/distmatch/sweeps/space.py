@@ -46,7 +46,7 @@ class Range:
         else:
             number = source.uniform(self.low, self.high)
         number = min(max(number, self.low), self.high)
-        return round(number) if self.whole else float(f"{number:.6g}")
+        return round(number) if self.whole else significant(number)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,15 @@ class Choice:
 
 Axis = Range | Choice
 Space = dict[str, Axis]
+
+
+def significant(number: float, digits: int = 6) -> float:
+    """Return a number to so many significant digits.
+
+    >>> significant(0.00012345678), significant(1234567.0)
+    (0.000123457, 1234570.0)
+    """
+    return round(number, digits - 1 - math.floor(math.log10(abs(number)))) if number else number
 
 
 def read_space(section: str, content: Mapping[str, Any]) -> Space:

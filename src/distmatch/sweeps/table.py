@@ -89,7 +89,7 @@ def row_of(path: Path, run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "settings": run.settings,
-        "config": layer_of(config.as_dict()),
+        "config": layer_of(config),
         "system": config.system or config.terms,
         "seed": config.seed,
         "revision": environment.get("revision"),

@@ -22,8 +22,8 @@ from distmatch.metrics.features.classifiers import load_classifier
 from distmatch.metrics.seeds import interval, named
 from distmatch.reproduction.framework.experiment import Bench, Results, Scale
 from distmatch.reproduction.framework.sweeps import Value, difference
-from distmatch.reproduction.framework.train import train_run
-from distmatch.runs.build import assemble, layered
+from distmatch.reproduction.framework.train import config_of, train_run
+from distmatch.runs.build import assemble
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.model import Trained, finalize, load_trained
 from distmatch.training import Diverged
@@ -75,10 +75,7 @@ def watched(
         settings: as of `train_run`, with `training.steps`.
         look: from the nets in evaluation mode to numbers.
     """
-    own = {"seed": seed, "device": "auto" if bench.scale == "paper" else "cpu"}
-    if bench.data_dir is not None:
-        own["data.dir"] = str(bench.data_dir)
-    assembly = assemble(layered({**settings, **own}))
+    assembly = assemble(config_of(settings, seed, bench))
     trainer, total = assembly.trainer, assembly.config.training.steps
     assert total is not None
     steps, seen, losses = [], dict[str, list[float]](), dict[str, list[float]]()

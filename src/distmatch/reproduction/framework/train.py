@@ -9,6 +9,7 @@ from typing import Any
 
 from distmatch.reproduction.framework.experiment import Bench, Numbers
 from distmatch.runs.build import layered
+from distmatch.runs.config import RunConfig
 from distmatch.runs.evaluation import evaluate
 from distmatch.runs.folder import RunFolder
 from distmatch.runs.train import resume, train
@@ -24,19 +25,24 @@ def train_run(settings: Mapping[str, Any], seed: int, bench: Bench, name: str = 
         name: of the run folder, where a cell trains several.
     """
     path = bench.folder / name
-    own = {"seed": seed, "device": "auto" if bench.scale == "paper" else "cpu"}
-    if bench.data_dir is not None:
-        own["data.dir"] = str(bench.data_dir)
     try:
         if (path / "config.json").exists():
             if RunFolder.open(path).status().startswith("diverged"):
                 return None
             resume(path)
         else:
-            train(layered({**settings, **own}), path)
+            train(config_of(settings, seed, bench), path)
     except Diverged:
         return None
     return path
+
+
+def config_of(settings: Mapping[str, Any], seed: int, bench: Bench) -> RunConfig:
+    """Return the configuration of a run of an experiment: these settings, on the bench's data and device."""
+    own: dict[str, Any] = {"seed": seed, "device": "auto" if bench.scale == "paper" else "cpu"}
+    if bench.data_dir is not None:
+        own["data.dir"] = str(bench.data_dir)
+    return layered(settings, own)
 
 
 def measure_run(path: Path | None, only: Sequence[str], samples: int = 10_000, seed: int = 0) -> Numbers:
