@@ -1,5 +1,6 @@
 """What metrics refuse or doubt: each call here gave a number that meant nothing."""
 
+import math
 import re
 
 import pytest
@@ -266,6 +267,13 @@ def test_bits_of_bits():
     first = bits_per_dim(points()[:, 0], 2)
     with pytest.raises(BadInput, match="log_prob is in bits per dimension; give it in nats"):
         bits_per_dim(first, 2)
+
+
+def test_a_density_of_levels_without_noise_has_no_bits():
+    """Spikes on the levels: -12 bits for each of 784 values of 256 levels."""
+    with pytest.raises(BadInput, match="less than no bits: score data to which uniform noise was added"):
+        bits_per_dim(torch.full((20,), 20 * 784 * math.log(2)), 784, 256)
+    assert bits_per_dim(torch.full((20,), 0.0), 784, 256).value == 8
 
 
 @pytest.mark.parametrize("score", [lambda x: x[:, :1], lambda x: x.mean(), lambda x: x.mean(0)])

@@ -516,6 +516,8 @@ def test_two_threads_cannot_train_one_net():
         (lambda: Settings(precision="fp16"), "unknown precision 'fp16'; did you mean 'bf16'"),
         (lambda: trainer(objective=NLL() + torch.tensor(-1.0) * KL()), "the weight of kl is -1.0"),
         (lambda: Match(X_GEN, X_GEN), "x_gen is matched with itself"),
+        (lambda: trainer().run(-1), "steps are -1"),
+        (lambda: trainer().losses(trainer().feed, 0), "batches are 0"),
     ],
 )
 def test_numbers_out_of_their_range(make, said):

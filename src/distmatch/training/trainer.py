@@ -221,6 +221,8 @@ class Trainer:
 
     def run(self, steps: int) -> dict[str, float]:
         """Take this many steps; the mean of each loss over the last of them."""
+        if steps < 0:
+            raise BadInput(f"steps are {steps}; give 0 or above")
         means: dict[str, float] = {}
         end = self.steps_done + steps
         while self.steps_done < end:
@@ -269,6 +271,8 @@ class Trainer:
         norm has the statistics of training batches (`by_draw`), so that an example's loss is its own; they are taken
         beside the run's own feed, and neither it nor the nets are changed.
         """
+        if batches < 1:
+            raise BadInput(f"batches are {batches}; give at least 1 to take the mean of")
         current = self.objective.with_numbers(self._numbers())
         terms = [(n, t) for n, t in zip(current.names, current.terms, strict=True) if not t.critics]
         if not terms:
