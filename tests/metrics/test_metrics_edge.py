@@ -271,7 +271,7 @@ def test_bits_of_bits():
 
 def test_a_density_of_levels_without_noise_has_no_bits():
     """Spikes on the levels: -12 bits for each of 784 values of 256 levels."""
-    with pytest.raises(BadInput, match="less than no bits: score data to which uniform noise was added"):
+    with pytest.raises(BadInput, match="than no bits: score data to which uniform noise was added"):
         bits_per_dim(torch.full((20,), 20 * 784 * math.log(2)), 784, 256)
     assert bits_per_dim(torch.full((20,), 0.0), 784, 256).value == 8
 
