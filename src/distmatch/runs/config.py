@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bound:
-    """The range of a setting's numbers.
+    """A bound on the numbers of a setting.
 
     Args:
         holds: whether a value is so.
@@ -169,7 +169,7 @@ SECTIONS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingCo
 
 @cache
 def adapter() -> TypeAdapter[RunConfig]:
-    """Return what reads and writes a RunConfig as nested values; made once, because a sweep has thousands."""
+    """Return the reader and writer of a RunConfig as nested values; made once, because a sweep has thousands."""
     from pydantic import ConfigDict, TypeAdapter
 
     for kind in (RunConfig, *SECTIONS.values()):

@@ -42,7 +42,7 @@ def one_of(*choices: str) -> Any:
 
 
 def setting(name: str) -> tuple[Any, Any]:
-    """Return the look and the reading of an option that stands for a setting, by the setting's declaration.
+    """Return the reader and the help of an option that stands for a setting, by the setting's declaration.
 
     Args:
         name: the option's, a key of `SHORT`.

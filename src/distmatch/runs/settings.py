@@ -1,4 +1,4 @@
-"""Settings of a run by paths such as `training.lr`, read off the declarations in `config`."""
+"""The settings of a run, by paths such as `training.lr`: read off the declarations in `config`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHORT = {
     "device": "device",
     "precision": "training.precision",
 }
-"""What has a name of its own, in `distmatch train --NAME` and `train(NAME=...)` -> its path."""
+"""Settings with a name of their own, in `distmatch train --NAME` and `train(NAME=...)` -> its path."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Setting:
 
     @property
     def sentence(self) -> str:
-        """Its text as a sentence, with the default that it does not tell itself.
+        """Return its text as a sentence, with the default that it does not tell itself.
 
         >>> SETTINGS["training.batch_size"].sentence, SETTINGS["training.critic_lr"].sentence
         ('Examples a step (64).', "The critics'; the same, if there is none.")
@@ -81,7 +81,7 @@ def settings_text() -> str:
 
 
 def _settings(section: str, kind: type) -> list[Setting]:
-    """The settings of one section; one without a name is that of a run itself."""
+    """Return the settings of one section; one without a name is that of a run itself."""
     hints, texts = get_type_hints(kind, include_extras=True), _texts(kind)
     return [
         Setting(
@@ -96,7 +96,7 @@ def _settings(section: str, kind: type) -> list[Setting]:
 
 
 def _read(hint: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], Bound | None]:
-    """The types that an annotation allows, its words where it allows nothing else, and its bound."""
+    """Return the types that an annotation allows, its words where it allows nothing else, and its bound."""
     if hasattr(hint, "__metadata__"):
         return (hint.__origin__,), (), next((m for m in hint.__metadata__ if isinstance(m, Bound)), None)
     if get_origin(hint) is Literal:
@@ -109,7 +109,7 @@ def _read(hint: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], Bound | None]:
 
 
 def _texts(kind: type) -> dict[str, str]:
-    """Return a declaration's text on each of its fields, from its docstring."""
+    """Return the line of each field in a declaration's docstring."""
     text = inspect.cleandoc(kind.__doc__ or "").partition("Args:")[2]
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
     return {name: " ".join(entry.split()) for name, entry in entries}

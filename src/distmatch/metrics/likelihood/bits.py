@@ -68,8 +68,8 @@ def bits_per_dim(
     offset = 0.0 if grey_levels is None else math.log2(grey_levels)
     if grey_levels is not None and offset < mean.value / nats:
         raise BadInput(
-            f"log_prob is {mean.value:g} nats on average, so that {dimensions} values of {grey_levels} levels take less "
-            "than no bits: score data to which uniform noise was added (dequantise), not the levels themselves"
+            f"log_prob is {mean.value:g} nats on average, so that {dimensions} values of {grey_levels} levels take "
+            "less than no bits: score data to which uniform noise was added (dequantise), not the levels themselves"
         )
     noise = (
         "no dequantisation: log p of the data as they are"
