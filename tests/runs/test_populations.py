@@ -183,7 +183,7 @@ def test_codes_of_data_and_of_samples(system, least):
 
 @pytest.mark.parametrize("system", ["alpha-gan", "vgh++", "vae-gan", "alice"])
 def test_reconstructions_and_samples(system):
-    """Pooled, reconstructions were off by more than 0.4 of their standard deviations, and samples by 0.2."""
+    """Pooled, reconstructions were off by more than 0.3 of their standard deviations, and samples by 0.2."""
     run = trained(system)
     batches = training_batches(run.assembly)
     raw, x = run.assembly.trainer.nets["decoder"], run.prepared("test")[:50]
@@ -200,7 +200,7 @@ def test_reconstructions_and_samples(system):
         assert off(found, truth) < 1e-5
     assert off(model.decode_prior(z, None).mean, truth) < 1e-5
     assert off(pooled(raw, codes + prior)(z).mean, truth) > 0.2
-    assert off(run.decode(z, of=X_REC).mean, truth) > 0.4
+    assert off(run.decode(z, of=X_REC).mean, truth) > 0.3
 
 
 def test_a_metric_of_reconstructions_and_one_of_samples():

@@ -313,7 +313,7 @@ def test_ranks_are_fed_their_share_and_start_with_the_leaders_state():
     (state, about), (found, same_about) = (a.trainer.snapshot() for a in (leader, follower))
     assert about == same_about
     assert same(state, found)
-    with pytest.raises(BadInput, match="no multiple of 2"):
+    with pytest.raises(BadInput, match="not a multiple of 2"):
         assemble_share(replace(config, training=replace(config.training, batch_size=9)), Pair(0, said))
 
 
