@@ -233,10 +233,7 @@ def section(row: Row, found: dict) -> Iterator[str]:
     """A row's equation, command, picture, what to expect, and source."""
     yield f"### {row.name}"
     yield ""
-    yield f"`{found['equation']}`"
-    objective = objective_of(read_config(found["config"]))
-    for _, penalty in objective.penalties.values():
-        yield f"with the critic's `{penalty.equation()}`"
+    yield f"`{objective_of(read_config(found['config']))}`"
     yield ""
     yield f"{row.expect} Source: {row.reference}."
     yield ""

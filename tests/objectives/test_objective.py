@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from distmatch.errors import BadInput
 from distmatch.objectives.comparisons import COMPARISONS, MINIMAX, REVERSE_KL, WASSERSTEIN
 from distmatch.objectives.noise import Noise
 from distmatch.objectives.objective import Objective
-from distmatch.objectives.penalties import clipping, dragan, gradient_penalty
+from distmatch.objectives.penalties import clipping, dragan, gradient_penalty, r1
 from distmatch.objectives.term import MODEL_NETS, Critics
 from distmatch.objectives.terms.distance import Distance
 from distmatch.objectives.terms.likelihood import IWAE, KL, NLL
@@ -40,8 +41,8 @@ PRINTED = {
     gan(): "D[p(x̃) ‖ p*(x)]",
     gan(MINIMAX): "JS[p(x̃) ‖ p*(x)]",
     gan(REVERSE_KL): "KL[p(x̃) ‖ p*(x)]",
-    wgan(): "W₁[p(x̃), p*(x)]",
-    wgan_gp(): "W₁[p(x̃), p*(x)]",
+    wgan(): "W₁[p(x̃), p*(x)] (critic data: penalty |weights| ≤ 0.01)",
+    wgan_gp(): "W₁[p(x̃), p*(x)] (critic data: penalty 10·E[(‖∇f‖ - 1)²] between)",
     aae(): "E[-log p(x|ẑ)] + D[q(z) ‖ p(z)]",
     ali(): "D[p(x̃, z) ‖ q(x, ẑ)]",
     vgh(): "10·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)]",
@@ -374,3 +375,24 @@ def test_terms_that_share_a_critic_share_its_loss():
         _ = (Match(X_GEN, X) + Match(X_REC, X, by=WASSERSTEIN)).critics
     apart = Match(X_GEN, X) + Match(X_REC, X, by=WASSERSTEIN, critic="other")
     assert apart.critics == {"data": ("x",), "other": ("x",)}
+
+
+def test_objectives_that_differ_print_differently():
+    """Over all systems, and a match with each thing that its equation does not show."""
+    match = partial(Match, X_GEN, X)
+    variants = [
+        match(),
+        match(penalty=gradient_penalty(10.0)),
+        match(penalty=gradient_penalty(5.0)),
+        match(penalty=gradient_penalty(10.0, 0.0)),
+        match(penalty=r1(1.0)),
+        match(instance_noise=0.1),
+        match(instance_noise=0.2),
+        match(pack=2),
+        match(pack=3, penalty=gradient_penalty(10.0), instance_noise=0.1),
+    ]
+    printed = [str(Objective(term)) for term in variants]
+    assert len(set(printed)) == len(printed)
+    assert printed[-1] == (
+        "D[p(x̃) ‖ p*(x)] (critic data: penalty 10·E[(‖∇f‖ - 1)²] between, noise of σ = 0.1, packs of 3)"
+    )

@@ -196,6 +196,8 @@ class Objective:
 
     def __str__(self) -> str:
         text = " + ".join(str(t) for t in self.terms)
+        told = [f"critic {next(iter(t.critics))}: {', '.join(t.clauses)}" for t in self.terms if t.clauses]
+        text += f" ({'; '.join(told)})" if told else ""
         return f"{text}, all given y" if self.labels else text
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 >>> hybrid = parse("nll + 0.5*match(z_code, z_prior, by=wasserstein, penalty=gp(10)) + match(x_gen, x)")
 >>> print(hybrid)
-E[-log p(x|ẑ)] + 0.5·W₁[q(z), p(z)] + D[p(x̃) ‖ p*(x)]
+E[-log p(x|ẑ)] + 0.5·W₁[q(z), p(z)] + D[p(x̃) ‖ p*(x)] (critic code: penalty 10·E[(‖∇f‖ - 1)²] between)
 >>> print(parse("10*distance + match((x_gen, z_prior), (x, z_code), by=non-saturating).to(decoder) | y"))
 10·E‖x - x̂‖₁ + D[p(x̃, z) ‖ q(x, ẑ)], all given y
 

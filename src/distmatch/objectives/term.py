@@ -149,6 +149,11 @@ class Term(ABC):
         return 1
 
     @property
+    def clauses(self) -> tuple[str, ...]:
+        """What its critic has beside the comparison, in words and equations: the equation does not show it."""
+        return ()
+
+    @property
     def pack(self) -> int:
         """Number of examples that its critic is given at once."""
         return 1

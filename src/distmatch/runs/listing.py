@@ -91,13 +91,11 @@ def description_of(system: str) -> list[Line]:
 def objective_lines(objective: Objective) -> list[Line]:
     """Return an objective's equation, its terms and who minimises them, the nets and critics that it needs."""
     critics = "; ".join(f"{n} scores ({', '.join(s)})" for n, s in objective.critics.items())
-    penalties = "; ".join(f"{name}: {p.equation()}" for name, (_, p) in objective.penalties.items())
     return [
         f"minimise   {objective}",
         table(("term", "minimised by", "critic"), terms_of(objective)),
         f"nets:      {', '.join((*objective.uses, *objective.critics))}",
         f"critics:   {critics or 'none'}",
-        *([f"penalties: {penalties}"] if penalties else []),
     ]
 
 

@@ -77,7 +77,7 @@ def wgan(bound: float = 0.01) -> Objective:
     """W₁[p(x̃), p*(x)], the critic's weights clipped.
 
     >>> print(wgan())
-    W₁[p(x̃), p*(x)]
+    W₁[p(x̃), p*(x)] (critic data: penalty |weights| ≤ 0.01)
 
     Arjovsky et al. 2017, arXiv:1701.07875. The authors' code gives the critic 100 steps for the first 25 decoder
     steps and at each 500th; here it has the same number at every step.
@@ -89,7 +89,7 @@ def wgan_gp(weight: float = 10.0) -> Objective:
     """W₁[p(x̃), p*(x)], the critic held to slope 1 between data and samples.
 
     >>> print(wgan_gp())
-    W₁[p(x̃), p*(x)]
+    W₁[p(x̃), p*(x)] (critic data: penalty 10·E[(‖∇f‖ - 1)²] between)
 
     Gulrajani et al. 2017, arXiv:1704.00028.
     """

@@ -22,7 +22,7 @@ def find(name: str) -> System:
     >>> print(find("vgh++").objective(weight=5.0))
     5·E‖x - x̂‖₁/dim(x) + D[p(x̂) ‖ p*(x)] + D[q(z) ‖ p(z)] + D[p(x̃) ‖ p*(x)]
     >>> print(find("gan").objective(by="lsif", generator="kl", penalty="r1(10)"))
-    KL_lsif[p*(x) ‖ p(x̃)]
+    KL_lsif[p*(x) ‖ p(x̃)] (critic data: penalty 5·E[‖∇f‖²] target)
     """
     if name not in SYSTEMS:
         raise unknown("system", name, SYSTEMS)

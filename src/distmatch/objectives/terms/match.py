@@ -13,7 +13,7 @@ from torch import Tensor
 from distmatch.errors import BadInput
 from distmatch.objectives.comparisons import NON_SATURATING, Comparison, GeneratorLoss, Sides, cross
 from distmatch.objectives.noise import Noise
-from distmatch.objectives.penalties import Penalty
+from distmatch.objectives.penalties import Penalty, number_text
 from distmatch.objectives.term import MODEL_NETS, Critics, Term
 from distmatch.objectives.variables import (
     Draws,
@@ -138,6 +138,16 @@ class Match(Term):
                 else {f"{own}/{i}": Noise(distribution.distribution, _shape(v)) for i, v in enumerate(self.p)}
             )
         return noise
+
+    @property
+    def clauses(self) -> tuple[str, ...]:
+        """The penalty, the instance noise, and the size of packs, where there are any."""
+        noise = self.instance_noise
+        return (
+            *(() if self.penalty is None else (f"penalty {self.penalty.equation()}",)),
+            *(() if noise is None else (f"noise of σ = {number_text(noise)}",)),
+            *(() if self.pack == 1 else (f"packs of {self.pack}",)),
+        )
 
     @property
     def _own_noise(self) -> str:
