@@ -234,10 +234,10 @@ and by a fifth where they fill it already (width 400); beyond 16 or 32 of them l
 vmapped convolutions, are slower than one run after the other: `distmatch sweep` measures both first, and trains such
 runs in processes alone. What one core's lanes add comes on top of one process for each core.
 
-A lane is the run alone to rounding, and training amplifies rounding: a GAN with batch norm (`dcgan` of width 8 on digits,
-`python benchmarks/lane_rounding.py --steps 10 100 1000`) ends in float32 after 10, 100 and 1,000 steps 6·10⁻⁷, 5 % and 46 %
-of its way apart from the run alone, in float64 10⁻¹⁵, 10⁻¹⁵ and 10 %. It is another run of the same distribution, not
-another algorithm; where a run must be had again bit by bit, train it with `--lanes 1`.
+A lane is the run alone to rounding, and training amplifies rounding: a GAN with batch norm (`dcgan` of width 8 on
+digits, `python benchmarks/lane_rounding.py --steps 10 100 1000`) ends in float32 after 10, 100 and 1,000 steps 6·10⁻⁷,
+5 % and 46 % of its way apart from the run alone, in float64 10⁻¹⁵, 10⁻¹⁵ and 10 %. It is another run of the same
+distribution, not another algorithm; where a run must be had again bit by bit, train it with `--lanes 1`.
 
 ## Sweeps: start-up, overhead, workers
 
